@@ -1,0 +1,39 @@
+"""spanserve: a model server that shows where the time of every request went."""
+
+from spanserve.service.array import Array
+from spanserve.service.bundle import bundle_path
+from spanserve.service.service import api, service
+from spanserve.tracing.hookspecs import ExportResult, hookimpl
+from spanserve.tracing.scope import SpanHandle, TraceIds, current_trace, outgoing_headers, span
+from spanserve.tracing.span import (
+    Attributes,
+    AttributeValue,
+    Event,
+    Link,
+    Resource,
+    Span,
+    SpanKind,
+    SpanStart,
+)
+
+__all__ = [
+    "Array",
+    "AttributeValue",
+    "Attributes",
+    "Event",
+    "ExportResult",
+    "Link",
+    "Resource",
+    "Span",
+    "SpanHandle",
+    "SpanKind",
+    "SpanStart",
+    "TraceIds",
+    "api",
+    "bundle_path",
+    "current_trace",
+    "hookimpl",
+    "outgoing_headers",
+    "service",
+    "span",
+]

@@ -1,0 +1,5 @@
+"""`python -m spanserve`: the command line."""
+
+from spanserve.cli import main
+
+main()

@@ -1,0 +1,334 @@
+"""The queue of one batch endpoint, and its releases.
+
+Everything here happens on the event loop but `Batch.run`, which the runner calls. The
+policy decides, the batcher waits: it asks when an item arrives, when the runner becomes
+free and when the policy's own wait is over, and never in between.
+"""
+
+import asyncio
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Protocol
+
+from spanserve.batching.policy import Policy, Release, ReleaseReason
+from spanserve.batching.runner import Runner
+from spanserve.errors import SpanserveError
+from spanserve.tracing.record import (
+    RUN,
+    BatchRecord,
+    ItemRecord,
+    RequestRecord,
+    failure_of,
+    item_place,
+)
+from spanserve.tracing.scope import entered
+from spanserve.tracing.tracing import Tracing
+
+log = logging.getLogger(__name__)
+
+LONG_WAIT_NS = 1_000_000
+"""An item that waited longer is asked, before its batch runs, whether anyone still wants it."""
+
+
+class QueueFullError(SpanserveError):
+    """The queue holds as many items as it may; `retry_after_s` is when to try again."""
+
+    def __init__(self, queued: int, retry_after_s: float) -> None:
+        super().__init__(f"the queue is full ({queued} items wait)")
+        self.retry_after_s = retry_after_s
+
+
+class AbandonedError(SpanserveError):
+    """The item left the queue unanswered, since nobody waits for its answer any more."""
+
+
+class RunFailedError(SpanserveError):
+    """The user's code raised, or returned what cannot be split; the cause is what it raised."""
+
+
+class Batched(Protocol):
+    """How a method runs on a batch: what the batcher needs of an endpoint's codec."""
+
+    def batch_key(self, item: Any) -> Hashable:
+        """Return what all items of one batch must have in common."""
+
+    def collate(self, items: Sequence[Any]) -> Any:
+        """Make the method's argument of the items; on the runner."""
+
+    def split(self, result: Any, count: int) -> Sequence[Any]:
+        """Make one result an item of the method's answer; on the runner."""
+
+
+class Item(ItemRecord):
+    """One item in the queue: its value, and the future of its result."""
+
+    __slots__ = ("future", "gone", "key", "value")
+
+    def __init__(  # noqa: PLR0917  # made for every request: keywords would cost
+        self,
+        value: Any,
+        key: Hashable,
+        future: "asyncio.Future[Any]",
+        gone: Callable[[], bool] | None,
+        request: RequestRecord | None,
+        queued_ns: int,
+        depth: int,
+    ) -> None:
+        super().__init__(request, queued_ns, depth)
+        self.value = value
+        self.key = key
+        self.future = future
+        self.gone = gone
+
+
+class Tally:
+    """What became of an endpoint's items and batches, counted for `/metrics`."""
+
+    def __init__(self) -> None:
+        self.sizes: Counter[int] = Counter()
+        self.reasons: Counter[str] = Counter()
+        self.refused = 0
+        self.abandoned = 0
+        self.failed_batches = 0
+
+
+class Batcher:
+    """Gathers items of one endpoint into batches and gives each item its own result."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        method: Callable[[Any, Any], Any],
+        codec: Batched,
+        *,
+        policy: Policy,
+        runner: Runner,
+        tracing: Tracing,
+        max_queue: int,
+    ) -> None:
+        self.endpoint = endpoint
+        self.method = method
+        self.codec = codec
+        self.tracing = tracing
+        self.tally = Tally()
+        self.limits = policy.limits
+        self._policy = policy
+        self._runner = runner
+        self.max_queue = max_queue
+        self._now_ns = tracing.now_ns
+        self._items: deque[Item] = deque()
+        self._running: Batch | None = None
+        self._asking = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._draining = False
+        self._loop: asyncio.AbstractEventLoop
+
+    def start(self) -> None:
+        """Belong to the running event loop, before the first item."""
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def queued(self) -> int:
+        """Items that wait."""
+        return len(self._items)
+
+    def submit(
+        self,
+        value: Any,
+        *,
+        request: RequestRecord | None = None,
+        gone: Callable[[], bool] | None = None,
+    ) -> Item:
+        """Queue an item; its `future` gets its result, or what became of it instead.
+
+        `gone` says, when asked, whether nobody waits for the answer any more.
+        Raises QueueFullError.
+        """
+        items = self._items
+        depth = len(items)
+        if depth >= self.max_queue:
+            self.tally.refused += 1
+            raise QueueFullError(depth, self._retry_after_s(depth))
+        now_ns = self._now_ns()
+        future = self._loop.create_future()
+        item = Item(value, self.codec.batch_key(value), future, gone, request, now_ns, depth)
+        items.append(item)
+        in_system = depth + 1 + (self._running.record.size if self._running else 0)
+        self._policy.arrived(now_ns / 1e6, in_system)
+        if request is not None:
+            request.item_queued(item)
+        if not self._asking:
+            self._ask_soon()
+        return item
+
+    def abandon(self, item: Item) -> None:
+        """Take an item, whose answer nobody waits for any more, out of the queue if it is there."""
+        try:
+            self._items.remove(item)
+        except ValueError:  # it runs, or was taken out before
+            return
+        self._leave(item)
+
+    def drain(self) -> None:
+        """From now on, release what is queued as soon as the runner is free."""
+        self._draining = True
+        if self._items and not self._asking:
+            self._ask_soon()
+
+    def _ask_soon(self) -> None:
+        """Ask the policy when all that arrives in this turn of the loop is here."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._asking = True
+        if self._runner.busy:
+            self._runner.when_free(self._ask)
+        else:
+            self._loop.call_soon(self._ask)
+
+    def _ask(self) -> None:
+        self._asking = False
+        self._timer = None
+        if not self._items:
+            return
+        if self._runner.busy:
+            self._ask_soon()
+            return
+        now_ns = self._now_ns()
+        decision = self._policy.decide(
+            queued=len(self._items),
+            oldest_wait_ms=(now_ns - self._items[0].queued_ns) / 1e6,
+            now_ms=now_ns / 1e6,
+            draining=self._draining,
+        )
+        if isinstance(decision, Release):
+            self._release(decision.n, decision.reason)
+        else:
+            self._timer = self._loop.call_later(decision.ms / 1e3, self._ask)
+
+    def _release(self, size: int, reason: ReleaseReason) -> None:
+        now_ns = self._now_ns()
+        items = self._take(size, now_ns)
+        if items:
+            record = self.tracing.batch(
+                self.endpoint,
+                reason.value,
+                items,
+                runner_free_ns=self._runner.free_ns,
+                released_ns=now_ns,
+            )
+            self.tally.sizes[len(items)] += 1
+            self.tally.reasons[reason.value] += 1
+            self._running = Batch(self, items, record)
+            self._runner.submit(self._running)
+        if self._items and not self._asking:
+            self._ask_soon()
+
+    def _take(self, size: int, now_ns: int) -> list[Item]:
+        """Take the oldest items that go together, and leave out those nobody waits for."""
+        taken: list[Item] = []
+        passed: list[Item] = []
+        items = self._items
+        while items and len(taken) < size:
+            item = items.popleft()
+            waited_ns = now_ns - item.queued_ns
+            if waited_ns > LONG_WAIT_NS and item.gone is not None and item.gone():
+                self._leave(item)
+                item.future.set_exception(AbandonedError("the client left"))
+            elif taken and item.key != taken[0].key:
+                passed.append(item)
+            else:
+                taken.append(item)
+        items.extendleft(reversed(passed))
+        return taken
+
+    def _leave(self, item: Item) -> None:
+        self.tally.abandoned += 1
+        if item.request is not None:
+            item.request.item_dequeued(item, self._now_ns())
+
+    def batch_done(self, batch: "Batch") -> None:
+        """Hand out the results of the batch that ran, and learn from it."""
+        self._running = None
+        record = batch.record
+        self._policy.observed(record.size, (self._now_ns() - record.released_ns) / 1e6)
+        if batch.error is not None:
+            self.tally.failed_batches += 1
+            log.error(
+                "%s failed for a batch of %d", self.endpoint, record.size, exc_info=batch.error
+            )
+        batch.hand_out()
+        if record.recording:
+            self.tracing.batch_ended(record)
+
+    def _retry_after_s(self, queued: int) -> float:
+        """Return when the items that are queued now will be gone, as far as is known."""
+        expected_ms = self._policy.predict_ms(queued, self._now_ns() / 1e6)
+        return 1.0 if expected_ms is None else expected_ms / 1e3
+
+
+class Batch:
+    """One release: the job that runs on the runner, and what it gave."""
+
+    __slots__ = ("_batcher", "_items", "_results", "error", "record")
+
+    def __init__(self, batcher: Batcher, items: Sequence[Item], record: BatchRecord) -> None:
+        self._batcher = batcher
+        self._items = items
+        self._results: Sequence[Any] = ()
+        self.record = record
+        self.error: BaseException | None = None
+
+    def run(self, instance: object) -> None:
+        """Collate, run the user's method, and split; on the runner."""
+        batcher, record = self._batcher, self.record
+        now_ns, codec = batcher.tracing.now_ns, batcher.codec
+        record.collate_started(now_ns())
+        try:
+            argument = codec.collate([item.value for item in self._items])
+            record.run_started(now_ns())
+            with entered(batcher.tracing.scope(*self._place())):
+                result = batcher.method(instance, argument)
+            record.run_ended(now_ns())
+            self._results = codec.split(result, len(self._items))
+        except BaseException as error:  # noqa: BLE001  # even SystemExit of a model must not end the runner
+            self._failed(error)
+        record.ended(now_ns())
+
+    def _place(self) -> tuple[BatchRecord | RequestRecord | None, int]:
+        """Return where the user's code runs: a batch of one lies in its request's trace."""
+        if self.record.size == 1:
+            item = self._items[0]
+            return item.request, item_place(item.index, RUN)
+        return self.record, RUN
+
+    def _failed(self, error: BaseException) -> None:
+        record = self.record
+        now_ns = self._batcher.tracing.now_ns()
+        record.failure = failure = failure_of(error, now_ns)
+        if record.run_ns and not record.ran_ns:
+            record.run_ended(now_ns)
+        for item in self._items:
+            item.failure = failure
+        self.error = error
+
+    def done(self) -> None:
+        """Go on, on the loop."""
+        self._batcher.batch_done(self)
+
+    def hand_out(self) -> None:
+        """Give each item its result, or the reason why it has none."""
+        results = self._results
+        if self.error is not None:
+            results = [self.error] * len(self._items)
+        for item, result in zip(self._items, results, strict=True):
+            if item.future.done():
+                continue
+            if isinstance(result, BaseException):
+                failure = item.failure = item.failure or failure_of(result, self.record.ran_ns)
+                failed = RunFailedError(f"{failure.type}: {failure.message}")
+                failed.__cause__ = result
+                item.future.set_exception(failed)
+            else:
+                item.future.set_result(result)

@@ -1,0 +1,113 @@
+"""The command line. Each command imports what it needs when it runs, so that help is quick."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from spanserve.errors import SpanserveError
+
+WRONG_USE = 2
+
+
+class _Commands(TyperGroup):
+    """Commands whose own errors are one message and exit code 2, never a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SpanserveError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(WRONG_USE) from error
+
+
+app = typer.Typer(
+    name="spanserve",
+    cls=_Commands,
+    help="Serve machine-learning models, and see where the time of every request went.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    app()
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001  # typer's callback
+    if wanted:
+        from importlib.metadata import version  # noqa: PLC0415  # see the module's first line
+
+        typer.echo(f"spanserve {version('spanserve')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    del version
+
+
+@app.command()
+def serve(
+    service: Annotated[
+        str, typer.Argument(help="A bundle's folder, a .py file with a service, or module:Class.")
+    ],
+    *,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="The config file; without it, SPANSERVE_CONFIG's."),
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", "-p", help="The port to listen on; 0: any free one.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", "-w", help="Processes that serve.")
+    ] = None,
+) -> None:
+    """Serve a bundle over HTTP, until Ctrl-C or SIGTERM drains it."""
+    import os  # noqa: PLC0415  # see the module's first line
+
+    from spanserve.commands.serve import serve as run  # noqa: PLC0415  # ditto
+    from spanserve.config.load import load  # noqa: PLC0415  # ditto
+
+    given = {"server.host": host, "server.port": port, "server.workers": workers}
+    run(service, load(config, os.environ, given))
+
+
+@app.command()
+def check(
+    file: Annotated[
+        Path | None, typer.Argument(help="The config file; without one, SPANSERVE_CONFIG names it.")
+    ] = None,
+) -> None:
+    """Print the effective configuration with the source of each value, and the live tracers."""
+    import os  # noqa: PLC0415  # see the module's first line
+
+    from spanserve.commands.check import aligned, report  # noqa: PLC0415  # ditto
+    from spanserve.config.load import load  # noqa: PLC0415  # ditto
+    from spanserve.tracing.plugins import load_tracers  # noqa: PLC0415  # ditto
+
+    loaded = load(file, os.environ, {})
+    tracers = load_tracers(loaded.config.tracing, sources=loaded.sources)
+    for text, comment in aligned(report(loaded, tracers)):
+        typer.echo(text + typer.style(comment, dim=True))
+
+
+@app.command()
+def tracers() -> None:
+    """List the installed tracers with their hooks and settings."""
+    from spanserve.commands.tracers import listing  # noqa: PLC0415  # see the module's first line
+    from spanserve.tracing.plugins import installed_tracers  # noqa: PLC0415  # ditto
+
+    for line in listing(installed_tracers()):
+        typer.echo(line)

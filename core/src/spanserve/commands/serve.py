@@ -1,0 +1,105 @@
+"""`spanserve serve`: a service over HTTP, in one process or several."""
+
+import logging.config
+import math
+import socket
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from spanserve.config.load import Loaded
+from spanserve.config.model import ServerConfig
+from spanserve.errors import SpanserveError
+from spanserve.server.logs import logging_config
+from spanserve.server.worker import Worker
+from spanserve.service.bundle import load as load_service
+from spanserve.tracing.plugins import LoadedTracer, load_tracers
+
+log = logging.getLogger("spanserve")
+
+
+class ListenError(SpanserveError):
+    """The server cannot have the address that it was told to listen on."""
+
+
+def serve(target: str, loaded: Loaded) -> None:
+    """Serve until told to stop; raises SpanserveError before anything was served."""
+    config = loaded.config
+    logs = logging_config(config.logging.level)
+    logging.config.dictConfig(logs)
+    worker = Worker(loaded, load_service(target))
+    tracers = load_tracers(config.tracing, sources=loaded.sources)
+    with listening_socket(config.server) as listener:
+        announce(worker, tracers, url_of(config.server, listener))
+        options = uvicorn.Config(
+            worker,
+            factory=True,
+            workers=config.server.workers,
+            log_config=logs,
+            access_log=config.server.access_log,
+            lifespan="on",
+            ws="none",
+            server_header=False,
+            root_path=config.server.root_path,
+            proxy_headers=config.server.proxy_headers,
+            ssl_certfile=config.server.ssl_certfile,
+            ssl_keyfile=config.server.ssl_keyfile,
+            timeout_graceful_shutdown=math.ceil(config.server.drain_timeout_s),
+        )
+        run(options, listener)
+
+
+def run(options: uvicorn.Config, listener: socket.socket) -> None:
+    """Run one process, or a supervisor of several; ends the process with what became of it."""
+    if options.workers > 1:
+        Multiprocess(options, sockets=[listener]).run()
+        return
+    server = uvicorn.Server(options)
+    try:
+        server.run(sockets=[listener])
+    except KeyboardInterrupt:  # uvicorn raises the signal again after it has drained
+        return
+    if not server.started:
+        sys.exit(3)
+
+
+def listening_socket(server: ServerConfig) -> socket.socket:
+    """Bind the server's address; raises ListenError."""
+    family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
+    listener = socket.socket(family)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((server.host, server.port))
+    except OSError as error:
+        listener.close()
+        place = f"{server.host}:{server.port}"
+        raise ListenError(
+            f"cannot listen on {place}: {error.strerror}; choose another with --host and --port"
+        ) from None
+    listener.set_inheritable(True)
+    return listener
+
+
+def url_of(server: ServerConfig, listener: socket.socket) -> str:
+    """Return where the server is reached."""
+    host, port = listener.getsockname()[:2]
+    scheme = "https" if server.ssl_certfile else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{server.root_path}"
+
+
+def announce(worker: Worker, tracers: Sequence[LoadedTracer], url: str) -> None:
+    """Say what is served, where, and which tracers are live."""
+    service, config = worker.service, worker.loaded.config
+    log.info("spanserve %s serves %s on %s", version("spanserve"), service.name, url)
+    for api in service.spec.apis:
+        log.info("POST %s%s", api.route, " (batched)" if api.batch else "")
+    rate = config.tracing.sample_rate
+    for tracer in tracers:
+        log.info("tracing %g %% of requests: %s to %s", rate * 100, tracer.name, tracer.target)
+    if not tracers:
+        log.info("tracing is off (tracing.type picks a tracer)")
+    for warning in (*worker.loaded.warnings, *(w for t in tracers for w in t.warnings)):
+        log.warning(warning)

@@ -1,0 +1,62 @@
+"""`spanserve tracers`: what is installed, and what each can be told."""
+
+from collections.abc import Iterator, Sequence
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from spanserve.config.redact import redacted
+from spanserve.tracing.plugins import InstalledTracer
+
+
+def listing(tracers: Sequence[InstalledTracer]) -> Iterator[str]:
+    """Yield the lines of the listing, a block for each tracer."""
+    if not tracers:
+        yield "no tracer is installed; try: pip install spanserve-zipkin"
+    for tracer in tracers:
+        yield f"{tracer.name}  ({tracer.distribution} {tracer.version})"
+        if tracer.plugin is None:
+            yield f"  error: {tracer.error}"
+        else:
+            yield f"  hooks: {', '.join(sorted(tracer.plugin.hooks))}"
+            yield from _settings(tracer.name, tracer.plugin.settings_model)
+
+
+def _settings(name: str, model: type[BaseModel]) -> Iterator[str]:
+    if not model.model_fields:
+        yield "  settings: none"
+        return
+    yield f"  settings, under tracing.{name}:"
+    rows = [
+        (field.alias or key, _type(field), _default(field), field.description or "")
+        for key, field in model.model_fields.items()
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    for row in rows:
+        cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)]
+        yield f"    {'  '.join([*cells, row[3]])}".rstrip()
+
+
+def _type(field: FieldInfo) -> str:
+    annotation = field.annotation
+    if isinstance(annotation, type) and not hasattr(annotation, "__args__"):
+        return annotation.__name__
+    return (
+        str(annotation)
+        .replace("typing.", "")
+        .replace("collections.abc.", "")
+        .replace("pydantic.types.", "")
+        .replace("NoneType", "None")
+    )
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "(required)"
+    if field.default_factory is not None:
+        return "= ..." if field.default_factory_takes_validated_data else _shown_factory(field)
+    return f"= {redacted(field.default)!r}"
+
+
+def _shown_factory(field: FieldInfo) -> str:
+    return f"= {redacted(field.get_default(call_default_factory=True))!r}"

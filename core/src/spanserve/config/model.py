@@ -1,0 +1,208 @@
+"""The configuration: frozen, strict, and a description for every key.
+
+The defaults here are the only ones. Sections of tracers are not checked here: each
+tracer brings a model of its own, see `spanserve.tracing.plugins`.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+Propagator = Literal["tracecontext", "b3", "b3multi", "jaeger"]
+LogLevel = Literal["critical", "error", "warning", "info", "debug"]
+
+OFF_WORDS: Final = frozenset({"", "none", "null", "off", "false"})
+TRACER_NAME: Final = re.compile(r"[a-z][a-z0-9_-]*")
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _listed(value: object) -> object:
+    """A text with commas is a list, too: so it can be written in an environment variable."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _listed_lower(value: object) -> object:
+    listed = _listed(value)
+    return tuple(_lower(part) for part in listed) if isinstance(listed, tuple) else listed
+
+
+def _tracer_names(value: object) -> object:
+    if value is None or value is False or (isinstance(value, str) and value.lower() in OFF_WORDS):
+        return ()
+    names = _listed_lower(value)
+    if not isinstance(names, tuple):
+        raise ValueError("wanted the name of a tracer, or a list of names")  # noqa: TRY004  # pydantic's contract
+    if all(name in OFF_WORDS or name in (None, False) for name in names):
+        return ()
+    for name in names:
+        if not isinstance(name, str) or not TRACER_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} cannot be the name of a tracer")
+    if len(set(names)) < len(names):
+        raise ValueError("a tracer is named twice")
+    return names
+
+
+def _root_path(value: object) -> object:
+    if isinstance(value, str) and value and not value.startswith("/"):
+        raise ValueError(f"wanted a path that starts with '/', got '{value}'")
+    return value.rstrip("/") if isinstance(value, str) else value
+
+
+Count = Annotated[int, Field(gt=0)]
+Length = Annotated[float, Field(gt=0)]
+Pause = Annotated[float, Field(ge=0)]
+Word = Annotated[str, Field(min_length=1)]
+
+
+class Section(BaseModel):
+    """A part of the configuration."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
+
+
+class QueueConfig(Section):
+    """`tracing.queue`: the bounded queue between the requests and each tracer."""
+
+    max_spans: Count = Field(
+        default=20_000,
+        description="Spans that may wait for a tracer; beyond, the oldest are dropped",
+    )
+    flush_interval_ms: Length = Field(
+        default=200, description="How long a span waits for others, at most"
+    )
+    max_export_spans: Count = Field(default=512, description="Spans handed to a tracer in one call")
+    retry_for_s: Pause = Field(
+        default=60, description="How long spans are retried that the backend did not take"
+    )
+
+
+class TracingConfig(Section):
+    """`tracing`: which tracers are live, and what they are told."""
+
+    type: Annotated[tuple[str, ...], BeforeValidator(_tracer_names)] = Field(
+        default=(),
+        description="The name of a tracer, or a list of names; null, none or off: no tracing",
+    )
+    service_name: Word | None = Field(
+        default=None, description="What the backend calls this service; null: the bundle's own name"
+    )
+    sample_rate: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=1.0,
+        description="The share of new traces that is recorded; a caller's decision is kept",
+    )
+    propagators: Annotated[tuple[Propagator, ...] | None, BeforeValidator(_listed_lower)] = Field(
+        default=None,
+        description="Header formats that are read and written: tracecontext, b3, b3multi, jaeger; "
+        "null: all are read, and W3C is written with what the tracers ask for",
+    )
+    excluded_urls: Annotated[tuple[Word, ...], BeforeValidator(_listed)] = Field(
+        default=("/healthz", "/livez", "/readyz", "/metrics"),
+        description="Paths whose requests are never traced",
+    )
+    batch_spans: Annotated[Literal["full", "linked"], BeforeValidator(_lower)] = Field(
+        default="full",
+        description="full: each trace holds the spans of its batch's run; linked: a reference only",
+    )
+    exceptions: Annotated[Literal["full", "type"], BeforeValidator(_lower)] = Field(
+        default="full", description="full: message and stack of an exception; type: its type only"
+    )
+    queue: QueueConfig = Field(
+        default_factory=QueueConfig, description="The queue between the requests and each tracer"
+    )
+    sections: Mapping[str, Mapping[str, Any]] = Field(
+        default_factory=dict,
+        description="Each tracer's own section as read, by name; not a key of the file",
+    )
+    resource_attributes: Mapping[str, str] = Field(
+        default_factory=dict,
+        description="From OTEL_RESOURCE_ATTRIBUTES, without service.name; not a key of the file",
+    )
+
+
+class ServerConfig(Section):
+    """`server`: the HTTP server."""
+
+    host: Word = Field(default="127.0.0.1", description="The address to listen on")
+    port: Annotated[int, Field(ge=0, le=65_535)] = Field(
+        default=8000, description="The port to listen on; 0: any that is free"
+    )
+    workers: Count = Field(default=1, description="Processes that serve")
+    max_request_bytes: Count = Field(
+        default=20 * 1024 * 1024, description="The largest body accepted"
+    )
+    request_timeout_ms: Length | None = Field(
+        default=None, description="When a request is given up with 504; null: never"
+    )
+    drain_delay_s: Pause = Field(
+        default=0, description="How long /readyz says 503 before the listener closes"
+    )
+    drain_timeout_s: Pause = Field(
+        default=30, description="How long accepted requests and their traces may take to finish"
+    )
+    trace_headers: bool = Field(
+        default=True, description="Answer with X-Trace-Id and Server-Timing"
+    )
+    access_log: bool = Field(default=False, description="Log a line for each request")
+    root_path: Annotated[str, BeforeValidator(_root_path)] = Field(
+        default="", description="The prefix that a proxy in front strips from the path"
+    )
+    proxy_headers: bool = Field(default=False, description="Believe X-Forwarded-For and -Proto")
+    ssl_certfile: Word | None = Field(default=None, description="The TLS certificate, a PEM file")
+    ssl_keyfile: Word | None = Field(
+        default=None, description="The key of the TLS certificate, a PEM file"
+    )
+
+    @model_validator(mode="after")
+    def _key_needs_certificate(self) -> Self:
+        if self.ssl_keyfile and not self.ssl_certfile:
+            raise ValueError("ssl_keyfile is given without ssl_certfile")
+        return self
+
+
+class BatchingConfig(Section):
+    """`batching`: over what the service says of its endpoints; null leaves that alone."""
+
+    max_batch_size: Count | None = Field(default=None, description="Items in a batch, at most")
+    max_latency_ms: Length | None = Field(
+        default=None, description="The target for queue and run, by which a batch is released"
+    )
+    max_queue: Count | None = Field(default=None, description="Items that may wait; beyond: 429")
+
+
+class LoggingConfig(Section):
+    """`logging`: what is logged."""
+
+    level: Annotated[LogLevel, BeforeValidator(_lower)] = Field(
+        default="info", description="critical, error, warning, info or debug"
+    )
+
+
+class Config(Section):
+    """The whole configuration."""
+
+    tracing: TracingConfig = Field(
+        default_factory=TracingConfig, description="Which tracers are live; none: no tracing"
+    )
+    server: ServerConfig = Field(default_factory=ServerConfig, description="The HTTP server")
+    batching: BatchingConfig = Field(
+        default_factory=BatchingConfig, description="Over the service's own batching"
+    )
+    logging: LoggingConfig = Field(default_factory=LoggingConfig, description="What is logged")
+
+
+NOT_KEYS: Final = frozenset({"sections", "resource_attributes"})
+"""Fields of `TracingConfig` that nobody can set by that name."""
+
+
+def tracing_keys() -> frozenset[str]:
+    """Return core's own keys under `tracing`; no tracer may have such a name."""
+    return frozenset(TracingConfig.model_fields) - NOT_KEYS

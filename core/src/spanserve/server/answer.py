@@ -1,0 +1,146 @@
+"""What a request is answered with, and the error contract.
+
+Every error is JSON: a stable `code`, a message that names what was wrong, the request's id
+and, where it is traced, its trace's. What the user's code raised stays in the log and in
+the trace; the client learns its type.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from pydantic import BaseModel, Field
+from pydantic_core import to_json
+
+from spanserve.batching.batcher import QueueFullError, RunFailedError
+from spanserve.service.problems import InvalidBody, InvalidItem, InvalidResult
+
+JSON: Final = (b"content-type", b"application/json")
+
+
+class Answer(NamedTuple):
+    """A whole response; `headers` are its own, without those that every response carries."""
+
+    status: int
+    body: bytes
+    headers: Sequence[tuple[bytes, bytes]] = (JSON,)
+
+
+NOBODY: Final = Answer(499, b"")
+"""The answer where the client left; it is counted and never sent."""
+
+
+class ErrorDetail(BaseModel):
+    """One place in an item, and what is wrong there."""
+
+    loc: list[str | int]
+    message: str
+
+
+class ErrorBody(BaseModel):
+    """The body of every error."""
+
+    code: str = Field(description="A stable name of what went wrong")
+    message: str = Field(description="What went wrong, for people")
+    request_id: str = Field(description="The request's id, as in X-Request-Id")
+    trace_id: str | None = Field(default=None, description="The trace's id, where it is traced")
+    details: list[ErrorDetail] = Field(default_factory=list, description="Places in the item")
+
+
+class RequestError(Exception):
+    """A request that ends in an error answer."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        details: Sequence[Any] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.details = details
+        self.headers = headers or {}
+
+    def answer(self, request_id: str, trace_id: str | None) -> Answer:
+        """Return this error as a response."""
+        body: dict[str, Any] = {
+            "code": self.code,
+            "message": self.message,
+            "request_id": request_id,
+        }
+        if trace_id:
+            body["trace_id"] = trace_id
+        if self.details:
+            body["details"] = list(self.details)
+        headers = [
+            (k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in self.headers.items()
+        ]
+        return Answer(self.status, to_json(body), (JSON, *headers))
+
+
+CODES: Final = {
+    400: "malformed_body",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+    422: "invalid_item",
+    429: "queue_full",
+    500: "service_failed",
+    503: "draining",
+    504: "timed_out",
+}
+
+
+def request_error(error: BaseException) -> RequestError:
+    """Return what the client learns of an exception."""
+    if isinstance(error, RunFailedError) and error.__cause__ is not None:
+        error = error.__cause__
+    for kind, explain in _EXPLANATIONS:
+        if isinstance(error, kind):
+            return explain(error)
+    return _failed(error)
+
+
+def _queue_full(error: Any) -> RequestError:
+    seconds = str(max(1, math.ceil(error.retry_after_s)))
+    return RequestError(429, CODES[429], str(error), headers={"Retry-After": seconds})
+
+
+def _failed(error: BaseException) -> RequestError:
+    status = getattr(error, "status_code", None)
+    if isinstance(status, int):  # FastAPI's HTTPException, and its like
+        return http_error(status, getattr(error, "detail", ""), getattr(error, "headers", None))
+    message = f"the service raised {type(error).__name__}; the server's log and the trace say more"
+    return RequestError(500, CODES[500], message)
+
+
+_EXPLANATIONS: Final[Sequence[tuple[type[BaseException], Callable[[Any], RequestError]]]] = (
+    (RequestError, lambda error: error),
+    (InvalidBody, lambda error: RequestError(400, CODES[400], str(error))),
+    (InvalidItem, lambda e: RequestError(422, CODES[422], str(e), details=e.details)),
+    (QueueFullError, _queue_full),
+    (InvalidResult, lambda error: RequestError(500, CODES[500], str(error))),
+)
+
+
+def http_error(status: int, detail: object, headers: Mapping[str, str] | None) -> RequestError:
+    """Return the error of an HTTP exception, as FastAPI and users raise them."""
+    code = CODES.get(status, f"http_{status}")
+    return RequestError(status, code, str(detail), headers=headers)
+
+
+def too_large(limit: int) -> RequestError:
+    """Return the error of a body past the limit."""
+    message = f"the body has more than {limit} bytes (server.max_request_bytes)"
+    return RequestError(413, CODES[413], message, headers={"Connection": "close"})
+
+
+def timed_out(limit_ms: float) -> RequestError:
+    """Return the error of a request that took too long."""
+    message = f"the answer took longer than {limit_ms:g} ms (server.request_timeout_ms)"
+    return RequestError(504, CODES[504], message)

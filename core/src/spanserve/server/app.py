@@ -1,0 +1,153 @@
+"""One service as a FastAPI app."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from spanserve.batching.batcher import Batcher
+from spanserve.batching.policy import Policy
+from spanserve.config.model import BatchingConfig, Config
+from spanserve.server.answer import CODES, RequestError, http_error, request_error
+from spanserve.server.endpoint import BatchEndpoint, Endpoint, PlainEndpoint
+from spanserve.server.exchange import SCOPE_KEY, Exchange, Receive, Scope, Send
+from spanserve.server.front import FrontDoor
+from spanserve.server.lifecycle import Lifecycle
+from spanserve.server.metrics import ServerMetrics
+from spanserve.server.operations import add_operations
+from spanserve.server.routes import add_route
+from spanserve.server.running import Running
+from spanserve.service.bundle import LoadedService
+from spanserve.service.spec import ApiSpec
+from spanserve.tracing.tracing import Tracing
+
+log = logging.getLogger(__name__)
+
+
+class App(FastAPI):
+    """A FastAPI app whose requests come in through the front door."""
+
+    front: FrontDoor | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.front is None or scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+        else:
+            await self.front(scope, receive, send)
+
+    async def inside(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer behind the front door: middleware, routing, everything of FastAPI's."""
+        await super().__call__(scope, receive, send)
+
+
+def create_app(
+    config: Config,
+    service: LoadedService,
+    tracing: Tracing,
+    *,
+    on_ready: Callable[[], None] | None = None,
+) -> FastAPI:
+    """Build the app of a service; its lifespan starts the model and the tracers.
+
+    `on_ready` is called when the model is warm, before the first request.
+    Raises what `configure_app` of the service or `extend_app` of a tracer raises.
+    """
+    server = config.server
+    running = Running(service, tracing.clock)
+    batchers: list[Batcher] = []
+
+    def endpoint_of(api: ApiSpec) -> Endpoint:
+        options: dict[str, Any] = {
+            "tracing": tracing,
+            "max_request_bytes": server.max_request_bytes,
+            "request_timeout_ms": server.request_timeout_ms,
+            "with_timing": server.trace_headers,
+        }
+        if not api.batch:
+            return PlainEndpoint(api, running, **options)
+        batcher = _batcher(api, config.batching, running, tracing)
+        batchers.append(batcher)
+        return BatchEndpoint(api, batcher, **options)
+
+    endpoints = [endpoint_of(api) for api in service.spec.apis]
+    lifecycle = Lifecycle(batchers, drain_delay_s=server.drain_delay_s)
+    app = App(
+        title=service.name,
+        version=service.version or "0",
+        description=service.spec.doc,
+        lifespan=lifecycle.lifespan(
+            running, tracing, on_ready=on_ready, drain_timeout_s=server.drain_timeout_s
+        ),
+    )
+    _answer_errors(app)
+    if service.spec.has_configure_app:
+        service.spec.cls.configure_app(app)
+    front = FrontDoor(
+        app.inside,
+        endpoints={endpoint.spec.route: endpoint for endpoint in endpoints},
+        direct=lambda: not (app.user_middleware or app.router.dependencies or server.root_path),
+        tracing=tracing,
+        trace_headers=server.trace_headers,
+    )
+    for endpoint in endpoints:
+        add_route(app, endpoint, front.note)
+    add_operations(
+        app,
+        service=service,
+        endpoints=endpoints,
+        tracing=tracing,
+        lifecycle=lifecycle,
+        metrics=ServerMetrics(front.traffic, batchers, tracing.exporters),
+    )
+    tracing.extend_app(app)
+    app.front = front
+    return app
+
+
+def _batcher(api: ApiSpec, config: BatchingConfig, running: Running, tracing: Tracing) -> Batcher:
+    return Batcher(
+        api.route,
+        getattr(running.cls, api.name),
+        api.batch_codec,
+        policy=Policy(
+            max_batch_size=config.max_batch_size or api.max_batch_size,
+            max_latency_ms=config.max_latency_ms or api.max_latency_ms,
+        ),
+        runner=running.inline if api.inline else running.runner,
+        tracing=tracing,
+        max_queue=config.max_queue or api.max_queue,
+    )
+
+
+def _answer_errors(app: FastAPI) -> None:
+    """Give every error of FastAPI's and of the user's routes the form of the error contract."""
+
+    async def refused(request: Request, error: Exception) -> Response:
+        if isinstance(error, RequestValidationError):
+            refusal = _validation_error(error)
+        elif isinstance(error, HTTPException):
+            refusal = http_error(error.status_code, error.detail, error.headers)
+        else:
+            refusal = request_error(error)
+        exchange: Exchange = request.scope[SCOPE_KEY]
+        answer = refusal.answer(exchange.request_id, exchange.trace_id)
+        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in answer.headers}
+        return Response(answer.body, answer.status, headers)
+
+    handler: Callable[[Request, Exception], Awaitable[Response]] = refused
+    for kind in (RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, handler)
+
+
+def _validation_error(error: RequestValidationError) -> RequestError:
+    """Return FastAPI's validation error in the words of the error contract."""
+    errors = error.errors()
+    details = [{"loc": list(e["loc"]), "message": str(e["msg"])} for e in errors[:10]]
+    if errors and errors[0]["type"] == "json_invalid":
+        return RequestError(400, CODES[400], "the body is not JSON", details=details)
+    first = details[0] if details else {"loc": [], "message": "the request is not valid"}
+    place = ".".join(str(part) for part in first["loc"])
+    return RequestError(422, CODES[422], f"{place}: {first['message']}", details=details)

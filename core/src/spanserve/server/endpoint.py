@@ -1,0 +1,180 @@
+"""One inference route: body -> item -> batcher or method -> response.
+
+`answer` is the whole of a request's own work; it is reached from the front door, from
+FastAPI's routing and from FastAPI's own handling alike.
+"""
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from typing import Any
+
+from spanserve.batching.batcher import AbandonedError, Batcher, RunFailedError
+from spanserve.batching.call import Call, on_loop, on_runner, on_threads
+from spanserve.server.answer import NOBODY, Answer, RequestError, request_error, timed_out
+from spanserve.server.exchange import ClientLeftError, Exchange
+from spanserve.server.running import Running
+from spanserve.service.codecs import BatchCodec, PlainCodec
+from spanserve.service.spec import ApiSpec
+from spanserve.tracing.record import failure_of
+from spanserve.tracing.tracing import Tracing
+
+log = logging.getLogger(__name__)
+
+
+class Endpoint(ABC):
+    """What batch and plain endpoints have in common: a codec, a limit, an error contract."""
+
+    codec: BatchCodec | PlainCodec
+
+    def __init__(
+        self,
+        spec: ApiSpec,
+        *,
+        tracing: Tracing,
+        max_request_bytes: int,
+        request_timeout_ms: float | None,
+        with_timing: bool,
+    ) -> None:
+        self.spec = spec
+        self.tracing = tracing
+        self._now_ns = tracing.now_ns
+        self._max_bytes = max_request_bytes
+        self._timeout_ms = request_timeout_ms
+        self._with_timing = with_timing
+
+    async def answer(self, exchange: Exchange) -> Answer:
+        """Answer a request from its body's bytes."""
+        record = exchange.record
+        now_ns = self._now_ns
+        if record is not None:
+            record.decode_started(now_ns())
+        try:
+            try:
+                value = self.codec.decode(await exchange.body(self._max_bytes))
+            finally:
+                if record is not None:
+                    record.decode_ended(now_ns())
+            return await self.respond(exchange, value)
+        except Exception as error:  # noqa: BLE001  # every error has an answer, or is the client's leaving
+            return self._refused(exchange, error)
+
+    async def answer_value(self, exchange: Exchange, value: Any) -> Answer:
+        """Answer a request whose body FastAPI has validated."""
+        try:
+            return await self.respond(exchange, value)
+        except Exception as error:  # noqa: BLE001  # as in `answer`
+            return self._refused(exchange, error)
+
+    async def respond(self, exchange: Exchange, value: Any) -> Answer:
+        """Get the result of a decoded value, in time, and encode it."""
+        if self._timeout_ms is None:
+            result = await self.result(exchange, value)
+        else:
+            result = await self._result_in_time(exchange, value, self._timeout_ms)
+        record = exchange.record
+        if record is None:
+            return Answer(200, self.codec.encode(result))
+        record.encode_started(self._now_ns())
+        try:
+            return Answer(200, self.codec.encode(result))
+        finally:
+            record.encode_ended(self._now_ns())
+
+    async def _result_in_time(self, exchange: Exchange, value: Any, limit_ms: float) -> Any:
+        spent_ms = (self._now_ns() - exchange.started_ns) / 1e6
+        limit = asyncio.timeout(max(0.0, limit_ms - spent_ms) / 1e3)
+        try:
+            async with limit:
+                return await self.result(exchange, value)
+        except TimeoutError:
+            if limit.expired():
+                raise timed_out(limit_ms) from None
+            raise
+
+    @abstractmethod
+    async def result(self, exchange: Exchange, value: Any) -> Any:
+        """Run the user's method for a decoded value."""
+
+    def _refused(self, exchange: Exchange, error: Exception) -> Answer:
+        """Return the answer to a failed request, which goes nowhere where the client left."""
+        record = exchange.record
+        if isinstance(error, (AbandonedError, ClientLeftError)):
+            exchange.client_left = True
+            return NOBODY
+        refusal = request_error(error)
+        if refusal.status >= 500:  # noqa: PLR2004
+            if not isinstance(error, (RequestError, RunFailedError)):
+                log.error(
+                    "%s failed for request %s", self.spec.route, exchange.request_id, exc_info=error
+                )
+            if (
+                record is not None
+                and record.failure is None
+                and not isinstance(error, RunFailedError)
+            ):
+                record.failure = failure_of(error, self._now_ns())
+        return refusal.answer(exchange.request_id, exchange.trace_id)
+
+
+class BatchEndpoint(Endpoint):
+    """Answers each request with its own result of a batch."""
+
+    codec: BatchCodec
+
+    def __init__(self, spec: ApiSpec, batcher: Batcher, **options: Any) -> None:
+        super().__init__(spec, **options)
+        self.codec = spec.batch_codec
+        self.batcher = batcher
+
+    async def result(self, exchange: Exchange, value: Any) -> Any:
+        """Queue the item and wait for its result."""
+        item = self.batcher.submit(
+            value, request=exchange.record, gone=exchange.asks_if_client_left
+        )
+        try:
+            result = await item.future
+        except asyncio.CancelledError:
+            self.batcher.abandon(item)
+            raise
+        if self._with_timing and (batch := item.batch) is not None:
+            queue_ms = (batch.started_ns - item.queued_ns) / 1e6
+            run_ms = (batch.ran_ns - batch.run_ns) / 1e6
+            exchange.timing = f"queue;dur={queue_ms:.3f}, run;dur={run_ms:.3f}"
+        return result
+
+
+class PlainEndpoint(Endpoint):
+    """Answers each request with a call of its own."""
+
+    codec: PlainCodec
+
+    def __init__(self, spec: ApiSpec, service: Running, **options: Any) -> None:
+        super().__init__(spec, **options)
+        self.codec = spec.plain_codec
+        self._service = service
+
+    async def result(self, exchange: Exchange, value: Any) -> Any:
+        """Call the method: on the loop, on the runner, or on threads of its own."""
+        started_ns = self._now_ns()
+        service, method, record = (
+            self._service,
+            getattr(self._service.cls, self.spec.name),
+            exchange.record,
+        )
+        if self.spec.asynchronous:
+            result = await on_loop(
+                method, service.runner.instance, value, tracing=self.tracing, record=record
+            )
+        else:
+            call = Call(method, value, tracing=self.tracing, record=record)
+            if self.spec.threads > 1:
+                result = await on_threads(
+                    call, service.executor(self.spec), service.runner.instance
+                )
+            else:
+                on_runner(call, service.runner, record=record, now_ns=started_ns)
+                result = await call.future
+        if self._with_timing:
+            exchange.timing = f"run;dur={(self._now_ns() - started_ns) / 1e6:.3f}"
+        return result

@@ -1,0 +1,141 @@
+"""One HTTP request on its way through the server, and its answer's common headers."""
+
+import re
+from collections import Counter
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+
+from spanserve.server.answer import Answer, too_large
+from spanserve.tracing.record import RequestRecord
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+SCOPE_KEY: Final = "spanserve"
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+
+
+class ClientLeftError(Exception):
+    """The client closed the connection before it had its answer."""
+
+
+class Exchange:
+    """A request and what is known of it; the server's own view, one for each request."""
+
+    __slots__ = (
+        "body_length",
+        "client_left",
+        "receive",
+        "record",
+        "request_id",
+        "scope",
+        "started_ns",
+        "timing",
+    )
+
+    def __init__(
+        self, scope: Scope, receive: Receive, request_id: str, body_length: int, started_ns: int
+    ) -> None:
+        self.scope = scope
+        self.receive = receive
+        self.request_id = request_id
+        self.body_length = body_length
+        self.started_ns = started_ns
+        self.record: RequestRecord | None = None
+        self.client_left = False
+        self.timing = ""
+
+    @property
+    def trace_id(self) -> str | None:
+        """The id of the request's trace, where it has one."""
+        return self.record.trace_id if self.record is not None else None
+
+    def headers(self, now_ns: int, *, tracing: bool) -> list[tuple[bytes, bytes]]:
+        """Return the headers that every response carries."""
+        headers = [(b"x-request-id", self.request_id.encode("latin-1"))]
+        if tracing:
+            if self.record is not None:
+                headers.append((b"x-trace-id", self.record.trace_id.encode("latin-1")))
+            if self.timing:
+                total_ms = (now_ns - self.started_ns) / 1e6
+                timing = f"{self.timing}, total;dur={total_ms:.3f}"
+                headers.append((b"server-timing", timing.encode("latin-1")))
+        return headers
+
+    async def body(self, limit: int) -> bytes:
+        """Read the whole body, up to `limit` bytes.
+
+        Raises RequestError (413) and ClientLeftError.
+        """
+        if self.body_length > limit:
+            raise too_large(limit)
+        receive = self.receive
+        chunks: list[bytes] = []
+        length = 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientLeftError
+            chunk: bytes = message.get("body", b"")
+            more = message.get("more_body", False)
+            if not more and not chunks:
+                return _within(chunk, limit)
+            chunks.append(chunk)
+            length += len(chunk)
+            if length > limit:
+                raise too_large(limit)
+            if not more:
+                return b"".join(chunks)
+
+    def asks_if_client_left(self) -> bool:
+        """Ask, without waiting, whether the client closed the connection.
+
+        ASGI tells it by `receive` alone, which waits where there is nothing to tell. So one
+        step of it is taken and the rest is thrown away; only meaningful after the body.
+        """
+        step = self.receive().__await__()
+        try:
+            next(step)
+        except StopIteration as told:
+            return bool(told.value["type"] == "http.disconnect")
+        except RuntimeError:  # a middleware's receive that must run in a task: it cannot be asked
+            return False
+        close = getattr(step, "close", None)
+        if close is not None:
+            close()
+        return False
+
+
+def _within(body: bytes, limit: int) -> bytes:
+    if len(body) > limit:
+        raise too_large(limit)
+    return body
+
+
+def read_headers(scope: Scope, new_request_id: Callable[[], str]) -> tuple[str, int]:
+    """Return the request's id, the client's own where it is sane, and the body's length or -1."""
+    request_id, length = "", -1
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            if value.isdigit():
+                length = int(value[:20])
+        elif name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            request_id = value.decode("ascii")
+    return request_id or new_request_id(), length
+
+
+async def send_answer(send: Send, answer: Answer, common: list[tuple[bytes, bytes]]) -> None:
+    """Send a whole response."""
+    common.append((b"content-length", b"%d" % len(answer.body)))
+    common.extend(answer.headers)
+    await send({"type": "http.response.start", "status": answer.status, "headers": common})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+class Traffic:
+    """Requests, counted by endpoint and status for `/metrics`."""
+
+    def __init__(self) -> None:
+        self.answered: Counter[tuple[str, int]] = Counter()

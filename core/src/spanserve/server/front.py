@@ -1,0 +1,123 @@
+"""The front door: every request begins and ends here, once.
+
+It gives the request its id and its record, lets the app answer, and ends the record when
+the last byte is out. A POST to an inference route of an app without middleware and
+dependencies goes straight to its endpoint: by FastAPI's own way the request costs twice as
+much (DESIGN 3), and nothing on that way would do anything for it.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from spanserve.server.answer import Answer
+from spanserve.server.endpoint import Endpoint
+from spanserve.server.exchange import (
+    SCOPE_KEY,
+    Exchange,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    Traffic,
+    read_headers,
+    send_answer,
+)
+from spanserve.tracing.clock import Ids
+from spanserve.tracing.record import ROOT, RequestRecord, failure_of
+from spanserve.tracing.scope import entered
+from spanserve.tracing.tracing import Tracing
+
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class FrontDoor:
+    """Where requests enter.
+
+    `endpoints` are the inference routes by their paths; `direct` says, once the app is built,
+    whether a request to one may leave the app out.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        endpoints: Mapping[str, Endpoint],
+        direct: Callable[[], bool],
+        tracing: Tracing,
+        trace_headers: bool,
+    ) -> None:
+        self.traffic = Traffic()
+        self._app = app
+        self._endpoints = endpoints
+        self._is_direct = direct
+        self._direct: bool | None = None
+        self._tracing = tracing
+        self._now_ns = tracing.now_ns
+        self._new_id = Ids().trace_id
+        self._trace_headers = trace_headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+        if self._direct is None:
+            self._direct = self._is_direct()
+        started_ns = self._now_ns()
+        request_id, length = read_headers(scope, self._new_id)
+        exchange = Exchange(scope, receive, request_id, length, started_ns)
+        endpoint = self._endpoints.get(scope["path"])
+        route = "" if endpoint is None else endpoint.spec.route
+        record = self._tracing.request(scope, request_id=request_id, route=route)
+        exchange.record = record
+        try:
+            if endpoint is not None and self._direct and scope["method"] == "POST":
+                await self._straight(exchange, endpoint, send)
+            else:
+                await self._through_app(exchange, send)
+        finally:
+            if record is not None:
+                record.client_left = exchange.client_left
+                self._tracing.request_ended(record)
+
+    async def _straight(self, exchange: Exchange, endpoint: Endpoint, send: Send) -> None:
+        answer = await endpoint.answer(exchange)
+        self.note(exchange, endpoint, answer)
+        if exchange.client_left:
+            return
+        if exchange.record is not None:
+            exchange.record.status = answer.status
+        common = exchange.headers(self._now_ns(), tracing=self._trace_headers)
+        await send_answer(send, answer, common)
+
+    async def _through_app(self, exchange: Exchange, send: Send) -> None:
+        """Let FastAPI answer; the common headers are added as its answer passes by."""
+        scope, record = exchange.scope, exchange.record
+        scope[SCOPE_KEY] = exchange
+
+        async def watched(message: Message) -> None:
+            if message["type"] == "http.response.start" and not exchange.client_left:
+                if record is not None:
+                    _describe(record, scope, message["status"])
+                common = exchange.headers(self._now_ns(), tracing=self._trace_headers)
+                message["headers"] = [*message.get("headers", ()), *common]
+            await send(message)
+
+        try:
+            with entered(self._tracing.scope(record, ROOT)):
+                await self._app(scope, exchange.receive, watched)
+        except Exception as error:
+            if record is not None:
+                record.status = record.status or 500
+                record.failure = record.failure or failure_of(error, self._now_ns())
+            raise
+
+    def note(self, exchange: Exchange, endpoint: Endpoint, answer: Answer) -> None:
+        """Count an endpoint's answer, and name the endpoint in the record."""
+        self.traffic.answered[endpoint.spec.route, answer.status] += 1
+        if exchange.record is not None:
+            exchange.record.endpoint = endpoint.spec.route
+
+
+def _describe(record: RequestRecord, scope: Scope, status: int) -> None:
+    record.status = status
+    route = scope.get("route")
+    path = getattr(route, "path", None)
+    if isinstance(path, str):
+        record.route = path

@@ -1,0 +1,110 @@
+"""The counters of one process in Prometheus' terms, read when somebody asks and not before."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from spanserve.batching.batcher import Batcher
+from spanserve.server.exchange import Traffic
+from spanserve.tracing.exporting import Drop, Exporter, State
+
+
+class ServerMetrics(Collector):
+    """Collects from the counters that the server's parts keep for themselves."""
+
+    def __init__(
+        self, traffic: Traffic, batchers: Sequence[Batcher], exporters: Sequence[Exporter]
+    ) -> None:
+        self._traffic = traffic
+        self._batchers = batchers
+        self._exporters = exporters
+
+    def collect(self) -> Iterable[Metric]:
+        """Return all metrics as they stand."""
+        yield self._requests()
+        yield from self._batches()
+        yield from self._spans()
+
+    def _requests(self) -> Metric:
+        requests = CounterMetricFamily(
+            "spanserve_requests",
+            "Requests to inference endpoints by status; 499: the client left",
+            labels=["endpoint", "status"],
+        )
+        for (endpoint, status), count in self._traffic.answered.copy().items():
+            requests.add_metric([endpoint, str(status)], count)
+        return requests
+
+    def _batches(self) -> Iterator[Metric]:
+        reasons = CounterMetricFamily(
+            "spanserve_batches", "Batches by release reason", labels=["endpoint", "reason"]
+        )
+        sizes = HistogramMetricFamily(
+            "spanserve_batch_size", "Items in a batch", labels=["endpoint"]
+        )
+        failed = CounterMetricFamily(
+            "spanserve_batches_failed", "Batches whose run failed", labels=["endpoint"]
+        )
+        refused = CounterMetricFamily(
+            "spanserve_items_refused", "Items refused by a full queue", labels=["endpoint"]
+        )
+        abandoned = CounterMetricFamily(
+            "spanserve_items_abandoned",
+            "Items taken out of the queue since nobody waited for them",
+            labels=["endpoint"],
+        )
+        queued = GaugeMetricFamily("spanserve_queue_depth", "Items that wait", labels=["endpoint"])
+        for batcher in self._batchers:
+            label, tally = [batcher.endpoint], batcher.tally
+            for reason, count in tally.reasons.copy().items():
+                reasons.add_metric([*label, reason], count)
+            buckets, total = _buckets(tally.sizes.copy(), batcher.limits.max_batch_size)
+            sizes.add_metric(label, buckets, total)
+            failed.add_metric(label, tally.failed_batches)
+            refused.add_metric(label, tally.refused)
+            abandoned.add_metric(label, tally.abandoned)
+            queued.add_metric(label, batcher.queued)
+        yield from (reasons, sizes, failed, refused, abandoned, queued)
+
+    def _spans(self) -> Iterator[Metric]:
+        label = ["tracer"]
+        recorded = CounterMetricFamily("spanserve_spans_recorded", "Spans recorded", labels=label)
+        exported = CounterMetricFamily(
+            "spanserve_spans_exported",
+            "Spans that a tracer sent; unconfirmed: where nobody answers",
+            labels=[*label, "outcome"],
+        )
+        dropped = CounterMetricFamily(
+            "spanserve_spans_dropped", "Spans lost, by reason", labels=[*label, "reason"]
+        )
+        waiting = GaugeMetricFamily("spanserve_spans_waiting", "Spans not yet sent", labels=label)
+        failing = GaugeMetricFamily(
+            "spanserve_tracer_failing", "1 while a tracer cannot deliver", labels=label
+        )
+        for exporter in self._exporters:
+            name, counters = exporter.name, exporter.counters
+            recorded.add_metric([name], exporter.recorded_spans)
+            exported.add_metric([name, "delivered"], counters.delivered)
+            exported.add_metric([name, "unconfirmed"], counters.unconfirmed)
+            for why in Drop:
+                dropped.add_metric([name, why.value], counters.dropped[why])
+            waiting.add_metric([name], exporter.waiting_spans)
+            failing.add_metric([name], exporter.state is State.FAILING)
+        yield from (recorded, exported, dropped, waiting, failing)
+
+
+def _buckets(sizes: dict[int, int], largest: int) -> tuple[list[tuple[str, float]], float]:
+    """Return cumulative counts at powers of two up to the largest batch, and the sum of sizes."""
+    bounds = [1 << power for power in range(largest.bit_length() + 1) if 1 << power < largest]
+    buckets = [
+        (str(float(bound)), float(sum(n for size, n in sizes.items() if size <= bound)))
+        for bound in (*bounds, largest)
+    ]
+    total = float(sum(sizes.values()))
+    return [*buckets, ("+Inf", total)], float(sum(size * n for size, n in sizes.items()))

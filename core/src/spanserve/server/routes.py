@@ -1,0 +1,95 @@
+"""The inference routes as FastAPI sees them: their schema, and two of the ways to them."""
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, Final
+
+from fastapi import Body, FastAPI, Request, Response
+from fastapi.routing import APIRoute
+
+from spanserve.server.answer import Answer, ErrorBody
+from spanserve.server.endpoint import Endpoint
+from spanserve.server.exchange import SCOPE_KEY, Exchange, Receive, Scope, Send, send_answer
+from spanserve.service.codecs import Parameter
+
+Note = Callable[[Exchange, Endpoint, Answer], None]
+
+_REQUEST: Final = "spanserve_request"
+_ERRORS: Final = {
+    400: "The body is not JSON",
+    413: "The body is too large",
+    422: "The item has the wrong shape or type",
+    429: "The queue is full; `Retry-After` says when to try again",
+    500: "The service's code failed",
+    503: "The server is going away",
+    504: "The answer took too long",
+}
+
+
+def add_route(app: FastAPI, endpoint: Endpoint, note: Note) -> None:
+    """Add the route of an endpoint to the app, with its place in the OpenAPI document."""
+    spec = endpoint.spec
+    app.router.add_api_route(
+        spec.route,
+        _handler(endpoint, note),
+        methods=["POST"],
+        name=spec.name,
+        summary=spec.name.replace("_", " ").capitalize(),
+        description=spec.doc,
+        response_model=endpoint.codec.response_annotation,
+        responses={s: {"model": ErrorBody, "description": d} for s, d in _ERRORS.items()},
+        route_class_override=_route_class(endpoint, note),
+    )
+
+
+def _route_class(endpoint: Endpoint, note: Note) -> type[APIRoute]:
+    """Return a route that answers without FastAPI's request and response objects.
+
+    Where dependencies are declared, FastAPI's own handling runs instead.
+    """
+
+    class InferenceRoute(APIRoute):
+        async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["method"] != "POST" or self.dependencies:
+                await super().handle(scope, receive, send)
+                return
+            exchange: Exchange = scope[SCOPE_KEY]
+            exchange.receive = receive
+            answer = await endpoint.answer(exchange)
+            note(exchange, endpoint, answer)
+            if not exchange.client_left:
+                await send_answer(send, answer, [])
+
+    return InferenceRoute
+
+
+def _handler(endpoint: Endpoint, note: Note) -> Callable[..., Any]:
+    """Return what FastAPI calls with a validated body, and reads the schema from."""
+    parameters = endpoint.codec.body_parameters
+
+    async def handle(**values: Any) -> Response:
+        request: Request = values.pop(_REQUEST)
+        exchange: Exchange = request.scope[SCOPE_KEY]
+        value = values if not endpoint.spec.batch else next(iter(values.values()))
+        answer = await endpoint.answer_value(exchange, value)
+        note(exchange, endpoint, answer)
+        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in answer.headers}
+        return Response(answer.body, answer.status, headers)
+
+    handle.__name__ = endpoint.spec.name
+    handle.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # how a signature is set
+        [
+            inspect.Parameter(_REQUEST, inspect.Parameter.KEYWORD_ONLY, annotation=Request),
+            *(_body_parameter(parameter) for parameter in parameters),
+        ]
+    )
+    return handle
+
+
+def _body_parameter(parameter: Parameter) -> inspect.Parameter:
+    return inspect.Parameter(
+        parameter.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=parameter.default,
+        annotation=Annotated[parameter.annotation, Body()],
+    )

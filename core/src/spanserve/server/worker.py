@@ -1,0 +1,62 @@
+"""One serving process: everything is made here, after any fork or spawn."""
+
+import gc
+import logging
+import os
+import uuid
+from dataclasses import dataclass
+
+from fastapi import FastAPI
+
+from spanserve.config.load import Loaded
+from spanserve.config.model import Config
+from spanserve.server.app import create_app
+from spanserve.service.bundle import LoadedService
+from spanserve.tracing.plugins import load_tracers
+from spanserve.tracing.span import AttributeValue, Resource
+from spanserve.tracing.tracing import Tracing
+
+log = logging.getLogger(__name__)
+
+GC_THRESHOLDS = (50_000, 20, 20)
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """Makes the app of one process; can be pickled into a process that is spawned."""
+
+    loaded: Loaded
+    service: LoadedService
+
+    def __call__(self) -> FastAPI:
+        """Load the tracers and build the app."""
+        config = self.loaded.config
+        tracers = load_tracers(config.tracing, sources=self.loaded.sources)
+        tracing = Tracing(tracers, config.tracing, resource_of(config, self.service))
+        return create_app(config, self.service, tracing, on_ready=_settle)
+
+
+def resource_of(config: Config, service: LoadedService) -> Resource:
+    """Return what all spans of this process have in common."""
+    name = config.tracing.service_name or service.name
+    attributes: dict[str, AttributeValue] = {
+        **config.tracing.resource_attributes,
+        "service.name": name,
+        "service.instance.id": str(uuid.uuid4()),
+        "process.pid": os.getpid(),
+    }
+    if service.version:
+        attributes.setdefault("service.version", service.version)
+    return Resource(name, attributes)
+
+
+def _settle() -> None:
+    """Keep what start-up made out of the collector's sight, and let it run less often.
+
+    Measured: 28 % more throughput, and a 99th percentile of 4 ms where it was 23 (DESIGN 3).
+    Records form no cycles, so that nothing of a request waits for the collector.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    log.info("ready")

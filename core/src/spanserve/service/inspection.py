@@ -1,0 +1,189 @@
+"""A service class -> its ServiceSpec; every rule that is broken has its own message."""
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from spanserve.errors import ServiceError
+from spanserve.service.annotations import array_of, list_item, resolved_hints
+from spanserve.service.codecs import (
+    ArrayBatchCodec,
+    BatchCodec,
+    ListBatchCodec,
+    Parameter,
+    PlainCodec,
+)
+from spanserve.service.options import ApiOptions, api_parameters, check_not_operation
+from spanserve.service.spec import (
+    DEFAULT_MAX_BATCH_SIZE,
+    DEFAULT_MAX_LATENCY_MS,
+    DEFAULT_MAX_QUEUE,
+    ApiSpec,
+    ServiceSpec,
+)
+
+API_MARK = "__spanserve_api__"
+_NAME = re.compile(r"\w[\w.-]*")
+
+
+def build_spec(cls: type[Any], name: str, local_names: Mapping[str, Any]) -> ServiceSpec:
+    """Read the class. Raises ServiceError; UnresolvedName where an annotation's name is not there.
+
+    `local_names` are those of the function in which the class is defined.
+    """
+    _check_name(cls, name)
+    _check_init(cls)
+    spec = ServiceSpec(
+        name=name,
+        cls=cls,
+        doc=inspect.cleandoc(cls.__doc__ or ""),
+        has_warm_up=_has_method(cls, "warm_up"),
+        has_close=_has_method(cls, "close"),
+        has_configure_app=_has_configure_app(cls),
+        apis=tuple(
+            _api_spec(api_name, method, options, local_names)
+            for api_name, (method, options) in _marked_methods(cls).items()
+        ),
+    )
+    _check_routes(spec)
+    return spec
+
+
+def _check_name(cls: type[Any], name: object) -> None:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ServiceError(
+            f"{cls.__qualname__}: the name {name!r} is no service name; "
+            "use letters, digits, '_', '-' and '.'"
+        )
+
+
+def _check_init(cls: type[Any]) -> None:
+    if inspect.isabstract(cls):
+        missing = ", ".join(sorted(cls.__abstractmethods__))
+        raise ServiceError(f"{cls.__qualname__} is abstract; define {missing}")
+    needed = _needed_arguments(cls)
+    if needed:
+        raise ServiceError(
+            f"{cls.__qualname__}: __init__ needs {', '.join(needed)}, but a service is made "
+            "without arguments; give defaults, or read them from the bundle or the environment"
+        )
+
+
+def _needed_arguments(callee: Callable[..., Any]) -> list[str]:
+    optional = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+    return [
+        each.name
+        for each in inspect.signature(callee).parameters.values()
+        if each.default is inspect.Parameter.empty and each.kind not in optional
+    ]
+
+
+def _marked_methods(cls: type[Any]) -> dict[str, tuple[Callable[..., Any], ApiOptions]]:
+    methods: dict[str, tuple[Callable[..., Any], ApiOptions]] = {}
+    for base in reversed(cls.__mro__):
+        for name, member in vars(base).items():
+            options = getattr(member, API_MARK, None)
+            if isinstance(options, ApiOptions):
+                _check_plain_method(base, name, member)
+                methods[name] = (member, options)
+            elif name in methods:
+                raise ServiceError(
+                    f"{base.__qualname__}.{name} replaces an @api method without being one; "
+                    "add @api, or choose another name"
+                )
+    if not methods:
+        raise ServiceError(f"{cls.__qualname__} has no @api method; write @api above one")
+    return methods
+
+
+def _check_plain_method(base: type[Any], name: str, member: Any) -> None:
+    # staticmethod and classmethod copy the marks of what they wrap.
+    if isinstance(member, staticmethod | classmethod):
+        raise ServiceError(
+            f"{base.__qualname__}.{name} is a {type(member).__name__}; "
+            "an @api method is a method of the instance: def ...(self, ...)"
+        )
+
+
+def _api_spec(
+    name: str, method: Callable[..., Any], options: ApiOptions, local_names: Mapping[str, Any]
+) -> ApiSpec:
+    where = method.__qualname__
+    hints = resolved_hints(method, local_names, where=where)
+    parameters = tuple(
+        Parameter(each.name, hints[each.name], each.default) for each in api_parameters(method)
+    )
+    returns = hints.get("return", Any)
+    return ApiSpec(
+        name=name,
+        route=options.route or f"/{name}",
+        doc=inspect.cleandoc(method.__doc__ or ""),
+        batch=options.batch,
+        max_batch_size=options.max_batch_size or DEFAULT_MAX_BATCH_SIZE,
+        max_latency_ms=float(options.max_latency_ms or DEFAULT_MAX_LATENCY_MS),
+        max_queue=options.max_queue or DEFAULT_MAX_QUEUE,
+        inline=options.inline,
+        threads=options.threads or 1,
+        asynchronous=inspect.iscoroutinefunction(method),
+        parameters=parameters,
+        returns=returns,
+        codec=_batch_codec(parameters[0], returns, where)
+        if options.batch
+        else PlainCodec(parameters, returns=returns, where=where),
+    )
+
+
+def _batch_codec(parameter: Parameter, returns: Any, where: str) -> BatchCodec:
+    array = array_of(parameter.annotation)
+    if array is not None:
+        return ArrayBatchCodec(array, parameter=parameter.name, returns=returns, where=where)
+    item = list_item(parameter.annotation)
+    if item is not None:
+        return ListBatchCodec(item, parameter=parameter.name, returns=returns, where=where)
+    raise ServiceError(
+        f"{where}: the batch {parameter.name!r} is {_shown(parameter.annotation)}; "
+        "use list[Item] or Annotated[np.ndarray, Array(dtype, item_shape)]"
+    )
+
+
+def _shown(annotation: Any) -> str:
+    return annotation.__name__ if isinstance(annotation, type) else repr(annotation)
+
+
+def _check_routes(spec: ServiceSpec) -> None:
+    taken: dict[str, str] = {}
+    for each in spec.apis:
+        where = f"{spec.cls.__qualname__}.{each.name}"
+        check_not_operation(where, each.route)
+        if each.route in taken:
+            raise ServiceError(
+                f"{where}: the route {each.route} is taken by {taken[each.route]}; "
+                "choose another with route=..."
+            )
+        taken[each.route] = each.name
+
+
+def _has_method(cls: type[Any], name: str) -> bool:
+    member = inspect.getattr_static(cls, name, None)
+    if member is None:
+        return False
+    where = f"{cls.__qualname__}.{name}"
+    if not inspect.isfunction(member) or len(_needed_arguments(member)) != 1:
+        raise ServiceError(f"{where} is called without arguments; write def {name}(self) -> None")
+    if inspect.iscoroutinefunction(member):
+        raise ServiceError(f"{where} is async, but runs on the model's thread; write a plain def")
+    return True
+
+
+def _has_configure_app(cls: type[Any]) -> bool:
+    member = inspect.getattr_static(cls, "configure_app", None)
+    if member is None:
+        return False
+    wrong = not isinstance(member, classmethod) or inspect.iscoroutinefunction(member.__func__)
+    if wrong or len(_needed_arguments(cls.configure_app)) != 1:
+        raise ServiceError(
+            f"{cls.__qualname__}.configure_app is called with the app, before there is an "
+            "instance; write @classmethod and def configure_app(cls, app: FastAPI) -> None"
+        )
+    return True

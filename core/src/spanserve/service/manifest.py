@@ -1,0 +1,82 @@
+"""`bundle.yml`: what a bundle says of itself."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from spanserve.errors import BundleError
+from spanserve.service.problems import nearest, path
+
+MANIFEST_NAMES = ("bundle.yml", "bundle.yaml")
+TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+MAX_LISTED = 20
+
+
+class Manifest(BaseModel):
+    """The keys of `bundle.yml`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    service: str = Field(description="the service class, as 'module:Class', in this folder")
+    name: str | None = Field(None, min_length=1, description="in place of the service's own")
+    version: str | None = Field(None, min_length=1, description="the bundle's version, any text")
+    requirements: tuple[str, ...] = Field((), description="what pip has to install for it")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a bundle's folder; raises BundleError."""
+    file = _manifest_file(folder)
+    try:
+        # Only text, lists and mappings: `version: 1.10` stays "1.10".
+        content = yaml.load(file.read_bytes(), yaml.BaseLoader)  # noqa: S506 - makes no objects
+    except (OSError, yaml.YAMLError, UnicodeError) as error:
+        raise BundleError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise BundleError(f"{file} has no keys; write at least: service: 'module:Class'")
+    manifest = _validated(file, content)
+    if not TARGET.fullmatch(manifest.service):
+        raise BundleError(
+            f"{file}: service is {manifest.service!r}; write 'module:Class', "
+            f"where the module is in the folder (there: {listing(folder, '*.py')})"
+        )
+    return manifest
+
+
+def listing(folder: Path, pattern: str = "*") -> str:
+    """The names in a folder, sorted, at most 20; `nothing` for none."""
+    names = sorted(each.name for each in folder.glob(pattern) if not each.name.startswith("."))
+    more = f", and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+    return ", ".join(names[:MAX_LISTED]) + more if names else "nothing"
+
+
+def _manifest_file(folder: Path) -> Path:
+    found = [folder / name for name in MANIFEST_NAMES if (folder / name).is_file()]
+    if not found:
+        raise BundleError(
+            f"{folder} is no bundle: it has no bundle.yml (there: {listing(folder)}); "
+            "write one with: service: 'module:Class'"
+        )
+    if len(found) > 1:
+        raise BundleError(f"{folder} has both bundle.yml and bundle.yaml; remove one")
+    return found[0]
+
+
+def _validated(file: Path, content: dict[Any, Any]) -> Manifest:
+    try:
+        return Manifest.model_validate(content)
+    except ValidationError as error:
+        raise BundleError(f"{file}: {_first_problem(error)}") from None
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    known = list(Manifest.model_fields)
+    place = path("", first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {place!r} (known: {', '.join(known)}){nearest(place, known)}"
+    if first["type"] == "missing":
+        return f"the key {place!r} is missing; write: service: 'module:Class'"
+    return f"{place}: {first['msg']}"

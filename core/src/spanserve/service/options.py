@@ -1,0 +1,157 @@
+"""What `@api` was told, checked at once: options against each other and against the method."""
+
+import inspect
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from spanserve.errors import ServiceError
+from spanserve.service.spec import OPERATION_ROUTES
+
+_SEGMENT = r"/[A-Za-z0-9_.~!$&'()*+,;=:@-]+"
+_ROUTE = re.compile(f"({_SEGMENT})+")
+_BATCH_OPTIONS = ("max_batch_size", "max_latency_ms", "max_queue")
+_VARIADIC = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiOptions:
+    """The options of one `@api`; None is an option that was not given."""
+
+    batch: bool = False
+    max_batch_size: int | None = None
+    max_latency_ms: float | None = None
+    max_queue: int | None = None
+    route: str | None = None
+    inline: bool = False
+    threads: int | None = None
+
+
+def check_api(method: Any, options: ApiOptions) -> None:
+    """Raise ServiceError where the options or the method's signature cannot work."""
+    if not inspect.isfunction(method):
+        raise ServiceError(
+            f"@api is on {_named(method)}, which is no plain method; "
+            "write @api on a method of the service's instance, nearest to its def"
+        )
+    where = method.__qualname__
+    _check_numbers(where, options)
+    _check_route(where, options.route)
+    _check_kind(where, method, options)
+    _check_signature(where, method, batch=options.batch)
+
+
+def api_parameters(method: Callable[..., Any]) -> list[inspect.Parameter]:
+    """The method's parameters without its `self`."""
+    return list(inspect.signature(method).parameters.values())[1:]
+
+
+def _check_numbers(where: str, options: ApiOptions) -> None:
+    for name in ("batch", "inline"):
+        if not isinstance(getattr(options, name), bool):
+            raise ServiceError(f"{where}: {name} is {getattr(options, name)!r}; give True or False")
+    for name in ("max_batch_size", "max_queue", "threads"):
+        value = getattr(options, name)
+        if value is not None and not (_is_number(value, int) and value >= 1):
+            raise ServiceError(f"{where}: {name} is {value!r}; give a whole number of at least 1")
+    latency_ms = options.max_latency_ms
+    if latency_ms is not None and not (_is_number(latency_ms, int | float) and latency_ms > 0):
+        raise ServiceError(f"{where}: max_latency_ms is {latency_ms!r}; give a number above 0")
+
+
+def _is_number(value: object, kind: Any) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _check_route(where: str, route: object) -> None:
+    if route is None:
+        return
+    if not isinstance(route, str) or not _ROUTE.fullmatch(route):
+        raise ServiceError(
+            f"{where}: route is {route!r}; give a fixed path such as '/v1/predict' "
+            "(it begins with '/', and has no parameters in braces and no trailing '/')"
+        )
+    check_not_operation(where, route)
+
+
+def check_not_operation(where: str, route: str) -> None:
+    """Raise ServiceError where the server itself answers on this route."""
+    if route in OPERATION_ROUTES:
+        raise ServiceError(
+            f"{where}: the route {route} is the server's own "
+            f"({', '.join(sorted(OPERATION_ROUTES))}); choose another with route=..."
+        )
+
+
+def _check_kind(where: str, method: Callable[..., Any], options: ApiOptions) -> None:
+    if inspect.isgeneratorfunction(method) or inspect.isasyncgenfunction(method):
+        raise ServiceError(f"{where} yields; an @api method returns its whole result")
+    asynchronous = inspect.iscoroutinefunction(method)
+    if options.batch:
+        _check_batch(where, options, asynchronous=asynchronous)
+        return
+    given = [name for name in _BATCH_OPTIONS if getattr(options, name) is not None]
+    given += ["inline"] if options.inline else []
+    if given:
+        raise ServiceError(f"{where}: {', '.join(given)} is for batches; add batch=True or drop it")
+    if asynchronous and options.threads is not None:
+        raise ServiceError(
+            f"{where}: threads is for sync methods, an async one runs on the event loop; "
+            "drop threads or write a plain def"
+        )
+
+
+def _check_batch(where: str, options: ApiOptions, *, asynchronous: bool) -> None:
+    if asynchronous:
+        raise ServiceError(
+            f"{where} is async, but a batch method runs on the model's thread; "
+            "write a plain def, or drop batch=True"
+        )
+    if options.threads is not None:
+        raise ServiceError(
+            f"{where}: threads is for plain methods, batches run one after the other; drop it"
+        )
+
+
+def _check_signature(where: str, method: Callable[..., Any], *, batch: bool) -> None:
+    own = list(inspect.signature(method).parameters.values())
+    if not own or own[0].kind is not inspect.Parameter.POSITIONAL_OR_KEYWORD:
+        raise ServiceError(f"{where} has no self; write def {method.__name__}(self, ...)")
+    for parameter in own[1:]:
+        _check_parameter(where, parameter)
+    if batch:
+        _check_batch_parameter(where, own[1:])
+
+
+def _check_parameter(where: str, parameter: inspect.Parameter) -> None:
+    if parameter.kind in _VARIADIC:
+        raise ServiceError(
+            f"{where} takes {_VARIADIC[parameter.kind]}{parameter.name}; "
+            "name each parameter, so that requests can be validated"
+        )
+    if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+        raise ServiceError(f"{where}: {parameter.name!r} is positional-only; drop the '/'")
+    if parameter.annotation is inspect.Parameter.empty:
+        raise ServiceError(
+            f"{where}: parameter {parameter.name!r} has no annotation; "
+            "say its type, so that requests can be validated"
+        )
+
+
+def _check_batch_parameter(where: str, parameters: list[inspect.Parameter]) -> None:
+    if len(parameters) != 1:
+        there = ", ".join(each.name for each in parameters) or "none"
+        raise ServiceError(
+            f"{where}: a batch method takes exactly one parameter, the batch (there: {there}); "
+            "put what belongs to one item into a model: list[Item]"
+        )
+    if parameters[0].default is not inspect.Parameter.empty:
+        raise ServiceError(f"{where}: the batch is always given; drop the default")
+    if parameters[0].kind is inspect.Parameter.KEYWORD_ONLY:
+        raise ServiceError(f"{where}: {parameters[0].name!r} is keyword-only; drop the '*'")
+
+
+def _named(thing: Any) -> str:
+    return getattr(thing, "__qualname__", None) or f"a {type(thing).__name__}"

@@ -1,0 +1,142 @@
+"""`@service` and `@api`: what the ML engineer writes."""
+
+import sys
+from collections.abc import Callable, Mapping
+from types import FrameType
+from typing import Any, NamedTuple, TypeGuard, TypeVar, overload
+
+from spanserve.errors import ServiceError
+from spanserve.service.annotations import UnresolvedName
+from spanserve.service.inspection import API_MARK, build_spec
+from spanserve.service.options import ApiOptions, check_api
+from spanserve.service.spec import ServiceSpec
+
+SERVICE_MARK = "__spanserve_service__"
+
+Class = TypeVar("Class", bound=type[Any])
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+class _Unread(NamedTuple):
+    """A service whose annotations name what its module defines further down."""
+
+    name: str
+
+
+@overload
+def service(cls: Class, /) -> Class: ...
+
+
+@overload
+def service(*, name: str | None = None) -> Callable[[Class], Class]: ...
+
+
+def service(cls: Any = None, /, *, name: str | None = None) -> Any:
+    """Make a class a service: `@service`, or `@service(name="digits")` for a name of its own.
+
+    The class must have an `@api` method and be made without arguments; it may have
+    `warm_up()`, `close()` and the class method `configure_app(app)`. It stays as it is
+    otherwise, and can be used without a server. Raises ServiceError.
+    """
+    # Annotations may name what the enclosing function defines.
+    local_names = _local_names(sys._getframe(1))  # noqa: SLF001 - documented, for this
+    if cls is None:
+        return lambda decorated: _marked(decorated, name, local_names)
+    return _marked(cls, name, local_names)
+
+
+@overload
+def api(method: Method, /) -> Method: ...
+
+
+@overload
+def api(
+    *,
+    batch: bool = False,
+    max_batch_size: int | None = None,
+    max_latency_ms: float | None = None,
+    max_queue: int | None = None,
+    route: str | None = None,
+    inline: bool = False,
+    threads: int | None = None,
+) -> Callable[[Method], Method]: ...
+
+
+def api(
+    method: Any = None,
+    /,
+    *,
+    batch: bool = False,
+    max_batch_size: int | None = None,
+    max_latency_ms: float | None = None,
+    max_queue: int | None = None,
+    route: str | None = None,
+    inline: bool = False,
+    threads: int | None = None,
+) -> Any:
+    """Serve a method of a service as `POST /<its name>`, or `POST route`.
+
+    With `batch=True` the method takes one parameter, many items at once: an array with one
+    row per item (`Annotated[np.ndarray, Array(dtype, item_shape)]`) or a `list[Item]`, and
+    returns one entry per item, in order. `max_batch_size` (32) bounds the items of one call;
+    `max_latency_ms` (50) is the target for queue + run; `max_queue` (1000) is how many items
+    may wait before requests are refused. `inline=True` runs a method of microseconds on the
+    event loop. A plain sync method may run on `threads` (1) threads.
+
+    The method itself is returned unchanged. Raises ServiceError.
+    """
+    options = ApiOptions(
+        batch=batch,
+        max_batch_size=max_batch_size,
+        max_latency_ms=max_latency_ms,
+        max_queue=max_queue,
+        route=route,
+        inline=inline,
+        threads=threads,
+    )
+
+    def mark(decorated: Method) -> Method:
+        check_api(decorated, options)
+        setattr(decorated, API_MARK, options)
+        return decorated
+
+    return mark if method is None else mark(method)
+
+
+def is_service(thing: object) -> TypeGuard[type[Any]]:
+    """Whether it is a class with `@service` of its own (a base class's does not count)."""
+    return isinstance(thing, type) and SERVICE_MARK in vars(thing)
+
+
+def service_spec(cls: type[Any]) -> ServiceSpec:
+    """What the service says; raises ServiceError where the class is none, or breaks a rule."""
+    if not is_service(cls):
+        raise ServiceError(
+            f"{getattr(cls, '__qualname__', repr(cls))} is no service; write @service above it"
+        )
+    mark = vars(cls)[SERVICE_MARK]
+    if isinstance(mark, _Unread):
+        mark = build_spec(cls, mark.name, {})
+        setattr(cls, SERVICE_MARK, mark)
+    if not isinstance(mark, ServiceSpec):
+        raise ServiceError(f"{cls.__qualname__} uses the reserved name {SERVICE_MARK}; rename it")
+    return mark
+
+
+def _marked(cls: Any, name: str | None, local_names: Mapping[str, Any]) -> Any:
+    if not isinstance(cls, type):
+        raise ServiceError(f"@service is on {cls!r}, which is no class; write it above a class")
+    chosen = cls.__name__ if name is None else name
+    mark: ServiceSpec | _Unread
+    try:
+        mark = build_spec(cls, chosen, local_names)
+    except UnresolvedName:
+        if local_names:
+            raise
+        mark = _Unread(chosen)
+    setattr(cls, SERVICE_MARK, mark)
+    return cls
+
+
+def _local_names(frame: FrameType) -> Mapping[str, Any]:
+    return {} if frame.f_locals is frame.f_globals else dict(frame.f_locals)

@@ -1,0 +1,82 @@
+"""What a service class says, read once: its endpoints and their codecs."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from spanserve.service.codecs import BatchCodec, Parameter, PlainCodec
+
+DEFAULT_MAX_BATCH_SIZE = 32
+DEFAULT_MAX_LATENCY_MS = 50.0
+DEFAULT_MAX_QUEUE = 1000
+
+# What the server itself answers: no endpoint may take one of these.
+OPERATION_ROUTES = frozenset(
+    {
+        "/docs",
+        "/docs/oauth2-redirect",
+        "/healthz",
+        "/livez",
+        "/metadata",
+        "/metrics",
+        "/openapi.json",
+        "/readyz",
+        "/redoc",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiSpec:
+    """One `@api` method: `POST route` calls the method `name` of the service's instance.
+
+    A batch method takes one positional argument, `codec.collate(items)`; a plain one takes
+    the keyword arguments that `codec.decode(body)` gives.
+    `max_latency_ms` is the target for queue + run. `max_batch_size`, `max_latency_ms` and
+    `max_queue` (in items) mean something for a batch method only, `threads` for a plain sync
+    method only. `asynchronous` methods run on the event loop, `inline` ones too.
+    """
+
+    name: str
+    route: str
+    doc: str
+    batch: bool
+    max_batch_size: int
+    max_latency_ms: float
+    max_queue: int
+    inline: bool
+    threads: int
+    asynchronous: bool
+    parameters: tuple[Parameter, ...]
+    returns: Any
+    codec: BatchCodec | PlainCodec
+
+    @property
+    def batch_codec(self) -> BatchCodec:
+        """The codec of a batch method; TypeError for a plain one."""
+        if isinstance(self.codec, BatchCodec):
+            return self.codec
+        raise TypeError(f"{self.name} is no batch endpoint")
+
+    @property
+    def plain_codec(self) -> PlainCodec:
+        """The codec of a plain method; TypeError for a batch one."""
+        if isinstance(self.codec, PlainCodec):
+            return self.codec
+        raise TypeError(f"{self.name} is a batch endpoint")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceSpec:
+    """A service class: `apis` in the order of their definition, base classes first.
+
+    The `has_` fields say which optional methods there are: `warm_up()` and `close()` of an
+    instance (both sync), and the class method `configure_app(app)`.
+    """
+
+    name: str
+    cls: type[Any]
+    doc: str
+    apis: tuple[ApiSpec, ...]
+    has_warm_up: bool
+    has_close: bool
+    has_configure_app: bool

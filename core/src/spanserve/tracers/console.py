@@ -1,0 +1,110 @@
+"""The tracer `console`: each finished trace as a tree, on the terminal or in a file."""
+
+import contextlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from rich.console import Console as Terminal
+
+from spanserve import ExportResult, Span, hookimpl
+from spanserve.tracers.timeline import render
+from spanserve.tracers.tree import by_trace
+
+_FILE_WIDTH = 120
+
+
+class ConsoleSettings(BaseModel):
+    """The section `tracing.console`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    output: str = Field(
+        default="stderr",
+        min_length=1,
+        description="Where traces are printed: `stderr`, `stdout`, or a file to append to",
+    )
+    colour: Literal["auto", "always", "never"] = Field(
+        default="auto",
+        description="Whether to colour: `auto` does on a terminal, unless NO_COLOR is set",
+    )
+
+
+class Console:
+    """Prints each trace as one tree, in the order in which they finish."""
+
+    def __init__(self) -> None:
+        self._terminal: Terminal | None = None
+        self._opened = contextlib.ExitStack()
+
+    @hookimpl
+    def tracer_settings(self) -> type[BaseModel]:
+        """See `hookspecs`."""
+        return ConsoleSettings
+
+    @hookimpl
+    def tracer_target(self, settings: ConsoleSettings) -> str:
+        """See `hookspecs`; of a file, its path."""
+        path = _path(settings)
+        return settings.output if path is None else str(path)
+
+    @hookimpl
+    def tracer_started(self, settings: ConsoleSettings) -> None:
+        """Open the output; OSError, with the path in it, where a file cannot be opened."""
+        path = _path(settings)
+        if path is not None:
+            stream: IO[str] = self._opened.enter_context(path.open("a", encoding="utf-8"))
+        else:
+            stream = sys.stderr if settings.output == "stderr" else sys.stdout
+        self._terminal = _terminal(stream, settings.colour)
+
+    @hookimpl
+    def export_spans(self, spans: Sequence[Span]) -> ExportResult | None:
+        """Print; what could not be written is rejected, since a closed terminal stays closed."""
+        if self._terminal is None:
+            return ExportResult(rejected=len(spans), reason="the console is not open")
+        delivered = 0
+        for trace in by_trace(spans):
+            text = _text(self._terminal, trace)
+            try:
+                self._terminal.file.write(text)
+                self._terminal.file.flush()
+            except (OSError, ValueError) as error:  # ValueError: the stream was closed
+                return ExportResult(delivered, rejected=len(spans) - delivered, reason=str(error))
+            delivered += len(trace)
+        return None
+
+    @hookimpl
+    def tracer_stopping(self) -> None:
+        """Close the file, if it is one."""
+        self._terminal = None
+        with contextlib.suppress(OSError):  # a full disk: its spans are counted as rejected
+            self._opened.close()
+
+
+def _path(settings: ConsoleSettings) -> Path | None:
+    if settings.output in ("stderr", "stdout"):
+        return None
+    return Path(settings.output).expanduser()
+
+
+def _terminal(stream: IO[str], colour: Literal["auto", "always", "never"]) -> Terminal:
+    # Off a terminal, rich would take the width of whatever terminal is at hand.
+    width = None if stream.isatty() else _FILE_WIDTH
+    if colour == "always":
+        return Terminal(
+            file=stream, width=width, color_system="standard", force_terminal=True, no_color=False
+        )
+    return Terminal(file=stream, width=width, color_system=None if colour == "never" else "auto")
+
+
+def _text(terminal: Terminal, trace: Sequence[Span]) -> str:
+    """Return what is written in one piece, so that the traces of several processes do not mix.
+
+    Not printed by rich, which exits the process where a pipe is broken.
+    """
+    with terminal.capture() as captured:
+        terminal.print(render(trace), crop=False)
+    return captured.get() + "\n"

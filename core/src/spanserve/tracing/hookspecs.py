@@ -1,0 +1,158 @@
+"""Every hook of a tracer, each docstring a contract.
+
+A tracer is a module, an instance or a class (instantiated once per app) behind an entry
+point in the group `spanserve.tracers`. It implements the hooks it needs and marks each
+with `hookimpl`. Hooks and their arguments are only ever added, never renamed or removed.
+
+Each tracer has a queue, a thread, retries and counters of its own: one that fails never
+touches another, and none ever fails or slows a request.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pluggy
+from pydantic import BaseModel
+
+from spanserve.tracing.span import Resource, Span, SpanStart
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+PROJECT = "spanserve"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@dataclass(frozen=True, slots=True)
+class ExportResult:
+    """What became of the spans of one `export_spans` call.
+
+    `delivered`, `unconfirmed` (sent where nobody answers, as over UDP) and `rejected`
+    (refused for good) count spans. `retry` holds the spans to hand over again, and only
+    those; `retry_after_s` is the backend's own wish for when (None: as configured).
+    `reason` says in a few words, without secrets, why spans were rejected or must be retried.
+    """
+
+    delivered: int = 0
+    unconfirmed: int = 0
+    rejected: int = 0
+    retry: Sequence[Span] = ()
+    retry_after_s: float | None = None
+    reason: str | None = None
+
+
+@hookspec(firstresult=True)
+def tracer_settings() -> type[BaseModel]:  # type: ignore[empty-body]
+    """Return the pydantic model of this tracer's own section of the config.
+
+    When: while the config is loaded, before every other hook; also by `spanserve tracers`.
+    Thread: the main thread, before any server runs.
+    Must be frozen and forbid extra keys; a field that holds a secret is a `SecretStr`.
+    Forbidden: reading files, the environment or the network.
+    Without this hook the section must be empty. Raising stops the start.
+    """
+
+
+@hookspec(firstresult=True)
+def tracer_propagators() -> Sequence[str]:  # type: ignore[empty-body]
+    """Name the header formats that users of this backend expect, beside W3C.
+
+    When: once, while the tracer is loaded.
+    Names: `b3`, `b3multi`, `jaeger`, `tracecontext`.
+    They are written on outgoing calls; all known formats are read from incoming ones.
+    An unknown name or an exception stops the start.
+    """
+
+
+@hookspec(firstresult=True)
+def tracer_target(settings: BaseModel) -> str:  # type: ignore[empty-body]
+    """Say where this tracer sends, for the start-up line, `check` and `/metadata`.
+
+    When: after the settings are validated; perhaps more than once.
+    Forbidden: connecting; secrets in the answer (redact credentials).
+    Raising stops the start.
+    """
+
+
+@hookspec(firstresult=True)
+def tracer_warnings(settings: BaseModel) -> Sequence[str]:  # type: ignore[empty-body]
+    """Say what in these valid settings is probably a mistake, a sentence each.
+
+    When: at start and in `check`, after the settings are validated; each is logged once.
+    Forbidden: connecting; secrets in the answer.
+    Raising stops the start.
+    """
+
+
+@hookspec
+def tracer_started(settings: BaseModel, resource: Resource) -> None:
+    """Open what this tracer needs: sockets, files, sessions.
+
+    When: once in each process in which the tracer is called, after any fork and before
+    any span. Not called by the commands that only read the config.
+    Thread: the one that starts the server.
+    A backend that is down is no reason to raise: spans are retried. Raising stops the start.
+    """
+
+
+@hookspec
+def span_started(start: SpanStart) -> None:
+    """See a span begin, live.
+
+    When: at each real boundary, in order; copies of a batch's spans are not announced.
+    Thread: the event loop, or the runner's thread for spans of the model's own code.
+    Must return at once and never block: requests wait for it, and a call that hangs
+    cannot be helped. One that raises is switched off for good, with one line in the log.
+    """
+
+
+@hookspec
+def span_ended(span: Span) -> None:
+    """See a span end, live; children end before their parents.
+
+    When, thread and rules: as for `span_started`.
+    """
+
+
+@hookspec(firstresult=True)
+def export_spans(spans: Sequence[Span]) -> ExportResult | None:
+    """Deliver finished spans.
+
+    When: soon after their requests ended. All spans of a request, or of a batch, come in
+    one call, parents before children; a call may hold several of them.
+    Thread: the exporter's, never two calls at once for a tracer. It may block, within
+    reason: meanwhile new spans wait in a bounded queue that drops its oldest.
+    None means that all were delivered. Spans in `ExportResult.retry` are handed over
+    again, alone, after a pause that grows, for as long as `tracing.queue.retry_for_s`.
+    Raising drops the spans of this call; they are counted, and the log says so once.
+    """
+
+
+@hookspec(firstresult=True)
+def trace_url(trace_id: str) -> str | None:
+    """Say where a person can look at this trace (32 hex digits), or None.
+
+    When: on demand, after `tracer_started`. Must return at once, without connecting.
+    Raising counts as None.
+    """
+
+
+@hookspec
+def extend_app(app: "FastAPI") -> None:
+    """Add routes of this tracer's own, a viewer for example.
+
+    When: once, while the app is built, before it serves. Raising stops the start.
+    """
+
+
+@hookspec
+def tracer_stopping(deadline_s: float) -> None:
+    """Close what `tracer_started` opened, within this many seconds.
+
+    When: once, after the last `export_spans`.
+    Thread: the exporter's, or the one that stops the server for a tracer without
+    `export_spans`. Raising is logged.
+    """

@@ -1,0 +1,108 @@
+"""Headers in, headers out: which formats are read and written, and which one wins.
+
+Headers come from anyone. All are bounded before they are parsed, matched whole, and never
+logged; a bad one costs itself and nothing else.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NamedTuple
+
+from spanserve.errors import ConfigError
+from spanserve.tracing import b3, uber, w3c
+from spanserve.tracing.remote import HeaderFields, Remote
+
+__all__ = ["KNOWN_FORMATS", "Propagators", "Remote"]
+
+
+class _Format(NamedTuple):
+    name: str
+    headers: frozenset[bytes]
+    read: Callable[[HeaderFields], Remote | None]
+    write: Callable[[Remote], dict[str, str]]
+
+
+# In the order in which they win.
+_FORMATS: Final = (
+    _Format("tracecontext", frozenset((w3c.TRACEPARENT, w3c.TRACESTATE)), w3c.read, w3c.write),
+    _Format("b3", frozenset((b3.SINGLE,)), b3.read_single, b3.write_single),
+    _Format(
+        "b3multi",
+        frozenset((b3.TRACE_ID, b3.SPAN_ID, b3.SAMPLED, b3.FLAGS)),
+        b3.read_multi,
+        b3.write_multi,
+    ),
+    _Format("jaeger", frozenset((uber.UBER_TRACE_ID,)), uber.read, uber.write),
+)
+
+KNOWN_FORMATS: Final = tuple(form.name for form in _FORMATS)
+
+
+class Propagators:
+    """Reads and writes the trace headers of these formats, named as in `KNOWN_FORMATS`.
+
+    The order in which formats are read is fixed: W3C, `b3`, `X-B3-*`, `uber-trace-id`.
+    `ignored` counts how often a request's headers of a format could not be used.
+    An unknown name is a `ConfigError`.
+    """
+
+    __slots__ = ("_names", "_readers", "_writers", "ignored")
+
+    def __init__(self, read: Sequence[str], write: Sequence[str]) -> None:
+        self._readers = _selected(read)
+        self._writers = _selected(write)
+        self._names = frozenset[bytes]().union(*(form.headers for form in self._readers))
+        self.ignored = 0
+
+    def extract(self, headers: Iterable[tuple[bytes, bytes]]) -> Remote | None:
+        """Return what a request's ASGI headers say of its trace; never raises.
+
+        The first format with valid ids wins. A decision without ids counts only where no
+        format has ids.
+        """
+        names = self._names
+        fields: dict[bytes, list[bytes]] | None = None
+        for name, value in headers:
+            if name in names:
+                if fields is None:
+                    fields = {}
+                fields.setdefault(name, []).append(value)
+        return None if fields is None else self._first_valid(fields)
+
+    def inject(
+        self,
+        trace_id: str,
+        span_id: str,
+        *,
+        sampled: bool,
+        debug: bool = False,
+        tracestate: str = "",
+    ) -> dict[str, str]:
+        """Return the headers, in a new dict, that carry this span to another service.
+
+        The ids and the tracestate are own ones or from `extract`: they are not checked.
+        """
+        context = Remote(trace_id, span_id, sampled, debug, tracestate)
+        headers: dict[str, str] = {}
+        for form in self._writers:
+            headers.update(form.write(context))
+        return headers
+
+    def _first_valid(self, fields: HeaderFields) -> Remote | None:
+        decision: Remote | None = None
+        for form in self._readers:
+            remote = form.read(fields)
+            if remote is None:
+                self.ignored += not form.headers.isdisjoint(fields)
+            elif remote.trace_id:
+                return remote
+            else:
+                decision = decision or remote
+        return decision
+
+
+def _selected(names: Sequence[str]) -> tuple[_Format, ...]:
+    for name in names:
+        if name not in KNOWN_FORMATS:
+            known = ", ".join(KNOWN_FORMATS)
+            raise ConfigError(f"unknown propagator {name!r} (known: {known})")
+    return tuple(form for form in _FORMATS if form.name in names)

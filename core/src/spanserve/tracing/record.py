@@ -1,0 +1,357 @@
+"""What a request and a batch write down while they run.
+
+A mark is one reading of the monotonic clock, in nanoseconds; 0 means that it was not
+reached. Nothing is formatted here: `expansion` makes spans of a record later, on another
+thread. The marks are written through methods, so that the records of a live tracer
+(`live`) can announce each boundary where it happens and all others pay for none of it.
+
+Ids of spans are derived from their record's random root id and their place in the record,
+so that a finished record says all its ids by itself.
+"""
+
+import itertools
+import traceback
+from collections.abc import Iterator, MutableMapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from spanserve.tracing.span import Attributes, AttributeValue
+
+ROOT: Final = 0
+DECODE: Final = 1
+ENCODE: Final = 2
+QUEUE: Final = 3
+COLLATE: Final = 4
+RUN: Final = 5
+SPLIT: Final = 6
+
+_PARTS: Final = 8
+_ITEMS: Final = 1 << 8
+_CUSTOM: Final = 1 << 40
+_COPIES: Final = 1 << 48
+_COPIES_OF_ITEM: Final = 1 << 20
+
+MAX_CUSTOM_SPANS: Final = 1_000
+MAX_MESSAGE_CHARS: Final = 1_000
+MAX_STACK_CHARS: Final = 16_000
+MAX_STACK_FRAMES: Final = 50
+
+_GOLDEN: Final = 0x9E37_79B9_7F4A_7C15
+_MASK: Final = (1 << 64) - 1
+
+
+def derived_id(root_id: int, place: int) -> str:
+    """Return the 16 hex digits of the span at this place; distinct for distinct places."""
+    return f"{(root_id + place * _GOLDEN) & _MASK or 1:016x}"
+
+
+def item_place(index: int, part: int) -> int:
+    """Return the place of a part (`QUEUE`, `COLLATE`, `RUN`, `SPLIT`) of a request's item."""
+    return _ITEMS + index * _PARTS + part
+
+
+def copy_place(index: int, place: int) -> int:
+    """Return where the copy of a batch's span stands in the request of its item `index`."""
+    if place < _CUSTOM:
+        return item_place(index, place)
+    return _COPIES + index * _COPIES_OF_ITEM + place - _CUSTOM
+
+
+class Failure(NamedTuple):
+    """An exception, made plain where it was caught; `time_ns` is monotonic."""
+
+    time_ns: int
+    type: str
+    message: str
+    stack: str
+
+
+def failure_of(exception: BaseException, time_ns: int) -> Failure:
+    """Describe an exception in bounded text."""
+    kind = type(exception)
+    name = kind.__qualname__
+    if kind.__module__ != "builtins":
+        name = f"{kind.__module__}.{name}"
+    try:
+        message = str(exception)
+        stack = "".join(traceback.format_exception(exception, limit=-MAX_STACK_FRAMES))
+    except Exception:  # noqa: BLE001  # a user's __str__ may do anything
+        message, stack = "(its text cannot be read)", ""
+    return Failure(time_ns, name, message[:MAX_MESSAGE_CHARS], stack[-MAX_STACK_CHARS:])
+
+
+class CustomEvent(NamedTuple):
+    """An event of a custom span; `time_ns` is monotonic."""
+
+    name: str
+    time_ns: int
+    attributes: Attributes
+
+
+class CustomSpan:
+    """A span that the user's code opened: its marks, and what was said of it."""
+
+    __slots__ = (
+        "attributes",
+        "ended_ns",
+        "events",
+        "failure",
+        "name",
+        "parent_place",
+        "place",
+        "started_ns",
+    )
+
+    def __init__(self, name: str, place: int, parent_place: int, started_ns: int) -> None:
+        self.name = name
+        self.place = place
+        self.parent_place = parent_place
+        self.started_ns = started_ns
+        self.ended_ns = 0
+        self.attributes: dict[str, AttributeValue] = {}
+        self.events: list[CustomEvent] = []
+        self.failure: Failure | None = None
+
+
+class Record:
+    """What a request's and a batch's record have in common: a trace, and custom spans in it.
+
+    Defaults stand on the class and not in `__slots__`: a record is made for every request,
+    and so it is born with what is known then and nothing else.
+    """
+
+    trace_id: str
+    root_id: int
+    recording: bool
+    """Whether this record will be expanded: only then is anything written into it."""
+
+    sampled: bool
+    """The decision that goes out in headers."""
+
+    debug: bool = False
+    tracestate: str = ""
+    custom_spans: Sequence[CustomSpan] = ()
+    custom_lost: int = 0
+    ended_ns: int = 0
+
+    _customs: list[CustomSpan]
+    _places: Iterator[int]
+
+    def open_for_custom_spans(self) -> None:
+        """Prepare for spans of the user's code, which may come from several threads."""
+        if not self.custom_spans:
+            self.custom_spans = self._customs = []
+            self._places = itertools.count(_CUSTOM)
+
+    def custom_started(self, name: str, parent_place: int, now_ns: int) -> CustomSpan:
+        """Write down that a custom span begins; past the bound it is only counted."""
+        span = CustomSpan(name, next(self._places), parent_place, now_ns)
+        if len(self._customs) < MAX_CUSTOM_SPANS:
+            self._customs.append(span)
+        else:
+            self.custom_lost += 1
+        return span
+
+    def custom_ended(self, span: CustomSpan, now_ns: int) -> None:
+        """Write down that a custom span ends."""
+        span.ended_ns = now_ns
+
+    def span_id(self, place: int) -> str:
+        """Return the id of the span at this place, 16 hex digits."""
+        return derived_id(self.root_id, place)
+
+
+class RequestRecord(Record):
+    """One HTTP request, from its first byte in the server to the last of its answer."""
+
+    parent_id: str | None = None
+    request_id: str = ""
+    endpoint: str = ""
+    route: str = ""
+    status: int = 0
+    client_left: bool = False
+    failure: Failure | None = None
+    items: "tuple[ItemRecord, ...]" = ()
+    decode_ns: int = 0
+    decoded_ns: int = 0
+    queued_ns: int = 0
+    run_ns: int = 0
+    ran_ns: int = 0
+    encode_ns: int = 0
+    encoded_ns: int = 0
+
+    def __init__(
+        self,
+        trace_id: str,
+        root_id: int,
+        *,
+        sampled: bool,
+        scope: MutableMapping[str, Any],
+        started_ns: int,
+    ) -> None:
+        self.trace_id = trace_id
+        self.root_id = root_id
+        self.sampled = self.recording = sampled
+        self.scope = scope
+        self.started_ns = started_ns
+
+    def decode_started(self, now_ns: int) -> None:
+        """Begin to read the body."""
+        self.decode_ns = now_ns
+
+    def decode_ended(self, now_ns: int) -> None:
+        """Have the body as an item, or know that it is none."""
+        self.decoded_ns = now_ns
+
+    def item_queued(self, item: "ItemRecord") -> None:
+        """Hand an item to the batcher."""
+        item.index = len(self.items)
+        self.items = (*self.items, item)
+
+    def item_dequeued(self, item: "ItemRecord", now_ns: int) -> None:
+        """Take an item out of the queue: its batch begins on the runner, or nothing will run."""
+        item.dequeued_ns = now_ns
+
+    def plain_queued(self, now_ns: int) -> None:
+        """Wait for the runner, without a batch."""
+        self.queued_ns = now_ns
+
+    def plain_run_started(self, now_ns: int) -> None:
+        """Begin to run the user's method for this request alone."""
+        self.run_ns = now_ns
+
+    def plain_run_ended(self, now_ns: int) -> None:
+        """Have the method's answer, or its exception."""
+        self.ran_ns = now_ns
+
+    def encode_started(self, now_ns: int) -> None:
+        """Begin to make the answer's bytes."""
+        self.encode_ns = now_ns
+
+    def encode_ended(self, now_ns: int) -> None:
+        """Have the answer's bytes."""
+        self.encoded_ns = now_ns
+
+    def ended(self, now_ns: int) -> None:
+        """Be done: the answer was sent, or the client left."""
+        self.ended_ns = now_ns
+
+    def span_count(self, *, with_runs: bool) -> int:
+        """Return about how many spans this record will make, for the bound of a queue."""
+        spans = 3 + len(self.custom_spans)
+        if self.run_ns:
+            spans += 1
+        for item in self.items:
+            batch = item.batch
+            if batch is None:
+                spans += 1
+            elif batch.size == 1:
+                spans += 4
+            elif with_runs:
+                spans += 2 + len(batch.custom_spans)
+            else:
+                spans += 1
+        return spans
+
+
+class ItemRecord:
+    """One item of a request on its way through the queue into a batch."""
+
+    __slots__ = (
+        "batch",
+        "depth",
+        "dequeued_ns",
+        "failure",
+        "index",
+        "position",
+        "queued_ns",
+        "request",
+    )
+
+    def __init__(self, request: RequestRecord | None, queued_ns: int, depth: int) -> None:
+        self.request = request
+        self.queued_ns = queued_ns
+        self.depth = depth
+        self.index = 0
+        self.position = 0
+        self.dequeued_ns = 0
+        self.batch: BatchRecord | None = None
+        self.failure: Failure | None = None
+
+    def waits_ns(self, batch: "BatchRecord") -> tuple[int, int]:
+        """Split the wait for this batch: for peers to come, and for the runner to be free."""
+        ready_ns = max(self.queued_ns, min(batch.runner_free_ns, batch.released_ns))
+        for_peers_ns = batch.released_ns - ready_ns
+        return for_peers_ns, batch.started_ns - self.queued_ns - for_peers_ns
+
+
+class Member(NamedTuple):
+    """A recorded item of a batch: where a link to it points, and what the link says."""
+
+    trace_id: str
+    root_id: int
+    item_index: int
+    position: int
+    queued_ns: int
+
+    @property
+    def span_id(self) -> str:
+        """Return the id of the item's queue span, which names the batch in turn."""
+        return derived_id(self.root_id, item_place(self.item_index, QUEUE))
+
+
+class BatchRecord(Record):
+    """One batch, from its release to the last of its results.
+
+    Every batch has one, traced or not: the batcher learns from its marks. It has ids and
+    members only where a request in it is recorded and it holds more than one item.
+    It names its members by value, never by reference, so that records form no cycles.
+    """
+
+    trace_id = ""
+    root_id = 0
+    recording = False
+    sampled = False
+    started_ns: int = 0
+    run_ns: int = 0
+    ran_ns: int = 0
+    failure: Failure | None = None
+    members: Sequence[Member] = ()
+    not_kept: frozenset[int] = frozenset()
+    """Positions of members that were recorded and, when they ended, not kept."""
+
+    pending: int = 0
+    """Ends that are still to come: each recorded member's, and the batch's own."""
+
+    @property
+    def split_started(self) -> bool:
+        """Whether the run went well, so that its answer was to be split."""
+        return self.ran_ns > 0 and (self.failure is None or self.failure.time_ns > self.ran_ns)
+
+    def __init__(
+        self, endpoint: str, reason: str, size: int, *, runner_free_ns: int, released_ns: int
+    ) -> None:
+        self.endpoint = endpoint
+        self.reason = reason
+        self.size = size
+        self.runner_free_ns = runner_free_ns
+        self.released_ns = released_ns
+
+    def collate_started(self, now_ns: int) -> None:
+        """Begin on the runner: the members' wait is over."""
+        self.started_ns = now_ns
+
+    def run_started(self, now_ns: int) -> None:
+        """Have the method's argument, and call the method."""
+        self.run_ns = now_ns
+
+    def run_ended(self, now_ns: int) -> None:
+        """Have the method's answer, or its exception."""
+        self.ran_ns = now_ns
+
+    def ended(self, now_ns: int) -> None:
+        """Have one result for each item, or one failure for all."""
+        self.ended_ns = now_ns
+
+    def span_count(self) -> int:
+        """Return about how many spans this record will make, for the bound of a queue."""
+        return 4 + len(self.custom_spans)

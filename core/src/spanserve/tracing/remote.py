@@ -1,0 +1,33 @@
+"""What crosses from one service to the next, whatever the headers look like."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+HeaderFields = Mapping[bytes, Sequence[bytes]]
+
+OPTIONAL_SPACE: Final = " \t"
+
+
+class Remote(NamedTuple):
+    """What another service says of the trace that a request belongs to.
+
+    Ids are lower-case hex, never all zero: 32 digits (left-padded) for the trace, 16 for
+    the span that called; both are empty where a header holds a decision and no ids.
+    `sampled` is None where the decision is left to the receiver. `debug` (which implies
+    `sampled`) asks for the trace whatever the sampling says. `tracestate` is a valid W3C
+    tracestate, or empty.
+    """
+
+    trace_id: str
+    span_id: str
+    sampled: bool | None
+    debug: bool = False
+    tracestate: str = ""
+
+
+def first_text(fields: HeaderFields, name: bytes, max_bytes: int) -> str:
+    """Return the first value of this header without outer blanks; empty if none or too long."""
+    values = fields.get(name)
+    if not values or len(values[0]) > max_bytes:
+        return ""
+    return values[0].decode("latin-1").strip(OPTIONAL_SPACE)

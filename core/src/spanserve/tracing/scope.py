@@ -1,0 +1,180 @@
+"""Where code runs in a trace: what the service's own code uses to say and to learn more.
+
+A scope is a place in a record. The server and the runner enter one around the user's code;
+`span` opens a deeper one. Code outside any scope, or in one that is not recorded, may use
+all of this and pays almost nothing.
+"""
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import Any, Final, NamedTuple, ParamSpec, Protocol, TypeVar, cast
+
+from spanserve.tracing.plain import plain_attributes, plain_value
+from spanserve.tracing.record import CustomEvent, CustomSpan, Record, failure_of
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+MAX_EVENTS: Final = 128
+
+
+class Outlet(Protocol):
+    """What a scope needs of the gate."""
+
+    def now_ns(self) -> int:
+        """Return the monotonic clock."""
+
+    def headers_for(self, record: Record, span_id: str) -> dict[str, str]:
+        """Return the headers that continue this span's trace elsewhere."""
+
+
+class Scope(NamedTuple):
+    """A place in a record, and the gate that the record came through."""
+
+    outlet: Outlet
+    record: Record
+    place: int
+
+
+class TraceIds(NamedTuple):
+    """The ids of the current span: 32 and 16 lower-case hex digits."""
+
+    trace_id: str
+    span_id: str
+    sampled: bool
+
+
+_current: ContextVar[Scope | None] = ContextVar("spanserve_scope", default=None)
+
+
+@contextmanager
+def entered(scope: Scope | None) -> Iterator[None]:
+    """Run a block of the user's code in this scope."""
+    token = _current.set(scope)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def current_trace() -> TraceIds | None:
+    """Return the ids of the span that the calling code runs in; None outside any trace."""
+    scope = _current.get()
+    if scope is None or not scope.record.trace_id:
+        return None
+    record = scope.record
+    return TraceIds(record.trace_id, record.span_id(scope.place), record.sampled)
+
+
+def outgoing_headers() -> dict[str, str]:
+    """Return the headers that make another service's spans children of the current one.
+
+    Empty outside any trace. In a batch of several requests the call joins the batch's trace.
+    """
+    scope = _current.get()
+    if scope is None or not scope.record.trace_id:
+        return {}
+    return scope.outlet.headers_for(scope.record, scope.record.span_id(scope.place))
+
+
+class SpanHandle:
+    """An open custom span, to say more about it; does nothing where it is not recorded."""
+
+    __slots__ = ("_outlet", "_span")
+
+    def __init__(self, outlet: Outlet | None = None, span: CustomSpan | None = None) -> None:
+        self._outlet = outlet
+        self._span = span
+
+    def set(self, **attributes: object) -> None:
+        """Add attributes; strings, booleans, numbers and sequences of them are kept as they are.
+
+        NumPy scalars are unwrapped, and anything else becomes its text, bounded.
+        """
+        if self._span is not None:
+            for key, value in attributes.items():
+                self._span.attributes[key] = plain_value(value)
+
+    def event(self, name: str, **attributes: object) -> None:
+        """Note that something happened now; the first 128 events of a span are kept."""
+        span, outlet = self._span, self._outlet
+        if span is not None and outlet is not None and len(span.events) < MAX_EVENTS:
+            event = CustomEvent(name, outlet.now_ns(), plain_attributes(attributes))
+            span.events.append(event)
+
+    def record_exception(self, exception: BaseException) -> None:
+        """Mark the span as failed by this exception, for one that the code handles itself."""
+        if self._span is not None and self._outlet is not None:
+            self._span.failure = failure_of(exception, self._outlet.now_ns())
+
+
+_NOT_RECORDED: Final = SpanHandle()
+
+
+class span:  # noqa: N801  # used as `with span(...)` and as `@span(...)`
+    """A span of the service's own code: `with span("scale", rows=64) as s:`, or a decorator.
+
+    Works in sync and async code, on the loop and on the runner, inside and outside a batch.
+    An exception that leaves the block marks the span as failed and goes on.
+    """
+
+    __slots__ = ("_attributes", "_custom", "_name", "_scope", "_token")
+
+    def __init__(self, name: str, /, **attributes: object) -> None:
+        self._name = name
+        self._attributes = attributes
+        self._scope: Scope | None = None
+        self._custom: CustomSpan | None = None
+        self._token: Token[Scope | None] | None = None
+
+    def __enter__(self) -> SpanHandle:
+        scope = _current.get()
+        if scope is None or not scope.record.recording:
+            return _NOT_RECORDED
+        outlet, record, place = scope
+        custom = record.custom_started(self._name, place, outlet.now_ns())
+        if self._attributes:
+            custom.attributes = plain_attributes(self._attributes)
+        self._scope, self._custom = scope, custom
+        self._token = _current.set(Scope(outlet, record, custom.place))
+        return SpanHandle(outlet, custom)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exception: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._scope is None or self._custom is None or self._token is None:
+            return
+        now_ns = self._scope.outlet.now_ns()
+        if isinstance(exception, Exception):
+            self._custom.failure = failure_of(exception, now_ns)
+        self._scope.record.custom_ended(self._custom, now_ns)
+        # A generator may be closed in another context than the one it ran in.
+        with suppress(ValueError):
+            _current.reset(self._token)
+        self._scope = self._custom = self._token = None
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        name, attributes = self._name, self._attributes
+        if inspect.iscoroutinefunction(function):
+            coroutine = cast("Callable[P, Awaitable[Any]]", function)
+
+            @functools.wraps(function)
+            async def in_span_async(*args: P.args, **kwargs: P.kwargs) -> Any:
+                with span(name, **attributes):
+                    return await coroutine(*args, **kwargs)
+
+            return cast("Callable[P, R]", in_span_async)
+
+        @functools.wraps(function)
+        def in_span(*args: P.args, **kwargs: P.kwargs) -> R:
+            with span(name, **attributes):
+                return function(*args, **kwargs)
+
+        return in_span

@@ -1,0 +1,323 @@
+"""The gate: the only caller of a tracer's hooks, and where every record begins and ends.
+
+One `Tracing` serves one app in one process. It makes records, decides which are sampled,
+and hands finished ones to each tracer's exporter. A tracer that raises costs traces and
+never a request: it is caught here, said once in the log, and counted.
+"""
+
+import fnmatch
+import logging
+import re
+from collections.abc import Callable, MutableMapping, Sequence
+from typing import Any, Protocol
+
+import pluggy
+from pydantic import BaseModel
+
+from spanserve.config.model import TracingConfig
+from spanserve.tracing.clock import Clock, Ids
+from spanserve.tracing.expansion import Expansion
+from spanserve.tracing.exporting import Exporter, QueueLimits
+from spanserve.tracing.live import Live, LiveBatchRecord, LiveRequestRecord
+from spanserve.tracing.propagation import KNOWN_FORMATS, Propagators, Remote
+from spanserve.tracing.record import BatchRecord, ItemRecord, Member, Record, RequestRecord
+from spanserve.tracing.sampling import RatioSampler
+from spanserve.tracing.scope import Scope
+from spanserve.tracing.span import Resource, Span, SpanStart
+
+log = logging.getLogger(__name__)
+
+
+class Tracer(Protocol):
+    """A loaded tracer: its name, its validated settings, and its hooks."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def settings(self) -> BaseModel: ...
+    @property
+    def propagators(self) -> Sequence[str]: ...
+    @property
+    def target(self) -> str: ...
+    @property
+    def hooks(self) -> frozenset[str]: ...
+    @property
+    def manager(self) -> pluggy.PluginManager: ...
+
+
+class Tracing:
+    """All tracing of one app in one process.
+
+    With no tracers it is off: it makes no request records, and batches without members.
+    """
+
+    def __init__(
+        self,
+        tracers: Sequence[Tracer],
+        config: TracingConfig,
+        resource: Resource,
+        *,
+        clock: Clock | None = None,
+        ids: Ids | None = None,
+    ) -> None:
+        self.tracers = tuple(tracers)
+        self.resource = resource
+        self.on = bool(self.tracers)
+        self.clock = clock or Clock()
+        self.now_ns = self.clock.now_ns
+        self._config = config
+        self._ids = ids or Ids()
+        self._sampler = RatioSampler(config.sample_rate)
+        self._propagators = _propagators(self.tracers, config)
+        self._excluded = _matcher(config.excluded_urls)
+        self._listeners = _Listeners(self.tracers)
+        self._live = self._new_live() if self._listeners else None
+        self.exporters = tuple(
+            self._new_exporter(tracer) for tracer in self.tracers if "export_spans" in tracer.hooks
+        )
+
+    def request(
+        self, scope: MutableMapping[str, Any], *, request_id: str = "", route: str = ""
+    ) -> RequestRecord | None:
+        """Begin the record of an HTTP request; None where tracing is off or excludes it."""
+        if not self.on or self._excluded(scope["path"]):
+            return None
+        started_ns = self.now_ns()
+        remote = self._propagators.extract(scope["headers"])
+        trace_id = remote.trace_id if remote is not None else ""
+        sampled = self._sampler.decide(trace_id := trace_id or self._ids.trace_id(), remote)
+        if self._live is None:
+            record = RequestRecord(
+                trace_id, self._ids.root_id(), sampled=sampled, scope=scope, started_ns=started_ns
+            )
+            self._describe(record, remote, request_id, route)
+            return record
+        live = LiveRequestRecord(
+            self._live,
+            trace_id,
+            self._ids.root_id(),
+            sampled=sampled,
+            scope=scope,
+            started_ns=started_ns,
+        )
+        self._describe(live, remote, request_id, route)
+        live.started()
+        return live
+
+    def _describe(
+        self, record: RequestRecord, remote: Remote | None, request_id: str, route: str
+    ) -> None:
+        record.request_id = request_id
+        record.route = route
+        if remote is not None:
+            record.parent_id = remote.span_id or None
+            record.debug = remote.debug
+            record.tracestate = remote.tracestate
+
+    def batch(
+        self,
+        endpoint: str,
+        reason: str,
+        items: Sequence[ItemRecord],
+        *,
+        runner_free_ns: int,
+        released_ns: int,
+    ) -> BatchRecord:
+        """Begin the record of a batch of these items, which are told their batch and position.
+
+        It gets ids and members, and so a trace, where it holds more than one item and any
+        of their requests is recorded.
+        """
+        kind = BatchRecord if self._live is None else LiveBatchRecord
+        batch = kind(
+            endpoint,
+            reason,
+            len(items),
+            runner_free_ns=runner_free_ns,
+            released_ns=released_ns,
+        )
+        for position, item in enumerate(items):
+            item.batch = batch
+            item.position = position
+        if self.on and len(items) > 1:
+            self._gather(batch, items)
+        if isinstance(batch, LiveBatchRecord) and self._live is not None:
+            batch.released(self._live, items)
+        return batch
+
+    def _gather(self, batch: BatchRecord, items: Sequence[ItemRecord]) -> None:
+        members = [
+            Member(request.trace_id, request.root_id, item.index, item.position, item.queued_ns)
+            for item in items
+            if (request := item.request) is not None and request.recording
+        ]
+        if not members:
+            return
+        batch.members = members
+        batch.pending = len(members) + 1
+        batch.recording = True
+        batch.trace_id = self._ids.trace_id()
+        batch.root_id = self._ids.root_id()
+        for item in items:
+            if (request := item.request) is not None and request.sampled:
+                batch.sampled = True
+                batch.debug = batch.debug or request.debug
+
+    def scope(self, record: Record | None, place: int) -> Scope | None:
+        """Return the scope in which to run the user's code at this place of a record."""
+        if record is None or not record.trace_id:
+            return None
+        if record.recording:
+            record.open_for_custom_spans()
+        return Scope(self, record, place)
+
+    def request_ended(self, record: RequestRecord) -> None:
+        """End a request's record, decide whether it is kept, and hand it over if so."""
+        record.ended(self.now_ns())
+        if not record.recording:
+            return
+        self._submit(record, record.span_count(with_runs=self._config.batch_spans == "full"))
+        for item in record.items:
+            if item.batch is not None and item.batch.recording:
+                self.batch_ended(item.batch)
+
+    def batch_ended(self, batch: BatchRecord) -> None:
+        """Count one of the ends that a batch waits for: its own, and each recorded member's.
+
+        After the last one nothing can change any more, and the batch is handed over.
+        """
+        batch.pending -= 1
+        if batch.pending == 0 and len(batch.not_kept) < len(batch.members):
+            self._submit(batch, batch.span_count())
+
+    def _submit(self, record: Record, spans: int) -> None:
+        for exporter in self.exporters:
+            exporter.put(record, spans)
+
+    def headers_for(self, record: Record, span_id: str) -> dict[str, str]:
+        """Return the headers that continue this span's trace in another service."""
+        return self._propagators.inject(
+            record.trace_id,
+            span_id,
+            sampled=record.sampled,
+            debug=record.debug,
+            tracestate=record.tracestate,
+        )
+
+    def extend_app(self, app: Any) -> None:
+        """Let the tracers add routes; called once, while the app is built."""
+        for tracer in self.tracers:
+            tracer.manager.hook.extend_app(app=app)
+
+    def start(self) -> None:
+        """Start the tracers and their exporters; once in each process, after any fork."""
+        for tracer in self.tracers:
+            tracer.manager.hook.tracer_started(settings=tracer.settings, resource=self.resource)
+        for exporter in self.exporters:
+            exporter.start()
+
+    def stop(self, deadline_s: float) -> None:
+        """Flush all exporters and stop all tracers, within the deadline; blocks."""
+        give_up_ns = self.now_ns() + int(deadline_s * 1e9)
+        exporting = {exporter.name for exporter in self.exporters}
+        for exporter in self.exporters:
+            exporter.stop(max(0.0, (give_up_ns - self.now_ns()) / 1e9))
+        for tracer in self.tracers:
+            if tracer.name not in exporting:
+                left_s = max(0.0, (give_up_ns - self.now_ns()) / 1e9)
+                _guarded_stop(tracer, left_s)
+
+    def trace_url(self, trace_id: str) -> str | None:
+        """Return where a person can look at a trace, from the first tracer that knows."""
+        for tracer in self.tracers:
+            try:
+                url = tracer.manager.hook.trace_url(trace_id=trace_id)
+            except Exception:  # noqa: BLE001, S112  # the contract: raising counts as None
+                continue
+            if isinstance(url, str):
+                return url
+        return None
+
+    def _expansion(self) -> Expansion:
+        return Expansion(
+            self.clock.offset_ns(),
+            batch_spans=self._config.batch_spans,
+            exceptions=self._config.exceptions,
+        )
+
+    def _new_live(self) -> Live:
+        return Live(self._listeners.started, self._listeners.ended, self._expansion())
+
+    def _new_exporter(self, tracer: Tracer) -> Exporter:
+        hook, queue = tracer.manager.hook, self._config.queue
+        return Exporter(
+            tracer.name,
+            lambda spans: hook.export_spans(spans=spans),
+            expansion=self._expansion,
+            stopping=lambda deadline_s: hook.tracer_stopping(deadline_s=deadline_s),
+            limits=QueueLimits(
+                max_spans=queue.max_spans,
+                flush_interval_s=queue.flush_interval_ms / 1e3,
+                max_export_spans=queue.max_export_spans,
+                retry_for_s=queue.retry_for_s,
+            ),
+            clock=self.clock,
+        )
+
+
+class _Listeners:
+    """The live hooks of all tracers; one that raises is switched off."""
+
+    def __init__(self, tracers: Sequence[Tracer]) -> None:
+        self._started = [t for t in tracers if "span_started" in t.hooks]
+        self._ended = [t for t in tracers if "span_ended" in t.hooks]
+
+    def __bool__(self) -> bool:
+        return bool(self._started or self._ended)
+
+    def started(self, start: SpanStart) -> None:
+        for tracer in tuple(self._started):
+            try:
+                tracer.manager.hook.span_started(start=start)
+            except Exception as error:  # noqa: BLE001  # a tracer may raise anything
+                self._switch_off(tracer, error)
+
+    def ended(self, span: Span) -> None:
+        for tracer in tuple(self._ended):
+            try:
+                tracer.manager.hook.span_ended(span=span)
+            except Exception as error:  # noqa: BLE001  # a tracer may raise anything
+                self._switch_off(tracer, error)
+
+    def _switch_off(self, tracer: Tracer, error: Exception) -> None:
+        log.error(
+            "tracer %s raised in a live hook; its live hooks are off now",
+            tracer.name,
+            exc_info=error,
+        )
+        self._started = [t for t in self._started if t is not tracer]
+        self._ended = [t for t in self._ended if t is not tracer]
+
+
+def _guarded_stop(tracer: Tracer, deadline_s: float) -> None:
+    try:
+        tracer.manager.hook.tracer_stopping(deadline_s=deadline_s)
+    except Exception:
+        log.exception("tracer %s failed to stop", tracer.name)
+
+
+def _propagators(tracers: Sequence[Tracer], config: TracingConfig) -> Propagators:
+    if config.propagators is not None:
+        return Propagators(config.propagators, config.propagators)
+    wanted = [name for tracer in tracers for name in tracer.propagators]
+    return Propagators(KNOWN_FORMATS, list(dict.fromkeys(["tracecontext", *wanted])))
+
+
+def _matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
+    """Return whether a path is one of these; `*` in a pattern stands for anything."""
+    exact = frozenset(pattern for pattern in patterns if "*" not in pattern)
+    globs = [fnmatch.translate(pattern) for pattern in patterns if "*" in pattern]
+    if not globs:
+        return exact.__contains__
+    matches = re.compile("|".join(globs)).match
+    return lambda path: path in exact or matches(path) is not None

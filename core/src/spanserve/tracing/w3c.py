@@ -1,0 +1,88 @@
+"""W3C Trace Context: the headers `traceparent` and `tracestate`.
+
+Source: https://www.w3.org/TR/trace-context-1/ and, for the keys of `tracestate`, the more
+lenient https://www.w3.org/TR/trace-context-2/.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from spanserve.tracing.remote import OPTIONAL_SPACE, HeaderFields, Remote, first_text
+
+TRACEPARENT: Final = b"traceparent"
+TRACESTATE: Final = b"tracestate"
+
+# A future version may be longer than the 55 characters that we read of it.
+MAX_TRACEPARENT_BYTES: Final = 512
+MAX_TRACESTATE_READ_BYTES: Final = 8_192
+# The standard asks for 512 at least.
+MAX_TRACESTATE_CHARS: Final = 2_048
+MAX_MEMBERS: Final = 32
+LONG_MEMBER_CHARS: Final = 128
+
+_TRACEPARENT: Final = re.compile(
+    r"(?!ff)([0-9a-f]{2})-((?!0{32})[0-9a-f]{32})-((?!0{16})[0-9a-f]{16})-[0-9a-f]([0-9a-f])(-.*)?"
+)
+_MEMBER: Final = re.compile(
+    r"([a-z0-9][a-z0-9_\-*/@]{0,255})=[ -+\--<>-~]{0,255}[!-+\--<>-~]",
+)
+_ODD_DIGITS: Final = frozenset("13579bdf")
+
+
+def read(fields: HeaderFields) -> Remote | None:
+    """Return what a single valid traceparent says, with its tracestate; else None."""
+    if len(fields.get(TRACEPARENT, ())) != 1:
+        return None
+    match = _TRACEPARENT.fullmatch(first_text(fields, TRACEPARENT, MAX_TRACEPARENT_BYTES))
+    if match is None:
+        return None
+    version, trace_id, span_id, flags, rest = match.groups()
+    if rest is not None and version == "00":
+        return None
+    states = fields.get(TRACESTATE)
+    tracestate = read_tracestate(states) if states else ""
+    return Remote(trace_id, span_id, flags in _ODD_DIGITS, False, tracestate)
+
+
+def read_tracestate(values: Sequence[bytes]) -> str:
+    """Return the members of these headers, in order; empty if any is malformed or repeated.
+
+    A list longer than `MAX_TRACESTATE_CHARS` loses whole members, those of more than
+    `LONG_MEMBER_CHARS` first, and of either kind the last.
+    """
+    if sum(map(len, values)) + len(values) > MAX_TRACESTATE_READ_BYTES:
+        return ""
+    text = b",".join(values).decode("latin-1")
+    # Empty members are allowed, but not without end: past this count the rest stays one piece
+    # with commas in it, which is no valid member.
+    pieces = (piece.strip(OPTIONAL_SPACE) for piece in text.split(",", 2 * MAX_MEMBERS))
+    members = [piece for piece in pieces if piece]
+    matches = [match for match in map(_MEMBER.fullmatch, members) if match]
+    distinct = {match[1] for match in matches}
+    if len(distinct) != len(members) or len(members) > MAX_MEMBERS:
+        return ""
+    return _within_limit(members)
+
+
+def _within_limit(members: list[str]) -> str:
+    while len(text := ",".join(members)) > MAX_TRACESTATE_CHARS:
+        long = [i for i, member in enumerate(members) if len(member) > LONG_MEMBER_CHARS]
+        del members[long[-1] if long else -1]
+    return text
+
+
+def write(context: Remote) -> dict[str, str]:
+    """Return the headers of this context.
+
+    The flag of level 2 that calls a trace id random (0x02) stays clear. Whether it is true
+    of an id that another service made is not known here, and a clear flag claims nothing;
+    where it is set, services that turn W3C flags into Jaeger's take it for debug.
+    """
+    sampled = context.sampled or context.debug
+    headers = {
+        "traceparent": f"00-{context.trace_id}-{context.span_id}-{'01' if sampled else '00'}"
+    }
+    if context.tracestate:
+        headers["tracestate"] = context.tracestate
+    return headers

@@ -1,0 +1,1 @@
+"""Sends spanserve's traces to Jaeger; select it with `tracing.type: jaeger`."""

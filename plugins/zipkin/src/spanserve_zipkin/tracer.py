@@ -1,0 +1,94 @@
+"""The hooks of the Zipkin tracer."""
+
+from collections.abc import Sequence
+
+from spanserve import ExportResult, Resource, Span, hookimpl
+from spanserve_zipkin.delivery import Delivery, Encoded
+from spanserve_zipkin.encode import Encoder
+from spanserve_zipkin.settings import ZipkinSettings
+from spanserve_zipkin.target import path_warnings, redacted, viewer_url
+from spanserve_zipkin.transport import Transport
+
+
+class Zipkin:
+    """Posts spans as v2 JSON to Zipkin, or to whatever takes its format."""
+
+    def __init__(self) -> None:
+        self._exporter: _Exporter | None = None
+
+    @hookimpl
+    def tracer_settings(self) -> type[ZipkinSettings]:
+        return ZipkinSettings
+
+    @hookimpl
+    def tracer_propagators(self) -> Sequence[str]:
+        return ("b3",)
+
+    @hookimpl
+    def tracer_target(self, settings: ZipkinSettings) -> str:
+        return redacted(settings.url)
+
+    @hookimpl
+    def tracer_warnings(self, settings: ZipkinSettings) -> Sequence[str]:
+        return path_warnings(settings.url)
+
+    @hookimpl
+    def tracer_started(self, settings: ZipkinSettings, resource: Resource) -> None:
+        self._exporter = _Exporter(settings, resource)
+
+    @hookimpl
+    def export_spans(self, spans: Sequence[Span]) -> ExportResult:
+        if self._exporter is None:
+            raise RuntimeError("export_spans was called outside tracer_started … tracer_stopping")
+        return self._exporter.export(spans)
+
+    @hookimpl
+    def trace_url(self, trace_id: str) -> str | None:
+        return self._exporter.trace_url(trace_id) if self._exporter else None
+
+    @hookimpl
+    def tracer_stopping(self) -> None:
+        if self._exporter is not None:
+            self._exporter.close()
+            self._exporter = None
+
+
+class _Exporter:
+    """All that lives between `tracer_started` and `tracer_stopping`."""
+
+    def __init__(self, settings: ZipkinSettings, resource: Resource) -> None:
+        self._url = settings.url
+        self._encoder = Encoder(resource)
+        self._transport = Transport(settings)
+        self._delivery = Delivery(self._transport.post)
+
+    def export(self, spans: Sequence[Span]) -> ExportResult:
+        encoded, failure = self._encode(spans)
+        result = self._delivery.deliver(encoded)
+        lost = len(spans) - len(encoded)
+        if not lost:
+            return result
+        reason = f"{lost} spans cannot be encoded ({type(failure).__name__})"
+        return ExportResult(
+            delivered=result.delivered,
+            rejected=result.rejected + lost,
+            retry=result.retry,
+            retry_after_s=result.retry_after_s,
+            reason=f"{reason}; {result.reason}" if result.reason else reason,
+        )
+
+    def trace_url(self, trace_id: str) -> str | None:
+        return viewer_url(self._url, trace_id)
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def _encode(self, spans: Sequence[Span]) -> tuple[list[Encoded], Exception | None]:
+        encoded = []
+        failure = None
+        for span in spans:
+            try:
+                encoded.append(Encoded(span, self._encoder.encode(span)))
+            except Exception as error:  # noqa: BLE001  # one bad span must not cost the rest
+                failure = error
+        return encoded, failure

@@ -1,0 +1,183 @@
+"""One post to Zipkin: bytes out, an answer in."""
+
+import gzip
+import re
+import time
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from importlib.metadata import version
+
+import urllib3
+from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError, SSLError
+from urllib3.exceptions import TimeoutError as NoAnswerError
+
+from spanserve_zipkin.settings import ZipkinSettings
+from spanserve_zipkin.target import (
+    base_url,
+    basic_authorization,
+    credentials,
+    is_loopback,
+    path_and_query,
+)
+
+_MAX_EXCERPT = 200
+_MAX_ANSWER_BYTES = 64 * 1024
+_MAX_WAIT_S = 3600.0
+_MIN_SECRET = 4  # letters: shorter ones stand in too many words that are none
+_TRY_LATER = frozenset({408, 425, 429})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of a post. `status` is None where no answer came; `reason` holds no secrets."""
+
+    status: int | None
+    reason: str = ""
+    retry_after_s: float | None = None
+
+    @property
+    def is_delivered(self) -> bool:
+        """Say whether the body was taken."""
+        return self.status is not None and HTTPStatus(200) <= self.status < HTTPStatus(300)
+
+    @property
+    def is_transient(self) -> bool:
+        """Say whether the same body may be taken later."""
+        return self.status is None or self.status in _TRY_LATER or self.status >= HTTPStatus(500)
+
+
+class Transport:
+    """A kept-alive connection to Zipkin, opened at the first post."""
+
+    def __init__(self, settings: ZipkinSettings) -> None:
+        self._settings = settings
+        self._path = path_and_query(settings.url)
+        self._headers = _headers(settings)
+        self._gzips = settings.compression == "gzip" or (
+            settings.compression == "auto" and not is_loopback(settings.url)
+        )
+        self._secrets = _secrets(settings)
+        self._pool = urllib3.connection_from_url(
+            base_url(settings.url),
+            maxsize=1,
+            timeout=urllib3.Timeout(connect=settings.timeout_s, read=settings.timeout_s),
+        )
+
+    def post(self, body: bytes) -> Answer:
+        """Send one body of JSON; never raises for what the network or the other side does."""
+        headers = self._headers.copy()
+        if self._gzips:
+            headers["Content-Encoding"] = "gzip"
+            body = gzip.compress(body, compresslevel=1, mtime=0)
+        try:
+            response = self._pool.urlopen(
+                "POST",
+                self._path,
+                body=body,
+                headers=headers,
+                retries=False,
+                redirect=False,
+                preload_content=False,
+            )
+            return self._answer(response)
+        except (HTTPError, OSError) as error:
+            return Answer(None, self._shown(_failure(error, self._settings.timeout_s)))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._pool.close()
+
+    def _answer(self, response: urllib3.BaseHTTPResponse) -> Answer:
+        return Answer(
+            response.status,
+            self._reason(response.status, _content(response)),
+            retry_after_s(response.headers.get("Retry-After"), now_s=time.time()),
+        )
+
+    def _reason(self, status: int, content: bytes) -> str:
+        if HTTPStatus(300) <= status < HTTPStatus(400):
+            return f"answered {status}: redirects are not followed, zipkin.url must be the last one"
+        text = self._shown(content.decode("utf-8", "replace"))
+        return f"answered {status}" + (f": {text}" if text else "")
+
+    def _shown(self, text: str) -> str:
+        """Return the text fit for a log: without secrets, on one line, short."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        words = re.sub(r"[^!-~\xa1-\uffff]+", " ", text).strip()
+        return words if len(words) <= _MAX_EXCERPT else words[: _MAX_EXCERPT - 1] + "…"
+
+
+def retry_after_s(value: str | None, *, now_s: float) -> float | None:
+    """Read the header Retry-After (RFC 9110, 10.2.3): seconds or a date; None if it is neither.
+
+    `now_s` is Unix time. The answer lies between 0 and an hour.
+    """
+    if value is None:
+        return None
+    if re.fullmatch(r"\d{1,9}", value.strip(), re.ASCII):
+        return min(float(value), _MAX_WAIT_S)
+    try:
+        wait_s = parsedate_to_datetime(value).timestamp() - now_s
+    except (ValueError, OverflowError):
+        return None
+    return min(max(wait_s, 0.0), _MAX_WAIT_S)
+
+
+def _content(response: urllib3.BaseHTTPResponse) -> bytes:
+    content = b""
+    try:
+        content = response.read(_MAX_ANSWER_BYTES)
+    except (HTTPError, OSError):  # the status came, and that is the answer
+        response.close()
+    if len(content) == _MAX_ANSWER_BYTES:
+        response.close()  # whatever this is, it is not read to its end
+    response.release_conn()
+    return content
+
+
+def _headers(settings: ZipkinSettings) -> urllib3.HTTPHeaderDict:
+    headers = urllib3.HTTPHeaderDict(
+        {
+            "Content-Type": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": f"spanserve-zipkin/{version('spanserve-zipkin')}",
+            "b3": "0",  # no trace of the posts themselves
+        }
+    )
+    if authorization := basic_authorization(settings.url):
+        headers["Authorization"] = authorization
+    for name, value in settings.headers.items():
+        headers[name] = value.get_secret_value()
+    return headers
+
+
+def _secrets(settings: ZipkinSettings) -> list[str]:
+    values = [value.get_secret_value() for value in settings.headers.values()]
+    words = {word for value in values for word in (value, *value.split())}
+    words |= credentials(settings.url)
+    # Longest first, since one may be a part of another.
+    return sorted((word for word in words if len(word) >= _MIN_SECRET), key=len, reverse=True)
+
+
+def _failure(error: Exception, timeout_s: float) -> str:
+    if isinstance(error, NameResolutionError):
+        return "the host's name cannot be resolved"
+    if isinstance(error, NewConnectionError):
+        return f"cannot connect: {_system_text(error)}"
+    if isinstance(error, NoAnswerError):
+        return f"no answer within {timeout_s:g} s"
+    if isinstance(error, SSLError):
+        return f"TLS failed: {error}"
+    return f"the connection broke: {_system_text(error)}"
+
+
+def _system_text(error: BaseException) -> str:
+    """Return the words of the operating system's error beneath, which name no address."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.strerror:
+            return seen.strerror
+        seen = seen.__cause__ or seen.__context__
+    return type(error).__name__

@@ -1,0 +1,1 @@
+"""Tracers for tests of discovery: sound ones and broken ones."""

@@ -1,0 +1,3 @@
+"""A tracer that no test selects."""
+
+raise RuntimeError("imported although not selected")

@@ -1,0 +1,420 @@
+"""The batching policy: its decisions for any situation, what it learns, and what comes of it."""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import repeat
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spanserve.batching.arrivals import Arrivals, Gaps, Prospect
+from spanserve.batching.policy import (
+    Decision,
+    Limits,
+    Policy,
+    Release,
+    ReleaseReason,
+    Situation,
+    Wait,
+    decide,
+)
+from spanserve.batching.runtime import RunTime
+from support.simulator import (
+    Batching,
+    ClosedLoop,
+    FixedWait,
+    OpenLoop,
+    Outcome,
+    RunTimeModel,
+    Simulation,
+    Source,
+    bursts,
+    linear,
+    poisson,
+    stepped,
+)
+
+ACCELERATOR = linear(10, 0.1)
+TIMES_MS = st.floats(0, 1e5)
+SITUATIONS = st.builds(
+    Situation,
+    queued=st.integers(1, 300),
+    oldest_wait_ms=TIMES_MS,
+    quiet_ms=st.floats(-10, 1e5),
+    patience_ms=TIMES_MS,
+    run_ms=TIMES_MS,
+    draining=st.booleans(),
+)
+LIMITS = st.builds(Limits, st.integers(1, 256), st.floats(0.01, 1e5))
+
+
+def policy(max_batch_size: int = 64, max_latency_ms: float = 1000) -> Policy:
+    return Policy(max_batch_size=max_batch_size, max_latency_ms=max_latency_ms)
+
+
+def simulate(source: Source, run_time: RunTimeModel, batching: Batching | None = None) -> Outcome:
+    return Simulation(batching or policy(), source, run_time).run(8000)
+
+
+class TestDecide:
+    @given(SITUATIONS, LIMITS)
+    def test_any_situation_gets_a_valid_decision(
+        self, situation: Situation, limits: Limits
+    ) -> None:
+        decision = decide(situation, limits)
+        if isinstance(decision, Release):
+            assert decision.n == min(situation.queued, limits.max_batch_size)
+        else:
+            answered_ms = situation.oldest_wait_ms + decision.ms + situation.run_ms
+            assert 0 < decision.ms < math.inf
+            assert answered_ms <= limits.max_latency_ms + 1e-6
+            assert situation.quiet_ms + decision.ms <= situation.patience_ms + 1e-6
+            assert situation.queued < limits.max_batch_size
+            assert not situation.draining
+
+    @given(SITUATIONS, LIMITS)
+    def test_when_a_wait_is_over_the_batch_is_released(
+        self, situation: Situation, limits: Limits
+    ) -> None:
+        decision = decide(situation, limits)
+        if isinstance(decision, Wait):
+            later = situation._replace(
+                oldest_wait_ms=situation.oldest_wait_ms + decision.ms,
+                quiet_ms=situation.quiet_ms + decision.ms,
+            )
+            assert isinstance(decide(later, limits), Release)
+
+    @pytest.mark.parametrize(
+        ("change", "expected"),
+        [
+            ({}, Wait(2.0)),
+            ({"queued": 8}, Release(8, ReleaseReason.FULL)),
+            ({"queued": 99, "draining": True}, Release(8, ReleaseReason.FULL)),
+            ({"draining": True}, Release(3, ReleaseReason.DRAIN)),
+            ({"quiet_ms": 3.0}, Release(3, ReleaseReason.IDLE)),
+            ({"patience_ms": 0.0}, Release(3, ReleaseReason.IDLE)),
+            ({"oldest_wait_ms": 39.5}, Wait(0.5)),
+            ({"oldest_wait_ms": 40.0}, Release(3, ReleaseReason.DEADLINE)),
+            ({"oldest_wait_ms": 99.0, "patience_ms": 0.0}, Release(3, ReleaseReason.IDLE)),
+        ],
+    )
+    def test_the_reason_says_what_ended_the_waiting(
+        self, change: dict[str, float], expected: Decision
+    ) -> None:
+        situation = Situation(
+            queued=3, oldest_wait_ms=5, quiet_ms=1, patience_ms=3, run_ms=10, draining=False
+        )
+        changed = situation._replace(**change)  # type: ignore[arg-type]  # a table's values
+        assert decide(changed, Limits(8, 50)) == expected
+
+
+class TestRunTime:
+    def test_nothing_is_predicted_before_the_first_run(self) -> None:
+        assert RunTime().predict_ms(1) is None
+
+    def test_one_run_is_taken_for_fixed(self) -> None:
+        run_time = learned([(4, 12.0)])
+        assert (run_time.fixed_ms, run_time.item_ms) == (12.0, 0.0)
+
+    def test_a_straight_line_is_found(self) -> None:
+        run_time = learned([(size, 10 + 0.1 * size) for size in (1, 64, 7, 20, 33, 50, 2, 41)] * 6)
+        assert run_time.fixed_ms == pytest.approx(10, abs=0.01)
+        assert run_time.item_ms == pytest.approx(0.1, abs=0.001)
+
+    def test_equal_sizes_keep_the_slope_that_was_known(self) -> None:
+        varied = [(size, 10 + 0.1 * size) for size in (1, 64, 7, 20, 33, 50, 2, 41)] * 6
+        run_time = learned([*varied, *[(64, 16.4)] * 200])
+        assert run_time.predict_ms(64) == pytest.approx(16.4)
+        assert run_time.fixed_ms == pytest.approx(10, abs=0.01)
+
+    def test_nearly_equal_sizes_with_noise_keep_the_slope_that_was_known(self) -> None:
+        varied = [(size, 10 + 0.1 * size) for size in (1, 64, 7, 20, 33, 50, 2, 41)] * 6
+        noisy = [(63 + i % 2, 16.4 + (1.0 if i % 4 == 1 else -1.0)) for i in range(32)]
+        assert learned([*varied, *noisy]).item_ms == pytest.approx(0.1, rel=0.3)
+
+    def test_a_warm_up_far_off_is_forgotten_with_the_window(self) -> None:
+        run_time = learned([(1, 5000.0), *[(1 + i % 9, 2.0 + i % 9) for i in range(60)]])
+        assert run_time.predict_ms(5) == pytest.approx(6.0, rel=0.02)
+
+    @given(st.lists(st.tuples(st.integers(1, 512), st.floats(0, 1e6)), min_size=1, max_size=80))
+    def test_neither_part_is_ever_negative(self, runs: list[tuple[int, float]]) -> None:
+        run_time = learned(runs)
+        assert 0 <= run_time.fixed_ms < math.inf
+        assert 0 <= run_time.item_ms < math.inf
+
+
+def learned(runs: Iterable[tuple[int, float]]) -> RunTime:
+    run_time = RunTime()
+    for size, run_ms in runs:
+        run_time.observe(size, run_ms)
+    return run_time
+
+
+class TestArrivals:
+    def test_patience_covers_the_gaps_that_are_worth_it(self) -> None:
+        gaps = Gaps()
+        for gap_ms in [0.05] * 30 + [60.0]:
+            gaps.hit(gap_ms)
+        patience_ms, chance, gap_ms = gaps.prospect(prize_ms=10, cost=5, worth_ms=0.1)
+        assert patience_ms == 0.0625
+        assert chance == pytest.approx(30 / 31, abs=0.02)
+        assert gap_ms == pytest.approx(0.05)
+
+    def test_nobody_waits_where_nobody_came(self) -> None:
+        gaps = Gaps()
+        gaps.missed()
+        assert gaps.prospect(10, 1, 0.1) == Prospect(0, 0, 0)
+
+    def test_old_gaps_are_forgotten(self) -> None:
+        gaps = Gaps()
+        for gap_ms in [0.05] * 500 + [5.0] * 1000:
+            gaps.hit(gap_ms)
+        assert tuple(gaps.prospect(100, 1, 0.1)) == pytest.approx((8.0, 1.0, 5.0))
+
+    def test_the_population_is_the_most_of_recent_batches(self) -> None:
+        arrivals = Arrivals()
+        for in_system in range(1, 6):
+            arrivals.arrived(0.1 * in_system, in_system)
+        arrivals.run_ended(10, 5)
+        assert arrivals.population == 5
+        for batch in range(8):
+            arrivals.arrived(20 + batch, 1)
+            arrivals.run_ended(20.5 + batch, 1)
+        assert arrivals.population == 1
+
+    def test_who_came_in_company_once_is_not_waited_for_ever_after(self) -> None:
+        arrivals = Arrivals()
+        for time_ms, in_system in [(0.0, 1), (0.5, 2)]:
+            arrivals.arrived(time_ms, in_system)
+        arrivals.run_ended(10, 2)
+        for batch in range(1, 7):
+            arrivals.arrived(50.0 * batch, 1)
+            arrivals.run_ended(50.0 * batch + 10, 1)
+        assert arrivals.population == 2
+        assert arrivals.after_arrival.prospect(10, 2, 0.1) == Prospect(0, 0, 0)
+
+    @given(st.lists(st.floats(0, 1e9), max_size=200), st.floats(0, 1e4), st.integers(1, 500))
+    def test_a_prospect_is_always_a_number(
+        self, gaps_ms: list[float], prize_ms: float, cost: int
+    ) -> None:
+        gaps = Gaps()
+        for gap_ms in gaps_ms:
+            gaps.hit(gap_ms)
+        prospect = gaps.prospect(prize_ms, cost, 0.1)
+        assert 0 <= prospect.patience_ms < math.inf
+        assert 0 <= prospect.chance <= 1
+        assert 0 <= prospect.followers(7) <= 7
+
+
+class TestPrediction:
+    def test_the_time_to_an_answer_counts_the_batches_ahead(self) -> None:
+        trained = policy(max_batch_size=4)
+        trained.decide(1, 0.0, 0.0)
+        trained.observed(1, 20.0)
+        trained.decide(1, 0.0, 100.0)
+        assert trained.predict_ms(9, 105.0) == 15 + 20 + 20 + 20
+
+    def test_the_time_to_an_answer_is_unknown_at_first(self) -> None:
+        assert policy().predict_ms(0, 0.0) is None
+
+
+def test_two_halves_that_take_turns_are_brought_together() -> None:
+    taught = policy()
+    now_ms = 0.0
+    for turn in range(20):
+        taught.decide(32, 5.0, now_ms, draining=True)  # released, whatever it would like
+        for i in range(32):
+            taught.arrived(now_ms + 1.0 + 0.06 * i, (33 if turn else 1) + i)
+        taught.observed(32, 13.2)
+        now_ms += 13.2
+    assert tuple(taught.decide(32, 10.0, now_ms)) == pytest.approx((2.0,))
+
+
+class Checked:
+    """A policy under watch: every decision must be valid, and no wait follows one for nothing."""
+
+    def __init__(self, watched: Policy, limits: Limits) -> None:
+        self._watched = watched
+        self._limits = limits
+        self._news = True
+
+    def arrived(self, now_ms: float, in_system: int) -> None:
+        self._watched.arrived(now_ms, in_system)
+        self._news = True
+
+    def decide(
+        self, queued: int, oldest_wait_ms: float, now_ms: float, *, draining: bool = False
+    ) -> Decision:
+        decision = self._watched.decide(queued, oldest_wait_ms, now_ms, draining=draining)
+        if isinstance(decision, Wait):
+            assert self._news, "waits a second time, and nobody has come"
+            assert 0 < decision.ms <= self._limits.max_latency_ms - oldest_wait_ms
+        else:
+            assert 1 <= decision.n == min(queued, self._limits.max_batch_size)
+        self._news = isinstance(decision, Release)
+        return decision
+
+    def observed(self, size: int, run_ms: float) -> None:
+        self._watched.observed(size, run_ms)
+
+
+GAPS_MS = st.one_of(st.just(0.0), st.floats(0, 0.5), st.floats(0, 50), st.floats(0, 1e5))
+
+
+@given(
+    st.lists(GAPS_MS, min_size=1, max_size=150),
+    st.builds(Limits, st.integers(1, 20), st.floats(0.1, 200)),
+    st.floats(0, 20),
+    st.floats(0, 1),
+    st.sampled_from([1e-3, 1.0]),
+)
+def test_whatever_comes_each_request_is_answered(
+    gaps_ms: list[float], limits: Limits, fixed_ms: float, noise: float, timer_ms: float
+) -> None:
+    checked = Checked(policy(*limits), limits)
+    arrivals = OpenLoop(lambda _: gaps_ms)
+    simulation = Simulation(checked, arrivals, linear(fixed_ms, 0.1, noise), timer_ms=timer_ms)
+    outcome = simulation.run(len(gaps_ms), warm_up=0)
+    assert sum(outcome.batch_sizes) == len(outcome.latencies_ms) == len(gaps_ms)
+
+
+def ideal_per_s(clients: int, fixed_ms: float = 10, item_ms: float = 0.1) -> float:
+    """All clients in one batch; 0.3 ms of way there and back, and 0.06 ms from one to the next."""
+    return 1000 * clients / (fixed_ms + item_ms * clients + 0.3 + 0.06 * clients)
+
+
+class TestClosedLoop:
+    def test_one_client_is_never_kept_waiting(self) -> None:
+        outcome = simulate(ClosedLoop(1), ACCELERATOR)
+        assert outcome.waits == 0
+        assert outcome.mean_ms == pytest.approx(10.1 + 0.1)
+
+    @pytest.mark.parametrize("clients", [2, 3, 4, 16, 32, 64])
+    def test_all_clients_travel_together(self, clients: int) -> None:
+        outcome = simulate(ClosedLoop(clients), ACCELERATOR)
+        assert set(outcome.batch_sizes) == {clients}
+        assert outcome.per_s >= 0.99 * ideal_per_s(clients)
+
+    def test_sixty_four_clients_get_what_the_design_asks(self) -> None:
+        assert simulate(ClosedLoop(64), ACCELERATOR).per_s >= 2.5 * 1157
+
+    def test_more_clients_than_places_fill_every_batch(self) -> None:
+        outcome = simulate(ClosedLoop(256), ACCELERATOR)
+        assert outcome.reasons.keys() == {ReleaseReason.FULL}
+        assert outcome.per_s >= 0.99 * 64_000 / 16.5
+
+    @pytest.mark.parametrize("return_ms", [1, 3])
+    def test_clients_that_are_slow_to_return_are_waited_for(self, return_ms: float) -> None:
+        outcome = simulate(ClosedLoop(64, return_ms=return_ms), ACCELERATOR)
+        assert set(outcome.batch_sizes) == {64}
+
+    def test_two_batches_in_turn_where_gathering_costs_more_than_a_run(self) -> None:
+        crowd = ClosedLoop(256)
+        at_once = simulate(crowd, ACCELERATOR, FixedWait(0, max_batch_size=256))
+        assert simulate(crowd, ACCELERATOR, policy(256)).per_s >= 0.99 * at_once.per_s
+
+    @pytest.mark.parametrize("max_latency_ms", [5, 15])
+    def test_a_tight_target_ends_the_waiting(self, max_latency_ms: float) -> None:
+        outcome = simulate(ClosedLoop(64), ACCELERATOR, policy(64, max_latency_ms))
+        assert outcome.reasons[ReleaseReason.DEADLINE] > 0
+        assert outcome.per_s >= 0.9 * 64_000 / 26.6
+
+    def test_clients_that_left_are_soon_forgotten(self) -> None:
+        outcome = Simulation(policy(), Shrinking(64, 8, 2000), ACCELERATOR).run(4000, warm_up=2500)
+        assert outcome.per_s >= 0.97 * ideal_per_s(8)
+
+
+@dataclass
+class Shrinking:
+    """A closed loop of `before` clients of which only `after_that` stay after `answers`."""
+
+    before: int
+    after_that: int
+    answers: int
+
+    def first(self, random: Random) -> Iterable[float]:
+        return ClosedLoop(self.before).first(random)
+
+    def after(self, now_ms: float, answered: int, random: Random) -> Iterable[float]:
+        self.answers -= answered
+        staying = answered if self.answers > 0 else min(answered, self.after_that)
+        return ClosedLoop(self.before).after(now_ms, staying, random)
+
+
+def scattered_bursts(pause_ms: float) -> OpenLoop:
+    """Ten requests 0.05 ms apart, and again after an independent pause."""
+
+    def gaps(random: Random) -> Iterator[float]:
+        while True:
+            yield random.expovariate(1 / pause_ms)
+            yield from repeat(0.05, 9)
+
+    return OpenLoop(gaps)
+
+
+class TestOpenLoop:
+    @pytest.mark.parametrize("load", [0.05, 0.3, 0.6, 0.9])
+    @pytest.mark.parametrize(("fixed_ms", "item_ms"), [(10, 0.1), (2, 0.5), (1, 0.05)])
+    def test_independent_requests_wait_no_longer_than_with_the_best_fixed_wait(
+        self, fixed_ms: float, item_ms: float, load: float
+    ) -> None:
+        stream = poisson(load * 64_000 / (fixed_ms + 64 * item_ms))
+        model = linear(fixed_ms, item_ms)
+        best_ms = min(
+            simulate(stream, model, FixedWait(wait_ms, max_batch_size=64)).mean_ms
+            for wait_ms in (0, 0.5, 1, 2, 4, 8)
+        )
+        assert simulate(stream, model).mean_ms <= 1.03 * best_ms
+
+    @pytest.mark.parametrize("load", [0.3, 0.6, 0.9])
+    def test_nearly_all_are_answered_within_the_target(self, load: float) -> None:
+        outcome = simulate(poisson(load * 3902), ACCELERATOR, policy(64, 50))
+        assert outcome.quantile_ms(0.99) <= 50
+
+    def test_a_burst_is_one_batch(self) -> None:
+        outcome = simulate(bursts((10, 10), every_ms=100, gap_ms=0.05), ACCELERATOR)
+        assert set(outcome.batch_sizes) == {10}
+
+    def test_bursts_of_any_size_are_seldom_cut(self) -> None:
+        arrivals = bursts((5, 15), every_ms=100, gap_ms=0.05)
+        outcome = simulate(arrivals, ACCELERATOR)
+        best = simulate(arrivals, ACCELERATOR, FixedWait(1, max_batch_size=64))
+        assert outcome.mean_ms <= best.mean_ms
+
+    @pytest.mark.parametrize("pause_ms", [4.0, 8.0, 30.0])
+    def test_bursts_at_any_moment_wait_little_longer_than_with_the_best_fixed_wait(
+        self, pause_ms: float
+    ) -> None:
+        arrivals = scattered_bursts(pause_ms)
+        best_ms = min(
+            simulate(arrivals, ACCELERATOR, FixedWait(wait_ms, max_batch_size=64)).mean_ms
+            for wait_ms in (0, 0.5, 1, 2, 4)
+        )
+        assert simulate(arrivals, ACCELERATOR).mean_ms <= 1.05 * best_ms
+
+    def test_steady_rare_requests_go_at_once(self) -> None:
+        outcome = simulate(OpenLoop(lambda _: repeat(40.0)), ACCELERATOR)
+        assert (outcome.waits, outcome.mean_size) == (0, 1)
+
+
+class TestModels:
+    def test_a_padded_model_loses_nothing(self) -> None:
+        outcome = simulate(ClosedLoop(64), stepped(10, 0.1, pad_to=16))
+        assert outcome.per_s >= 0.99 * ideal_per_s(64)
+
+    def test_a_noisy_model_loses_little(self) -> None:
+        outcome = simulate(ClosedLoop(64), linear(10, 0.1, noise=0.3))
+        mean_run_ms = 16.4 * math.exp(0.3**2 / 2)
+        assert outcome.per_s >= 0.97 * 64_000 / (mean_run_ms + 0.3 + 0.06 * 64)
+
+    @pytest.mark.parametrize("clients", [1, 8, 64])
+    def test_a_model_of_microseconds_never_waits(self, clients: int) -> None:
+        assert simulate(ClosedLoop(clients), linear(0.02, 0.0001)).waits == 0
+        close = ClosedLoop(clients, gap_ms=(0.001, 0.002))
+        assert simulate(close, linear(0.09, 0.0001)).waits == 0
+
+    def test_a_batch_waits_fewer_times_than_it_has_places(self) -> None:
+        assert simulate(ClosedLoop(64), ACCELERATOR).most_waits < 64
