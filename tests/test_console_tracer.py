@@ -18,11 +18,11 @@ from rich.console import Console as Terminal
 from rich.console import RenderableType
 
 from spanserve import AttributeValue, Event, ExportResult, Link, Span, SpanKind
-from spanserve.tracing import hookspecs
 from spanserve.tracers.console import Console, ConsoleSettings
 from spanserve.tracers.script import draw_bar, script_for
 from spanserve.tracers.timeline import render, render_together
 from spanserve.tracers.words import duration_text
+from spanserve.tracing import hookspecs
 
 REQUEST = "4bf92f3577b34da6a3ce929d0e0e4736"
 BATCH = "9c1e22ab6f0d4c0f8a3b11c2d3e4f506"
@@ -139,6 +139,16 @@ def test_a_request_is_a_tree_with_bars_and_what_explains_each_span() -> None:
 
 
 REQUEST_SHOWN = """\
+trace 4bf92f3577b34da6a3ce929d0e0e4736 · 2026-09-21 14:13:20.000 UTC · 6 spans
+POST /predict          12.5 ms    █████████████████████████  SERVER 200 · parent f067aa…
+├─ decode               0.012 ms  ▏
+├─ queue                3.4 ms    ██████▉                    3.1 ms for peers · 0.300 ms for runner
+│                                                            released: full · batch of 8 #3
+│                                                            depth 11 · batch trace 9c1e22…
+├─ run                  8.7 ms           █████████████████▊  share 1.1 ms
+│  └─ scale             0.410 ms         ▐▍                  rows=8 · model=digits
+│        • cache miss  +4.0 ms            ◆                  key=w0
+└─ encode               0.020 ms                          ▕
 """
 
 
@@ -147,6 +157,13 @@ def test_a_batch_names_the_traces_it_links_to() -> None:
 
 
 BATCH_SHOWN = """\
+trace 9c1e22ab6f0d4c0f8a3b11c2d3e4f506 · 2026-09-21 14:13:20.003 UTC · 5 spans
+batch /predict  9.0 ms    ████████████████████████████  released: full · batch of 8
+│                                                       links 8: 4bf92f…, 4bf930…, 4bf931…, …
+├─ collate      0.210 ms  ▊
+├─ run          8.7 ms    ▐██████████████████████████▉
+│  └─ scale     0.410 ms   █▍                           rows=8 · model=digits
+└─ split        0.022 ms                             ▕
 """
 
 
@@ -155,6 +172,23 @@ def test_a_request_and_its_batch_are_drawn_on_one_time_scale() -> None:
 
 
 TOGETHER_SHOWN = """\
+trace 4bf92f3577b34da6a3ce929d0e0e4736 · 2026-09-21 14:13:20.000 UTC · 6 spans
+POST /predict          12.5 ms    █████████████████████████  SERVER 200 · parent f067aa…
+├─ decode               0.012 ms  ▏
+├─ queue                3.4 ms    ██████▉                    3.1 ms for peers · 0.300 ms for runner
+│                                                            released: full · batch of 8 #3
+│                                                            depth 11 · batch trace 9c1e22…
+├─ run                  8.7 ms           █████████████████▊  share 1.1 ms
+│  └─ scale             0.410 ms         ▐▍                  rows=8 · model=digits
+│        • cache miss  +4.0 ms            ◆                  key=w0
+└─ encode               0.020 ms                          ▕
+trace 9c1e22ab6f0d4c0f8a3b11c2d3e4f506 · 2026-09-21 14:13:20.003 UTC · 5 spans
+batch /predict          9.0 ms          ▐█████████████████▉  released: full · batch of 8
+│                                                            links 8: 4bf92f…, 4bf930…, 4bf931…, …
+├─ collate              0.210 ms        ▐▍
+├─ run                  8.7 ms           █████████████████▊
+│  └─ scale             0.410 ms         ▐▍                  rows=8 · model=digits
+└─ split                0.022 ms                          ▕
 """
 
 
@@ -163,6 +197,21 @@ def test_a_narrow_terminal_has_the_details_below() -> None:
 
 
 NARROW_SHOWN = """\
+trace 4bf92f3577b34da6a3ce929d0e0e4736 · 2026-09-21 14:13:20.000 UTC · 6 spans
+POST /predict          12.5 ms    ██████████████████████████
+│    SERVER 200 · parent f067aa…
+├─ decode               0.012 ms  ▏
+├─ queue                3.4 ms    ███████▎
+│       3.1 ms for peers · 0.300 ms for runner
+│       released: full · batch of 8 #3 · depth 11
+│       batch trace 9c1e22…
+├─ run                  8.7 ms           ▐█████████████████▊
+│  │    share 1.1 ms
+│  └─ scale             0.410 ms         ▐▊
+│          rows=8 · model=digits
+│        • cache miss  +4.0 ms            ◆
+│          key=w0
+└─ encode               0.020 ms                           ▕
 """
 
 
@@ -173,6 +222,17 @@ def test_an_output_without_unicode_gets_ascii() -> None:
 
 
 ASCII_SHOWN = """\
+trace 4bf92f3577b34da6a3ce929d0e0e4736; 2026-09-21 14:13:20.000 UTC; 7 spans
+POST /predict          12.5 ms    #########################  SERVER 200; parent f067aa...
+|- größe \\u6570         0.001 ms  |
+|- decode               0.012 ms  |
+|- queue                3.4 ms    #######                    3.1 ms for peers; 0.300 ms for runner
+|                                                            released: full; batch of 8 #3; depth 11
+|                                                            batch trace 9c1e22...
+|- run                  8.7 ms           ##################  share 1.1 ms
+|  `- scale             0.410 ms         #|                  rows=8; model=digits
+|        * cache miss  +4.0 ms            ^                  key=w0
+`- encode               0.020 ms                          |
 """
 
 
@@ -210,6 +270,17 @@ def test_an_error_has_its_type_its_message_and_its_place() -> None:
 
 
 ERROR_SHOWN = """\
+trace 4bf92f3577b34da6a3ce929d0e0e4736 · 2026-09-21 14:13:20.000 UTC · 4 spans
+POST /predict          1.0 ms    ██████████████████████████  SERVER 500
+│  ✗ ValueError: 3 features, expected 64
+└─ run                 0.600 ms         ▐███████████████▍
+   │  ✗ ValueError: 3 features, expected 64 (model.py:42 in predict)
+   ├─ caught           0.100 ms            ███
+   │     • exception  +0.450 ms             ◆                exception.type=ValueError
+   │                                                         exception.message=3 features, expected
+   │                                                         64
+   └─ nameless         0.100 ms               ██▌
+         ✗ error
 """
 
 
@@ -223,6 +294,10 @@ def test_spans_without_a_parent_at_hand_are_roots() -> None:
 
 
 ORPHANS_SHOWN = """\
+trace 4bf92f3577b34da6a3ce929d0e0e4736 · 2026-09-21 14:13:20.000 UTC · 3 spans
+early     0.050 ms  ████████████████████
+late      0.050 ms                      ████████████████████  parent gone…
+└─ child  0.010 ms                          ████
 """
 
 
@@ -232,6 +307,9 @@ def test_spans_of_no_length_still_have_a_bar() -> None:
 
 
 EMPTY_SHOWN = """\
+trace 4bf92f3577b34da6a3ce929d0e0e4736 · 2026-09-21 14:13:20.000 UTC · 2 spans
+root     0 ms  ▏
+└─ leaf  0 ms  ▏
 """
 
 
@@ -240,14 +318,21 @@ def test_nothing_is_shown_of_no_spans() -> None:
 
 
 def test_names_cannot_break_the_terminal_or_pose_as_markup() -> None:
+    attributes = {"k\r": "\x07v\u202e\ud800"}
     odd = [
-        inner("[red]a[/]\x1b[31m\nb", "1", None, (0, 10), **{"k\r": "\x07v\u202e", "u": "\ud800"}),
+        inner("[red]\x1b[31m\nb", "1", None, (0, 10))._replace(attributes=attributes),
         inner("c" * 300, "2", "1", (0, 10)),
     ]
-    assert shown(render(odd)) == ODD_SHOWN
+    assert shown(render(odd), width=90) == ODD_SHOWN
 
 
 ODD_SHOWN = """\
+trace 4bf92f3577b34da6a3ce929d0e0e4736 · 2026-09-21 14:13:20.000 UTC · 2 spans
+[red]\\x1b[31m\\nb                      0.010 ms  ███████████████████  k\\r=\\x07v\\u202e\\ud800
+└─ cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc
+      cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc
+      cccccccccccccccccccccccccccccccc…
+                                      0.010 ms  ███████████████████
 """
 
 
@@ -295,7 +380,7 @@ def test_a_chain_deeper_than_the_stack_is_shown() -> None:
     chain = [inner(f"n{i}", str(i), str(i - 1) if i else None, (i, i + 1)) for i in range(depth)]
     lines = shown(render(chain)).splitlines()
     assert len(lines) == depth + 1
-    assert lines[-1].startswith(f"…{' ' * 17}   └─ n{depth - 1}  ")
+    assert lines[-1].startswith(f"…{' ' * 17}└─ n{depth - 1}  ")
 
 
 # -- anything at all --------------------------------------------------------------------
@@ -429,36 +514,35 @@ def test_a_file_that_cannot_be_opened_stops_the_start(tmp_path: Path) -> None:
         started(output=str(tmp_path / "absent" / "traces.txt"))
 
 
-@pytest.mark.parametrize(("colour", "coloured"), [("auto", True), ("never", False)])
+@pytest.mark.parametrize(("colour", "bold"), [("auto", b"\x1b[1m"), ("never", b"")])
 def test_a_terminal_is_coloured_unless_never(
-    colour: str,
-    coloured: bool,
-    monkeypatch: pytest.MonkeyPatch,  # noqa: FBT001  # a parameter
+    colour: str, bold: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
     leader, follower = pty.openpty()
-    with open(follower, "w", encoding="utf-8") as stream, open(leader, "rb", buffering=0) as read:
+    with os.fdopen(follower, "w", encoding="utf-8") as stream:
         monkeypatch.setattr(sys, "stderr", stream)
         tracer = started(colour=colour)
         assert tracer.export_spans([inner("run", "1", None, (0, 9))]) is None
-        assert (b"\x1b[" in read.read(4_096)) is coloured
+        printed = os.read(leader, 4_096)
         tracer.tracer_stopping()
+    os.close(leader)
+    assert b"\n" + bold + b"run" in printed
 
 
 def test_a_broken_pipe_rejects_the_spans_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     read, write = os.pipe()
     os.close(read)
-    stream = open(write, "w", encoding="utf-8")  # noqa: SIM115  # closing it must fail
+    stream = os.fdopen(write, "w", encoding="utf-8")
     monkeypatch.setattr(sys, "stdout", stream)
     tracer = started(output="stdout")
     lost = ExportResult(rejected=6, reason="[Errno 32] Broken pipe")
     assert [tracer.export_spans(request_trace()) for _ in range(2)] == [lost, lost]
     with pytest.raises(BrokenPipeError):
         stream.close()
-    assert tracer.export_spans(request_trace()) == ExportResult(
-        rejected=6, reason="I/O operation on closed file."
-    )
+    closed = ExportResult(rejected=6, reason="I/O operation on closed file.")
+    assert tracer.export_spans(request_trace()) == closed
     tracer.tracer_stopping()
 
 

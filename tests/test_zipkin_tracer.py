@@ -317,42 +317,33 @@ def test_a_url_is_shown_without_its_secrets(url: str, expected: str) -> None:
     assert redacted(url) == expected
 
 
+NO_SPANS_PATH = "does not end in /api/v2/spans, where Zipkin takes spans"
+OLD_API = "is Zipkin's old API, and spans are sent in the format of version 2"
+
+
 @pytest.mark.parametrize(
-    ("url", "expected"),
+    ("url", "problem", "better"),
     [
-        ("http://z:9411/api/v2/spans", []),
-        (
-            "http://u:p@z:9411",
-            [
-                "zipkin.url http://***@z:9411 does not end in /api/v2/spans, where Zipkin takes"
-                " spans; did you mean http://***@z:9411/api/v2/spans ?"
-            ],
-        ),
-        (
-            "http://z/zipkin/",
-            [
-                "zipkin.url http://z/zipkin/ does not end in /api/v2/spans, where Zipkin takes"
-                " spans; did you mean http://z/api/v2/spans ?"
-            ],
-        ),
-        (
-            "http://z/api/v2/spans/",
-            [
-                "zipkin.url http://z/api/v2/spans/ does not end in /api/v2/spans, where Zipkin"
-                " takes spans; did you mean http://z/api/v2/spans ?"
-            ],
-        ),
-        (
-            "http://z/api/v1/spans",
-            [
-                "zipkin.url http://z/api/v1/spans is Zipkin's old API, and spans are sent in the"
-                " format of version 2; did you mean http://z/api/v2/spans ?"
-            ],
-        ),
+        ("http://z:9411", NO_SPANS_PATH, "http://z:9411/api/v2/spans"),
+        ("http://z/zipkin/", NO_SPANS_PATH, "http://z/api/v2/spans"),
+        ("http://z/api/v2/spans/", NO_SPANS_PATH, "http://z/api/v2/spans"),
+        ("http://z/api/v1/spans", OLD_API, "http://z/api/v2/spans"),
     ],
 )
-def test_a_url_of_another_shape_is_told_so(url: str, expected: list[str]) -> None:
-    assert Zipkin().tracer_warnings(ZipkinSettings(url=url)) == expected
+def test_a_url_of_another_shape_is_told_so(url: str, problem: str, better: str) -> None:
+    assert Zipkin().tracer_warnings(ZipkinSettings(url=url)) == [
+        f"zipkin.url {url} {problem}; did you mean {better} ?"
+    ]
+
+
+def test_zipkins_own_address_gives_no_warning() -> None:
+    assert Zipkin().tracer_warnings(ZipkinSettings(url="http://z:9411/api/v2/spans")) == []
+
+
+def test_warnings_show_no_credentials() -> None:
+    [warning] = Zipkin().tracer_warnings(ZipkinSettings(url="http://user:pass@z"))
+    assert "user" not in warning
+    assert "pass" not in warning
 
 
 def test_only_zipkins_own_address_has_a_viewer() -> None:

@@ -85,6 +85,34 @@ def serve(
 
 
 @app.command()
+def demo(
+    *,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="A config file whose tracers get the traces."),
+    ] = None,
+    clients: Annotated[int, typer.Option(min=1, max=1000, help="Concurrent clients.")] = 32,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A folder in which to keep the bundle.")
+    ] = None,
+    port: Annotated[
+        int, typer.Option("--port", "-p", min=0, max=65_535, help="The port; 0: any free one.")
+    ] = 0,
+) -> None:
+    """Train a classifier, serve it, ask it, and show where the time of a request went."""
+    from importlib.util import find_spec  # noqa: PLC0415  # see the module's first line
+
+    if not (find_spec("sklearn") and find_spec("httpx")):
+        raise SpanserveError(
+            "the demo needs scikit-learn and httpx; try: pip install 'spanserve[demo]'"
+        )
+    from spanserve.commands.demo.run import demo as run  # noqa: PLC0415  # ditto
+
+    if code := run(config, clients=clients, output=output, port=port):
+        raise typer.Exit(code)
+
+
+@app.command()
 def check(
     file: Annotated[
         Path | None, typer.Argument(help="The config file; without one, SPANSERVE_CONFIG names it.")

@@ -7,10 +7,12 @@ free and when the policy's own wait is over, and never in between.
 
 import asyncio
 import logging
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol
 
+from spanserve.batching.call import is_fault
 from spanserve.batching.policy import Policy, Release, ReleaseReason
 from spanserve.batching.runner import Runner
 from spanserve.errors import SpanserveError
@@ -168,6 +170,7 @@ class Batcher:
             self._items.remove(item)
         except ValueError:  # it runs, or was taken out before
             return
+        item.future.cancel()
         self._leave(item)
 
     def drain(self) -> None:
@@ -205,7 +208,8 @@ class Batcher:
         if isinstance(decision, Release):
             self._release(decision.n, decision.reason)
         else:
-            self._timer = self._loop.call_later(decision.ms / 1e3, self._ask)
+            # uvloop's timers have whole milliseconds, and one of less than half fires at once.
+            self._timer = self._loop.call_later(math.ceil(decision.ms) / 1e3, self._ask)
 
     def _release(self, size: int, reason: ReleaseReason) -> None:
         now_ns = self._now_ns()
@@ -232,8 +236,9 @@ class Batcher:
         items = self._items
         while items and len(taken) < size:
             item = items.popleft()
-            waited_ns = now_ns - item.queued_ns
-            if waited_ns > LONG_WAIT_NS and item.gone is not None and item.gone():
+            if item.future.done():  # whoever waited was cancelled in this turn of the loop
+                self._leave(item)
+            elif _client_left(item, now_ns):
                 self._leave(item)
                 item.future.set_exception(AbandonedError("the client left"))
             elif taken and item.key != taken[0].key:
@@ -255,9 +260,8 @@ class Batcher:
         self._policy.observed(record.size, (self._now_ns() - record.released_ns) / 1e6)
         if batch.error is not None:
             self.tally.failed_batches += 1
-            log.error(
-                "%s failed for a batch of %d", self.endpoint, record.size, exc_info=batch.error
-            )
+        with entered(self.tracing.scope(*batch.place)):
+            batch.log_failures()
         batch.hand_out()
         if record.recording:
             self.tracing.batch_ended(record)
@@ -266,6 +270,10 @@ class Batcher:
         """Return when the items that are queued now will be gone, as far as is known."""
         expected_ms = self._policy.predict_ms(queued, self._now_ns() / 1e6)
         return 1.0 if expected_ms is None else expected_ms / 1e3
+
+
+def _client_left(item: Item, now_ns: int) -> bool:
+    return item.gone is not None and now_ns - item.queued_ns > LONG_WAIT_NS and item.gone()
 
 
 class Batch:
@@ -288,7 +296,7 @@ class Batch:
         try:
             argument = codec.collate([item.value for item in self._items])
             record.run_started(now_ns())
-            with entered(batcher.tracing.scope(*self._place())):
+            with entered(batcher.tracing.scope(*self.place)):
                 result = batcher.method(instance, argument)
             record.run_ended(now_ns())
             self._results = codec.split(result, len(self._items))
@@ -296,7 +304,8 @@ class Batch:
             self._failed(error)
         record.ended(now_ns())
 
-    def _place(self) -> tuple[BatchRecord | RequestRecord | None, int]:
+    @property
+    def place(self) -> tuple[BatchRecord | RequestRecord | None, int]:
         """Return where the user's code runs: a batch of one lies in its request's trace."""
         if self.record.size == 1:
             item = self._items[0]
@@ -306,16 +315,28 @@ class Batch:
     def _failed(self, error: BaseException) -> None:
         record = self.record
         now_ns = self._batcher.tracing.now_ns()
-        record.failure = failure = failure_of(error, now_ns)
         if record.run_ns and not record.ran_ns:
             record.run_ended(now_ns)
-        for item in self._items:
-            item.failure = failure
         self.error = error
+        if is_fault(error):
+            record.failure = failure = failure_of(error, now_ns)
+            for item in self._items:
+                item.failure = failure
 
     def done(self) -> None:
         """Go on, on the loop."""
         self._batcher.batch_done(self)
+
+    def log_failures(self) -> None:
+        """Say once what failed: the whole batch, or each item that did."""
+        endpoint, size = self._batcher.endpoint, self.record.size
+        if self.error is not None:
+            if is_fault(self.error):
+                log.error("%s failed for a batch of %d", endpoint, size, exc_info=self.error)
+            return
+        for result in self._results:
+            if isinstance(result, BaseException) and is_fault(result):
+                log.error("%s failed for an item of a batch of %d", endpoint, size, exc_info=result)
 
     def hand_out(self) -> None:
         """Give each item its result, or the reason why it has none."""
@@ -323,12 +344,13 @@ class Batch:
         if self.error is not None:
             results = [self.error] * len(self._items)
         for item, result in zip(self._items, results, strict=True):
-            if item.future.done():
+            if not isinstance(result, BaseException):
+                if not item.future.done():
+                    item.future.set_result(result)
                 continue
-            if isinstance(result, BaseException):
-                failure = item.failure = item.failure or failure_of(result, self.record.ran_ns)
-                failed = RunFailedError(f"{failure.type}: {failure.message}")
+            if item.failure is None and is_fault(result):
+                item.failure = failure_of(result, self.record.ran_ns)
+            if not item.future.done():
+                failed = RunFailedError(f"the run failed with {type(result).__name__}")
                 failed.__cause__ = result
                 item.future.set_exception(failed)
-            else:
-                item.future.set_result(result)

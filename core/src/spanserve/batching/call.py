@@ -1,12 +1,10 @@
 """One call of a plain method: where it runs, and what the trace says of it."""
 
 import asyncio
-import contextvars
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import Executor
 from typing import Any
 
-from spanserve.batching.runner import Runner
+from spanserve.batching.runner import Runner, carried
 from spanserve.tracing.record import RUN, RequestRecord, failure_of
 from spanserve.tracing.scope import entered
 from spanserve.tracing.tracing import Tracing
@@ -30,29 +28,33 @@ class Call:
         self._record = record
         self._result: Any = None
         self._error: BaseException | None = None
+        self.run_ns = 0
+        self.ran_ns = 0
 
     def run(self, instance: object) -> None:
-        """Call the method; on the runner."""
+        """Call the method, unless nobody waits for its answer any more; on the runner."""
+        if self.future.done():
+            return
         record, now_ns = self._record, self._tracing.now_ns
+        self.run_ns = now_ns()
         if record is not None:
-            record.plain_run_started(now_ns())
+            record.plain_run_started(self.run_ns)
         try:
             with entered(self._tracing.scope(record, RUN)):
                 self._result = self._method(instance, **self._arguments)
         except BaseException as error:  # noqa: BLE001  # even SystemExit of a model must not end the runner
             self._error = error
             note_failure(record, error, now_ns())
+        self.ran_ns = now_ns()
         if record is not None:
-            record.plain_run_ended(now_ns())
+            record.plain_run_ended(self.ran_ns)
 
     def done(self) -> None:
         """Hand out the answer, on the loop."""
         if self.future.done():
             return
-        if isinstance(self._error, Exception):
-            self.future.set_exception(self._error)
-        elif self._error is not None:
-            self.future.set_exception(RuntimeError(f"the service raised {self._error!r}"))
+        if self._error is not None:
+            self.future.set_exception(carried(self._error))
         else:
             self.future.set_result(self._result)
 
@@ -73,15 +75,6 @@ def on_turn(call: Call, runner: Runner) -> None:
         runner.submit(call)
 
 
-async def on_threads(call: Call, executor: Executor, instance: object) -> Any:
-    """Run a call on one of several threads, for a method that says it is thread-safe."""
-    loop = asyncio.get_running_loop()
-    context = contextvars.copy_context()
-    await loop.run_in_executor(executor, context.run, call.run, instance)
-    call.done()
-    return await call.future
-
-
 async def on_loop(
     method: Callable[..., Awaitable[Any]],
     instance: object,
@@ -90,21 +83,38 @@ async def on_loop(
     tracing: Tracing,
     record: RequestRecord | None,
 ) -> Any:
-    """Await an async method here."""
+    """Await an async method here.
+
+    Whatever it raises is an Exception, unless this task is cancelled: no `sys.exit` of a model
+    ends the server, and a task of its own that it cancelled is its own matter.
+    """
     if record is not None:
         record.plain_run_started(tracing.now_ns())
     try:
         with entered(tracing.scope(record, RUN)):
             return await method(instance, **arguments)
-    except Exception as error:
+    except (Exception, SystemExit, asyncio.CancelledError) as error:
+        if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+            raise
         note_failure(record, error, tracing.now_ns())
-        raise
+        raise carried(error) from error.__cause__
     finally:
         if record is not None:
             record.plain_run_ended(tracing.now_ns())
 
 
 def note_failure(record: RequestRecord | None, error: BaseException, now_ns: int) -> None:
-    """Write down that the user's code failed, unless it raised an HTTP answer below 500."""
-    if record is not None and getattr(error, "status_code", 500) >= 500:  # noqa: PLR2004
+    """Write down that the user's code failed, where it did."""
+    if record is not None and is_fault(error):
         record.failure = failure_of(error, now_ns)
+
+
+def is_fault(error: BaseException) -> bool:
+    """Whether it is a failure, and not an HTTP answer below 500 that the user's code raised."""
+    status = getattr(error, "status_code", 500)
+    return not isinstance(status, int) or status >= 500  # noqa: PLR2004  # HTTP's server errors
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -14,6 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Protocol
 
 from spanserve.tracing.clock import Clock
@@ -51,8 +52,8 @@ class Runner(Protocol):
     def when_free(self, ask: Callable[[], None]) -> None:
         """Call `ask` once, on the loop, as soon as the runner is free; first come, first served."""
 
-    async def close(self) -> None:
-        """Finish the job that is running, and close the instance."""
+    async def close(self, timeout_s: float) -> None:
+        """Finish the job that is running, and close the instance; give up after `timeout_s`."""
 
 
 class ThreadRunner:
@@ -99,28 +100,26 @@ class ThreadRunner:
         """Remember who waits."""
         self._waiting.append(ask)
 
-    async def close(self) -> None:
-        """Let the thread finish its job, then end it."""
+    async def close(self, timeout_s: float) -> None:
+        """Let the thread finish its job, then end it; one that takes too long is left behind."""
         if self._thread is None:
             return
         self._inbox.put(None)
-        await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._thread.join, timeout_s)
+        if self._thread.is_alive():
+            log.warning("the service's code still runs after %g s; it is left behind", timeout_s)
 
     def _run(self, started: Future[None]) -> None:
         try:
             self._instance = self._instantiate()
             _call_optional(self._instance, "warm_up")
         except BaseException as error:  # noqa: BLE001  # handed to whoever starts the runner
-            started.set_exception(error)
+            started.set_exception(carried(error))
             return
         started.set_result(None)
-        finished = self._finished
         while (job := self._inbox.get()) is not None:
             job.run(self._instance)
-            try:
-                self._loop.call_soon_threadsafe(finished, job)
-            except RuntimeError:  # the loop was closed under a job: nobody waits any more
-                log.warning("a job ended after its server did")
+            if not _is_back(self._loop, partial(self._finished, job)):
                 break
         try:
             _call_optional(self._instance, "close")
@@ -163,8 +162,68 @@ class InlineRunner:
         """Ask now: this runner is free whenever anyone can ask it."""
         ask()
 
-    async def close(self) -> None:
+    async def close(self, timeout_s: float) -> None:
         """Do nothing: the owner closes the instance."""
+
+
+class ThreadPool:
+    """Runs jobs on several threads at once, for a method that says it is thread-safe.
+
+    Its threads are daemons: a job that never ends does not keep the process alive, as it would
+    on an executor's.
+    """
+
+    def __init__(self, threads: int, name: str) -> None:
+        self._inbox: queue.SimpleQueue[tuple[contextvars.Context, Job] | None] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._run, name=f"{name}-{number}", daemon=True)
+            for number in range(threads)
+        ]
+
+    def start(self, instance: object) -> None:
+        """Start the threads; what they run, they run on this instance."""
+        self._loop = asyncio.get_running_loop()
+        self._instance = instance
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, job: Job) -> None:
+        """Run a job as soon as a thread is free, in a copy of the caller's context."""
+        self._inbox.put((contextvars.copy_context(), job))
+
+    def close(self) -> None:
+        """End each thread after its job."""
+        for _ in self._threads:
+            self._inbox.put(None)
+
+    def _run(self) -> None:
+        while (work := self._inbox.get()) is not None:
+            context, job = work
+            context.run(job.run, self._instance)
+            if not _is_back(self._loop, job.done):
+                return
+
+
+def carried(error: BaseException) -> Exception:
+    """Return an exception in a form that a future can hold and an event loop survives.
+
+    A future takes no StopIteration, and SystemExit would end the server.
+    """
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    carrier = RuntimeError(f"the service raised {error!r}")
+    carrier.__cause__ = error
+    return carrier
+
+
+def _is_back(loop: asyncio.AbstractEventLoop, go_on: Callable[[], None]) -> bool:
+    """Go on, on the loop; False where it was closed under a job, and nobody waits any more."""
+    try:
+        loop.call_soon_threadsafe(go_on)
+    except RuntimeError:
+        log.warning("a job ended after its server did")
+        return False
+    return True
 
 
 def _call_optional(instance: object, method: str) -> None:

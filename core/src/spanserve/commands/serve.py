@@ -16,7 +16,7 @@ from spanserve.errors import SpanserveError
 from spanserve.server.logs import logging_config
 from spanserve.server.worker import Worker
 from spanserve.service.bundle import load as load_service
-from spanserve.tracing.plugins import LoadedTracer, load_tracers
+from spanserve.tracing.plugins import LoadedTracer
 
 log = logging.getLogger("spanserve")
 
@@ -31,12 +31,13 @@ def serve(target: str, loaded: Loaded) -> None:
     logs = logging_config(config.logging.level)
     logging.config.dictConfig(logs)
     worker = Worker(loaded, load_service(target))
-    tracers = load_tracers(config.tracing, sources=loaded.sources)
+    tracers = worker.tracers()
     with listening_socket(config.server) as listener:
         announce(worker, tracers, url_of(config.server, listener))
+        several = config.server.workers > 1
         options = uvicorn.Config(
-            worker,
-            factory=True,
+            worker if several else worker.app(tracers),
+            factory=several,
             workers=config.server.workers,
             log_config=logs,
             access_log=config.server.access_log,

@@ -96,6 +96,9 @@ CODES: Final = {
 }
 
 
+_PLAIN_STATUSES: Final = frozenset({404, 405, 413})
+
+
 def request_error(error: BaseException) -> RequestError:
     """Return what the client learns of an exception."""
     if isinstance(error, RunFailedError) and error.__cause__ is not None:
@@ -129,8 +132,11 @@ _EXPLANATIONS: Final[Sequence[tuple[type[BaseException], Callable[[Any], Request
 
 
 def http_error(status: int, detail: object, headers: Mapping[str, str] | None) -> RequestError:
-    """Return the error of an HTTP exception, as FastAPI and users raise them."""
-    code = CODES.get(status, f"http_{status}")
+    """Return the error of an HTTP exception, as FastAPI and users raise them.
+
+    Only where the status says all does it get a code of ours: a user's 429 is no full queue.
+    """
+    code = CODES[status] if status in _PLAIN_STATUSES else f"http_{status}"
     return RequestError(status, code, str(detail), headers=headers)
 
 

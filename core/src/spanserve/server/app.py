@@ -73,14 +73,14 @@ def create_app(
         return BatchEndpoint(api, batcher, **options)
 
     endpoints = [endpoint_of(api) for api in service.spec.apis]
-    lifecycle = Lifecycle(batchers, drain_delay_s=server.drain_delay_s)
+    lifecycle = Lifecycle(
+        batchers, drain_delay_s=server.drain_delay_s, drain_timeout_s=server.drain_timeout_s
+    )
     app = App(
         title=service.name,
         version=service.version or "0",
         description=service.spec.doc,
-        lifespan=lifecycle.lifespan(
-            running, tracing, on_ready=on_ready, drain_timeout_s=server.drain_timeout_s
-        ),
+        lifespan=lifecycle.lifespan(running, tracing, on_ready=on_ready),
     )
     _answer_errors(app)
     if service.spec.has_configure_app:
@@ -100,7 +100,7 @@ def create_app(
         endpoints=endpoints,
         tracing=tracing,
         lifecycle=lifecycle,
-        metrics=ServerMetrics(front.traffic, batchers, tracing.exporters),
+        metrics=ServerMetrics(front.traffic, running.runner, batchers, tracing.exporters),
     )
     tracing.extend_app(app)
     app.front = front

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from spanserve.batching.batcher import AbandonedError, Batcher, RunFailedError
-from spanserve.batching.call import Call, on_loop, on_runner, on_threads
+from spanserve.batching.call import Call, on_loop, on_runner
 from spanserve.server.answer import NOBODY, Answer, RequestError, request_error, timed_out
 from spanserve.server.exchange import ClientLeftError, Exchange
 from spanserve.server.running import Running
@@ -39,7 +39,7 @@ class Endpoint(ABC):
         self.spec = spec
         self.tracing = tracing
         self._now_ns = tracing.now_ns
-        self._max_bytes = max_request_bytes
+        self.max_request_bytes = max_request_bytes
         self._timeout_ms = request_timeout_ms
         self._with_timing = with_timing
 
@@ -51,7 +51,7 @@ class Endpoint(ABC):
             record.decode_started(now_ns())
         try:
             try:
-                value = self.codec.decode(await exchange.body(self._max_bytes))
+                value = self.codec.decode(await exchange.body(self.max_request_bytes))
             finally:
                 if record is not None:
                     record.decode_ended(now_ns())
@@ -153,28 +153,33 @@ class PlainEndpoint(Endpoint):
         super().__init__(spec, **options)
         self.codec = spec.plain_codec
         self._service = service
+        self._method = getattr(service.cls, spec.name)
 
     async def result(self, exchange: Exchange, value: Any) -> Any:
         """Call the method: on the loop, on the runner, or on threads of its own."""
-        started_ns = self._now_ns()
-        service, method, record = (
-            self._service,
-            getattr(self._service.cls, self.spec.name),
-            exchange.record,
-        )
+        asked_ns = self._now_ns()
         if self.spec.asynchronous:
             result = await on_loop(
-                method, service.runner.instance, value, tracing=self.tracing, record=record
+                self._method,
+                self._service.runner.instance,
+                value,
+                tracing=self.tracing,
+                record=exchange.record,
             )
+            run_ns, ran_ns = asked_ns, self._now_ns()
         else:
-            call = Call(method, value, tracing=self.tracing, record=record)
+            call = Call(self._method, value, tracing=self.tracing, record=exchange.record)
             if self.spec.threads > 1:
-                result = await on_threads(
-                    call, service.executor(self.spec), service.runner.instance
-                )
+                self._service.pool(self.spec).submit(call)
             else:
-                on_runner(call, service.runner, record=record, now_ns=started_ns)
-                result = await call.future
+                on_runner(call, self._service.runner, record=exchange.record, now_ns=asked_ns)
+            result = await call.future
+            run_ns, ran_ns = call.run_ns, call.ran_ns
         if self._with_timing:
-            exchange.timing = f"run;dur={(self._now_ns() - started_ns) / 1e6:.3f}"
+            exchange.timing = _timing(asked_ns, run_ns, ran_ns)
         return result
+
+
+def _timing(queued_ns: int, run_ns: int, ran_ns: int) -> str:
+    queue_ms, run_ms = (run_ns - queued_ns) / 1e6, (ran_ns - run_ns) / 1e6
+    return f"queue;dur={queue_ms:.3f}, run;dur={run_ms:.3f}"

@@ -25,6 +25,7 @@ class Exchange:
     """A request and what is known of it; the server's own view, one for each request."""
 
     __slots__ = (
+        "_ask",
         "body_length",
         "client_left",
         "receive",
@@ -39,7 +40,9 @@ class Exchange:
         self, scope: Scope, receive: Receive, request_id: str, body_length: int, started_ns: int
     ) -> None:
         self.scope = scope
+        self._ask = receive
         self.receive = receive
+        """Where the body comes from: the server, or the middleware that read it before."""
         self.request_id = request_id
         self.body_length = body_length
         self.started_ns = started_ns
@@ -93,18 +96,15 @@ class Exchange:
         """Ask, without waiting, whether the client closed the connection.
 
         ASGI tells it by `receive` alone, which waits where there is nothing to tell. So one
-        step of it is taken and the rest is thrown away; only meaningful after the body.
+        step of it is taken and the rest is thrown away; only meaningful after the body. It is
+        the server's own: a middleware's may need a task, and there is none here.
         """
-        step = self.receive().__await__()
+        step = self._ask().__await__()
         try:
             next(step)
         except StopIteration as told:
             return bool(told.value["type"] == "http.disconnect")
-        except RuntimeError:  # a middleware's receive that must run in a task: it cannot be asked
-            return False
-        close = getattr(step, "close", None)
-        if close is not None:
-            close()
+        step.close()
         return False
 
 

@@ -6,6 +6,7 @@ traces are flushed. The first step is taken here, before the server's own handle
 """
 
 import asyncio
+import math
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -20,16 +21,24 @@ from spanserve.server.running import Running
 from spanserve.tracing.tracing import Tracing
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+LEAST_FLUSH_S = 1.0
+"""What is left for traces, however long the requests took."""
 
 
 class Lifecycle:
     """Where in its life the server is."""
 
-    def __init__(self, batchers: Sequence[Batcher], *, drain_delay_s: float) -> None:
+    def __init__(
+        self, batchers: Sequence[Batcher], *, drain_delay_s: float, drain_timeout_s: float
+    ) -> None:
         self.state = "starting"
         self._batchers = batchers
         self._drain_delay_s = drain_delay_s
+        self._drain_timeout_s = drain_timeout_s
         self._handlers: dict[int, Any] = {}
+        self._delayed: asyncio.TimerHandle | None = None
+        self._give_up_s = math.inf
+        self._loop: asyncio.AbstractEventLoop
 
     @property
     def ready(self) -> bool:
@@ -37,33 +46,29 @@ class Lifecycle:
         return self.state == "ready"
 
     def lifespan(
-        self,
-        running: Running,
-        tracing: Tracing,
-        *,
-        on_ready: Callable[[], None] | None,
-        drain_timeout_s: float,
+        self, running: Running, tracing: Tracing, *, on_ready: Callable[[], None] | None
     ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
         """Return the app's life: the model and the tracers are there while it serves."""
 
         @asynccontextmanager
         async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+            self._loop = asyncio.get_running_loop()
             for batcher in self._batchers:
                 batcher.start()
             tracing.start()
             try:
                 await running.start()
-                if on_ready is not None:
-                    on_ready()
-                self.started()
                 try:
+                    if on_ready is not None:
+                        on_ready()
+                    self.started()
                     yield
                 finally:
                     self.drain()
                     self.stopped()
-                    await running.close()
+                    await running.close(self._left_s())
             finally:
-                await asyncio.to_thread(tracing.stop, drain_timeout_s)
+                await asyncio.to_thread(tracing.stop, max(self._left_s(), LEAST_FLUSH_S))
 
         return lifespan
 
@@ -72,7 +77,6 @@ class Lifecycle:
         self.state = "ready"
         if threading.current_thread() is not threading.main_thread():
             return
-        self._loop = asyncio.get_running_loop()
         for number in SIGNALS:
             handler = signal.getsignal(number)
             if callable(handler):
@@ -80,9 +84,10 @@ class Lifecycle:
                 signal.signal(number, self._told_to_stop)
 
     def drain(self) -> None:
-        """Turn new requests away, and hurry those that wait."""
-        if self.state != "draining":
+        """Hurry those that wait, and count the time that is left for them."""
+        if self._give_up_s == math.inf:
             self.state = "draining"
+            self._give_up_s = self._loop.time() + self._drain_timeout_s
             for batcher in self._batchers:
                 batcher.drain()
 
@@ -93,13 +98,24 @@ class Lifecycle:
             signal.signal(number, handler)
         self._handlers.clear()
 
+    def _left_s(self) -> float:
+        return min(max(self._give_up_s - self._loop.time(), 0.0), self._drain_timeout_s)
+
     def _told_to_stop(self, number: int, frame: FrameType | None) -> None:
-        handler = self._handlers[number]
-        again = self.state == "draining"
-        self._loop.call_soon_threadsafe(self.drain)
-        if again or not self._drain_delay_s:
-            handler(number, frame)
-        else:
-            self._loop.call_soon_threadsafe(
-                self._loop.call_later, self._drain_delay_s, handler, number, frame
+        self._loop.call_soon_threadsafe(self._stop_soon, self._handlers[number], number, frame)
+
+    def _stop_soon(self, handler: Any, number: int, frame: FrameType | None) -> None:
+        """Turn new requests away, and stop after the delay; told a second time, stop now."""
+        if self.state == "ready" and self._drain_delay_s:
+            self.state = "draining"
+            self._delayed = self._loop.call_later(
+                self._drain_delay_s, self._stop, handler, number, frame
             )
+            return
+        if self._delayed is not None:
+            self._delayed.cancel()
+        self._stop(handler, number, frame)
+
+    def _stop(self, handler: Any, number: int, frame: FrameType | None) -> None:
+        self.drain()
+        handler(number, frame)

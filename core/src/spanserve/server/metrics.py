@@ -11,6 +11,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from spanserve.batching.batcher import Batcher
+from spanserve.batching.runner import Runner
 from spanserve.server.exchange import Traffic
 from spanserve.tracing.exporting import Drop, Exporter, State
 
@@ -19,15 +20,23 @@ class ServerMetrics(Collector):
     """Collects from the counters that the server's parts keep for themselves."""
 
     def __init__(
-        self, traffic: Traffic, batchers: Sequence[Batcher], exporters: Sequence[Exporter]
+        self,
+        traffic: Traffic,
+        runner: Runner,
+        batchers: Sequence[Batcher],
+        exporters: Sequence[Exporter],
     ) -> None:
         self._traffic = traffic
+        self._runner = runner
         self._batchers = batchers
         self._exporters = exporters
 
     def collect(self) -> Iterable[Metric]:
         """Return all metrics as they stand."""
         yield self._requests()
+        yield GaugeMetricFamily(
+            "spanserve_runner_busy", "1 while the runner runs the model", self._runner.busy
+        )
         yield from self._batches()
         yield from self._spans()
 

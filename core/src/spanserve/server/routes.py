@@ -4,12 +4,20 @@ import inspect
 from collections.abc import Callable
 from typing import Annotated, Any, Final
 
-from fastapi import Body, FastAPI, Request, Response
+from fastapi import Body, FastAPI, HTTPException, Request, Response
 from fastapi.routing import APIRoute
 
-from spanserve.server.answer import Answer, ErrorBody
+from spanserve.server.answer import Answer, ErrorBody, too_large
 from spanserve.server.endpoint import Endpoint
-from spanserve.server.exchange import SCOPE_KEY, Exchange, Receive, Scope, Send, send_answer
+from spanserve.server.exchange import (
+    SCOPE_KEY,
+    Exchange,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    send_answer,
+)
 from spanserve.service.codecs import Parameter
 
 Note = Callable[[Exchange, Endpoint, Answer], None]
@@ -50,17 +58,34 @@ def _route_class(endpoint: Endpoint, note: Note) -> type[APIRoute]:
 
     class InferenceRoute(APIRoute):
         async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["method"] != "POST" or self.dependencies:
-                await super().handle(scope, receive, send)
-                return
             exchange: Exchange = scope[SCOPE_KEY]
+            if scope["method"] != "POST" or self.dependencies:
+                limited = _limited(receive, exchange.body_length, endpoint.max_request_bytes)
+                await super().handle(scope, limited, send)
+                return
             exchange.receive = receive
             answer = await endpoint.answer(exchange)
             note(exchange, endpoint, answer)
-            if not exchange.client_left:
-                await send_answer(send, answer, [])
+            # Where the client left, too: middleware counts on an answer.
+            await send_answer(send, answer, [])
 
     return InferenceRoute
+
+
+def _limited(receive: Receive, body_length: int, limit: int) -> Receive:
+    """Return a `receive` for FastAPI that refuses a body past the limit."""
+    length = 0
+
+    async def limited() -> Message:
+        nonlocal length
+        message = {} if body_length > limit else await receive()
+        length += len(message.get("body", b""))
+        if max(length, body_length) > limit:
+            refusal = too_large(limit)
+            raise HTTPException(refusal.status, refusal.message, refusal.headers)
+        return message
+
+    return limited
 
 
 def _handler(endpoint: Endpoint, note: Note) -> Callable[..., Any]:

@@ -1,8 +1,6 @@
-"""The running service: its instance on the runner, and the executors of its plain methods."""
+"""The running service: its instance on the runner, and the threads of its plain methods."""
 
-from concurrent.futures import ThreadPoolExecutor
-
-from spanserve.batching.runner import InlineRunner, ThreadRunner
+from spanserve.batching.runner import InlineRunner, ThreadPool, ThreadRunner
 from spanserve.service.bundle import LoadedService
 from spanserve.service.spec import ApiSpec
 from spanserve.tracing.clock import Clock
@@ -15,22 +13,24 @@ class Running:
         self.cls = service.spec.cls
         self.runner = ThreadRunner(service.instantiate, clock)
         self.inline = InlineRunner(self.runner, clock)
-        self._executors = {
-            api.name: ThreadPoolExecutor(api.threads, f"spanserve-{api.name}")
+        self._pools = {
+            api.name: ThreadPool(api.threads, f"spanserve-{api.name}")
             for api in service.spec.apis
             if api.threads > 1
         }
 
-    def executor(self, api: ApiSpec) -> ThreadPoolExecutor:
+    def pool(self, api: ApiSpec) -> ThreadPool:
         """Return the threads of a method that wants several."""
-        return self._executors[api.name]
+        return self._pools[api.name]
 
     async def start(self) -> None:
         """Make the instance and warm it up; raises what the user's code raises."""
         await self.runner.start()
+        for pool in self._pools.values():
+            pool.start(self.runner.instance)
 
-    async def close(self) -> None:
-        """Close the instance and end all threads."""
-        for executor in self._executors.values():
-            executor.shutdown(wait=False, cancel_futures=True)
-        await self.runner.close()
+    async def close(self, timeout_s: float) -> None:
+        """Close the instance and end all threads; give up on what still runs after `timeout_s`."""
+        for pool in self._pools.values():
+            pool.close()
+        await self.runner.close(timeout_s)

@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastapi import FastAPI
@@ -12,7 +13,7 @@ from spanserve.config.load import Loaded
 from spanserve.config.model import Config
 from spanserve.server.app import create_app
 from spanserve.service.bundle import LoadedService
-from spanserve.tracing.plugins import load_tracers
+from spanserve.tracing.plugins import LoadedTracer, load_tracers
 from spanserve.tracing.span import AttributeValue, Resource
 from spanserve.tracing.tracing import Tracing
 
@@ -29,9 +30,16 @@ class Worker:
     service: LoadedService
 
     def __call__(self) -> FastAPI:
-        """Load the tracers and build the app."""
+        """Load the tracers and build the app, in a process that was spawned for it."""
+        return self.app(self.tracers())
+
+    def tracers(self) -> tuple[LoadedTracer, ...]:
+        """Load the tracers that the config names; raises ConfigError."""
+        return load_tracers(self.loaded.config.tracing, sources=self.loaded.sources)
+
+    def app(self, tracers: Sequence[LoadedTracer]) -> FastAPI:
+        """Build the app with these tracers."""
         config = self.loaded.config
-        tracers = load_tracers(config.tracing, sources=self.loaded.sources)
         tracing = Tracing(tracers, config.tracing, resource_of(config, self.service))
         return create_app(config, self.service, tracing, on_ready=_settle)
 

@@ -3,8 +3,9 @@
 A bundle's folder goes first on `sys.path`, as a script's does, and stays there: its code may
 import later, and its pickles name its modules. Another bundle that is loaded or instantiated
 takes its place, and the modules of the first leave `sys.modules`, so that two bundles with a
-`service.py` each do not get each other's. Each module of a bundle carries a mark, so this
-module keeps no state.
+`service.py` each do not get each other's. (What a method of the first imports only after that
+comes from the second, until the first is instantiated again.) Each module of a bundle carries
+a mark, so this module keeps no state.
 """
 
 import importlib

@@ -98,7 +98,8 @@ class ArrayBatchCodec(BatchCodec):
     def __init__(self, array: Array, *, parameter: str, returns: Any, where: str) -> None:
         item = Annotated[np.ndarray, array]
         super().__init__(where, [Parameter(parameter, item)], result_item(returns))
-        self._array = array
+        self._dtype = array.dtype
+        self._fixed = array.fixed
         self._validate = _item_validator(array)
         self._expected = f"; one item is {array}"
 
@@ -109,10 +110,10 @@ class ArrayBatchCodec(BatchCodec):
             raise explained(error, body, root="item", expected=self._expected) from None
 
     def batch_key(self, item: Any) -> Hashable | None:
-        return None if self._array.fixed else np.shape(item)
+        return None if self._fixed else np.shape(item)
 
     def collate(self, items: Sequence[Any]) -> Any:
-        return np.array(items, dtype=self._array.dtype, order="C")
+        return np.array(items, dtype=self._dtype, order="C")
 
 
 class ListBatchCodec(BatchCodec):

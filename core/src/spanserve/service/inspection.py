@@ -83,7 +83,8 @@ def _marked_methods(cls: type[Any]) -> dict[str, tuple[Callable[..., Any], ApiOp
     methods: dict[str, tuple[Callable[..., Any], ApiOptions]] = {}
     for base in reversed(cls.__mro__):
         for name, member in vars(base).items():
-            options = getattr(member, API_MARK, None)
+            # A staticmethod or classmethod has the marked function inside.
+            options = getattr(getattr(member, "__func__", member), API_MARK, None)
             if isinstance(options, ApiOptions):
                 _check_plain_method(base, name, member)
                 methods[name] = (member, options)
@@ -98,7 +99,6 @@ def _marked_methods(cls: type[Any]) -> dict[str, tuple[Callable[..., Any], ApiOp
 
 
 def _check_plain_method(base: type[Any], name: str, member: Any) -> None:
-    # staticmethod and classmethod copy the marks of what they wrap.
     if isinstance(member, staticmethod | classmethod):
         raise ServiceError(
             f"{base.__qualname__}.{name} is a {type(member).__name__}; "
@@ -180,8 +180,10 @@ def _has_configure_app(cls: type[Any]) -> bool:
     member = inspect.getattr_static(cls, "configure_app", None)
     if member is None:
         return False
-    wrong = not isinstance(member, classmethod) or inspect.iscoroutinefunction(member.__func__)
-    if wrong or len(_needed_arguments(cls.configure_app)) != 1:
+    function: Any = member.__func__ if isinstance(member, classmethod) else None
+    if inspect.iscoroutinefunction(function):
+        function = None
+    if function is None or len(_needed_arguments(function)) != len(("cls", "app")):
         raise ServiceError(
             f"{cls.__qualname__}.configure_app is called with the app, before there is an "
             "instance; write @classmethod and def configure_app(cls, app: FastAPI) -> None"

@@ -47,7 +47,8 @@ def read_manifest(folder: Path) -> Manifest:
 
 def listing(folder: Path, pattern: str = "*") -> str:
     """The names in a folder, sorted, at most 20; `nothing` for none."""
-    names = sorted(each.name for each in folder.glob(pattern) if not each.name.startswith("."))
+    hidden = (".", "__pycache__")
+    names = sorted(each.name for each in folder.glob(pattern) if not each.name.startswith(hidden))
     more = f", and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
     return ", ".join(names[:MAX_LISTED]) + more if names else "nothing"
 

@@ -13,6 +13,7 @@ from spanserve.service.spec import OPERATION_ROUTES
 _SEGMENT = r"/[A-Za-z0-9_.~!$&'()*+,;=:@-]+"
 _ROUTE = re.compile(f"({_SEGMENT})+")
 _BATCH_OPTIONS = ("max_batch_size", "max_latency_ms", "max_queue")
+_BY_POSITION = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
 _VARIADIC = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
 
 
@@ -117,7 +118,7 @@ def _check_batch(where: str, options: ApiOptions, *, asynchronous: bool) -> None
 
 def _check_signature(where: str, method: Callable[..., Any], *, batch: bool) -> None:
     own = list(inspect.signature(method).parameters.values())
-    if not own or own[0].kind is not inspect.Parameter.POSITIONAL_OR_KEYWORD:
+    if not own or own[0].kind not in _BY_POSITION:
         raise ServiceError(f"{where} has no self; write def {method.__name__}(self, ...)")
     for parameter in own[1:]:
         _check_parameter(where, parameter)

@@ -1,6 +1,7 @@
 """The tracer `console`: each finished trace as a tree, on the terminal or in a file."""
 
 import contextlib
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,7 +37,7 @@ class Console:
     """Prints each trace as one tree, in the order in which they finish."""
 
     def __init__(self) -> None:
-        self._terminal: Terminal | None = None
+        self._output: _Output | None = None
         self._opened = contextlib.ExitStack()
 
     @hookimpl
@@ -58,19 +59,17 @@ class Console:
             stream: IO[str] = self._opened.enter_context(path.open("a", encoding="utf-8"))
         else:
             stream = sys.stderr if settings.output == "stderr" else sys.stdout
-        self._terminal = _terminal(stream, settings.colour)
+        self._output = _Output(stream, settings.colour)
 
     @hookimpl
     def export_spans(self, spans: Sequence[Span]) -> ExportResult | None:
         """Print; what could not be written is rejected, since a closed terminal stays closed."""
-        if self._terminal is None:
+        if self._output is None:
             return ExportResult(rejected=len(spans), reason="the console is not open")
         delivered = 0
         for trace in by_trace(spans):
-            text = _text(self._terminal, trace)
             try:
-                self._terminal.file.write(text)
-                self._terminal.file.flush()
+                self._output.write(trace)
             except (OSError, ValueError) as error:  # ValueError: the stream was closed
                 return ExportResult(delivered, rejected=len(spans) - delivered, reason=str(error))
             delivered += len(trace)
@@ -79,7 +78,7 @@ class Console:
     @hookimpl
     def tracer_stopping(self) -> None:
         """Close the file, if it is one."""
-        self._terminal = None
+        self._output = None
         with contextlib.suppress(OSError):  # a full disk: its spans are counted as rejected
             self._opened.close()
 
@@ -90,6 +89,50 @@ def _path(settings: ConsoleSettings) -> Path | None:
     return Path(settings.output).expanduser()
 
 
+class _Output:
+    """A stream, and a page of memory on which rich draws what is then written in one piece.
+
+    In one piece, so that traces of several processes do not mix; and not by rich, which
+    exits the process where a pipe is broken.
+    """
+
+    def __init__(self, stream: IO[str], colour: Literal["auto", "always", "never"]) -> None:
+        self._stream = stream
+        self._terminal = _terminal(stream, colour)
+        self._page = _Page(self._terminal.encoding)
+        self._drawing = Terminal(
+            file=self._page,
+            color_system="standard" if self._terminal.color_system else None,
+            force_terminal=self._terminal.is_terminal,
+            no_color=self._terminal.no_color,
+        )
+
+    def write(self, trace: Sequence[Span]) -> None:
+        """Write a trace as a tree; OSError, or ValueError where the stream was closed."""
+        self._drawing.width = self._terminal.width
+        self._drawing.print(render(trace), crop=False)
+        self._stream.write(self._page.torn_off() + "\n")
+        self._stream.flush()
+
+
+class _Page(io.StringIO):
+    """Text in memory that rich takes to have the encoding of the real output."""
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__()
+        self._encoding = encoding
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # typeshed gives a StringIO no encoding
+        return self._encoding
+
+    def torn_off(self) -> str:
+        text = self.getvalue()
+        self.seek(0)
+        self.truncate()
+        return text
+
+
 def _terminal(stream: IO[str], colour: Literal["auto", "always", "never"]) -> Terminal:
     # Off a terminal, rich would take the width of whatever terminal is at hand.
     width = None if stream.isatty() else _FILE_WIDTH
@@ -98,13 +141,3 @@ def _terminal(stream: IO[str], colour: Literal["auto", "always", "never"]) -> Te
             file=stream, width=width, color_system="standard", force_terminal=True, no_color=False
         )
     return Terminal(file=stream, width=width, color_system=None if colour == "never" else "auto")
-
-
-def _text(terminal: Terminal, trace: Sequence[Span]) -> str:
-    """Return what is written in one piece, so that the traces of several processes do not mix.
-
-    Not printed by rich, which exits the process where a pipe is broken.
-    """
-    with terminal.capture() as captured:
-        terminal.print(render(trace), crop=False)
-    return captured.get() + "\n"

@@ -196,7 +196,7 @@ def _columns(rows: Sequence[_Row], total: int, script: Script) -> _Columns:
 
 
 def _details_width(details: Sequence[Piece], script: Script) -> int:
-    between = len(script.between) * (len(details) - 1)
+    between = len(script.between) * max(0, len(details) - 1)
     return between + sum(cell_len(text) for text, _ in details)
 
 

@@ -191,8 +191,9 @@ def error_text(span: Span, script: Script) -> str | None:
     exception = cause.attributes if cause else {}
     kind = span.attributes.get(_ERROR_TYPE) or exception.get(_EXCEPTION_TYPE) or ""
     message = span.error or exception.get(_EXCEPTION_MESSAGE) or ""
-    words = ": ".join(dict.fromkeys(str(word) for word in (kind, message) if word))
-    return script.clean(words or "error", ERROR_LIMIT) + _place(exception, script)
+    words = [w if isinstance(w, str) else value_text(w, script) for w in (kind, message) if w]
+    text = ": ".join(dict.fromkeys(words)) or "error"
+    return script.clean(text, ERROR_LIMIT) + _place(exception, script)
 
 
 def error_cause(span: Span) -> Event | None:
@@ -208,7 +209,8 @@ def error_cause(span: Span) -> Event | None:
 
 def _place(exception: Attributes, script: Script) -> str:
     """Name the innermost frame of a stack as `traceback` writes it."""
-    frames = _FRAME.findall(str(exception.get(_EXCEPTION_STACK, "")))
+    stack = exception.get(_EXCEPTION_STACK)
+    frames = _FRAME.findall(stack) if isinstance(stack, str) else ()
     if not frames:
         return ""
     path, line, function = frames[-1]

@@ -17,6 +17,26 @@ class Clock(NamedTuple):
         return self.unix_ns() - self.now_ns()
 
 
+class SteadyOffset:
+    """The offset of a clock, the same for all records until the clocks drift apart.
+
+    Two readings of it differ by less than a microsecond for no reason but the time between
+    two system calls; spans that show one moment would then stand at different times.
+    """
+
+    def __init__(self, clock: Clock, *, drift_ns: int = 1_000_000) -> None:
+        self._clock = clock
+        self._drift_ns = drift_ns
+        self._offset_ns = clock.offset_ns()
+
+    def __call__(self) -> int:
+        """Return the offset; a new one once the old is wrong by a millisecond."""
+        now_ns = self._clock.offset_ns()
+        if abs(now_ns - self._offset_ns) > self._drift_ns:
+            self._offset_ns = now_ns
+        return self._offset_ns
+
+
 class Ids:
     """Random ids of traces and root spans; one instance a process, made after any fork."""
 

@@ -2,7 +2,8 @@
 
 The event loop only appends to the queue. The thread expands records in small steps, so
 that it never holds the interpreter for long, and hands their spans to the tracer. Each of
-the numbers below is written by one thread only, so that none needs a lock.
+the numbers below is written by one thread only, so that the event loop needs no lock; the
+thread and the one that stops it share one, since a thread that hangs is given up.
 """
 
 import logging
@@ -14,28 +15,20 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from spanserve.config.redact import without_credentials
 from spanserve.tracing.clock import Clock
 from spanserve.tracing.expansion import Expansion
 from spanserve.tracing.hookspecs import ExportResult
-from spanserve.tracing.record import Record
+from spanserve.tracing.outcome import Drop, Outcome, outcome_of
+from spanserve.tracing.record import Record, failure_of
 from spanserve.tracing.span import Span
+
+__all__ = ["Counters", "Drop", "Exporter", "QueueLimits", "State"]
 
 log = logging.getLogger(__name__)
 
 RECORDS_A_STEP: Final = 16
-FIRST_PAUSE_S: Final = 0.25
 LONGEST_PAUSE_S: Final = 10.0
-
-
-class Drop(StrEnum):
-    """Why spans were not delivered."""
-
-    QUEUE_FULL = "queue_full"
-    REJECTED = "rejected"
-    RETRIES_EXHAUSTED = "retries_exhausted"
-    TRACER_RAISED = "tracer_raised"
-    NOT_EXPANDED = "not_expanded"
-    STOPPED = "stopped"
 
 
 class State(StrEnum):
@@ -52,7 +45,8 @@ class Counters:
 
     delivered: int = 0
     unconfirmed: int = 0
-    dropped: Counter[Drop] = field(default_factory=Counter)
+    # All keys from the start: one thread may read while another counts.
+    dropped: Counter[Drop] = field(default_factory=lambda: Counter(dict.fromkeys(Drop, 0)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +57,7 @@ class QueueLimits:
     flush_interval_s: float = 0.2
     max_export_spans: int = 512
     retry_for_s: float = 60.0
+    first_pause_s: float = 0.25
 
 
 class Exporter:
@@ -95,7 +90,9 @@ class Exporter:
         self._overflowed_spans = 0
         self._taken_spans = 0
         self._expanded_spans = 0
-        self._retry: Sequence[Span] = ()
+        self._in_hand: Sequence[Span] = ()
+        self._given_up = False
+        self._books = threading.Lock()
         self._wake = threading.Event()
         self._stopped = threading.Event()
         self._stop_at_ns = 0
@@ -108,33 +105,33 @@ class Exporter:
 
     @property
     def waiting_spans(self) -> int:
-        """Spans that are queued or are to be handed over again."""
-        queued = self._put_spans - self._overflowed_spans - self._taken_spans
-        return queued + len(self._retry)
+        """Spans that are queued, or in hand: being delivered, perhaps not for the first time."""
+        return self._queued_spans + len(self._in_hand)
+
+    @property
+    def _queued_spans(self) -> int:
+        return self._put_spans - self._overflowed_spans - self._taken_spans
 
     def start(self) -> None:
         """Start the thread; before this, records only queue up."""
         self._thread.start()
 
     def put(self, record: Record, spans: int) -> None:
-        """Queue a finished record that will make about this many spans; never blocks."""
+        """Queue a finished record that will make so many spans; never blocks."""
         self._put_spans += spans
-        if self._stop_at_ns:
-            self._overflowed_spans += spans
-            self.counters.dropped[Drop.STOPPED] += spans
+        if self._stopped.is_set():
+            with self._books:
+                self._overflowed_spans += spans
+                self.counters.dropped[Drop.STOPPED] += spans
             return
-        limits = self._limits
         self._records.append((record, spans))
-        queued = self._put_spans - self._overflowed_spans - self._taken_spans
-        if queued >= limits.max_export_spans:
-            if queued > limits.max_spans:
-                self._drop_oldest()
-            if not self._wake.is_set():
-                self._wake.set()
+        queued = self._queued_spans
+        if queued > self._limits.max_spans:
+            self._drop_oldest(queued - self._limits.max_spans)
+        if queued >= self._limits.max_export_spans and not self._wake.is_set():
+            self._wake.set()
 
-    def _drop_oldest(self) -> None:
-        over = self._put_spans - self._overflowed_spans - self._taken_spans
-        over -= self._limits.max_spans
+    def _drop_oldest(self, over: int) -> None:
         while over > 0:
             try:
                 _, spans = self._records.popleft()
@@ -146,20 +143,34 @@ class Exporter:
 
     def stop(self, deadline_s: float) -> None:
         """Deliver what is queued, within the deadline; what is left then is counted as dropped."""
+        self.ask_to_stop(deadline_s)
+        self.wait_for_stop(deadline_s)
+
+    def ask_to_stop(self, deadline_s: float) -> None:
+        """Begin to stop, without waiting for it."""
         self._stop_at_ns = self._clock.now_ns() + int(deadline_s * 1e9)
         self._stopped.set()
         self._wake.set()
+
+    def wait_for_stop(self, deadline_s: float) -> None:
+        """Wait until all is delivered, or until the deadline, and then give the thread up."""
         if self._thread.ident is None:
             return
         self._thread.join(deadline_s)
         if self._thread.is_alive():
-            log.warning(
-                "tracer %s did not stop within %.1f s; %d spans are lost",
-                self.name,
-                deadline_s,
-                self.waiting_spans,
-            )
-            self.counters.dropped[Drop.STOPPED] += self.waiting_spans
+            lost = self._given_up_spans()
+            log.warning("tracer %s did not stop in time; %d spans are lost", self.name, lost)
+
+    def _given_up_spans(self) -> int:
+        """Count all that waits as dropped; from now on the thread counts nothing any more."""
+        with self._books:
+            self._given_up = True
+            lost = self.waiting_spans
+            self._records.clear()
+            self._overflowed_spans = self._put_spans - self._taken_spans
+            self._in_hand = ()
+            self.counters.dropped[Drop.STOPPED] += lost
+        return lost
 
     def _run(self) -> None:
         while not self._stopped.is_set():
@@ -167,7 +178,7 @@ class Exporter:
             self._wake.clear()
             self._flush()
         self._flush()
-        self._give_up()
+        self._stop_tracer()
 
     def _flush(self) -> None:
         """Deliver all that is queued now."""
@@ -180,12 +191,14 @@ class Exporter:
         expansion = self._expansion()
         step = 0
         while len(spans) < self._limits.max_export_spans:
-            try:
-                record, expected = self._records.popleft()
-            except IndexError:
-                break
-            self._taken_spans += expected
-            spans += self._expanded(expansion, record, expected)
+            with self._books:
+                self._in_hand = spans
+                try:
+                    record, expected = self._records.popleft()
+                except IndexError:
+                    break
+                self._taken_spans += expected
+                spans += self._expanded(expansion, record, expected)
             step += 1
             if step % RECORDS_A_STEP == 0:
                 time.sleep(0)  # lets the event loop have the interpreter
@@ -195,67 +208,71 @@ class Exporter:
         try:
             spans = expansion.spans(record)
         except Exception:
+            if not self.counters.dropped[Drop.NOT_EXPANDED]:
+                log.exception("a record could not be made into spans: a defect of spanserve")
             self._expanded_spans += expected
-            self._dropped(expected, Drop.NOT_EXPANDED)
-            log.exception("a record could not be made into spans; this is a defect of spanserve")
+            self.counters.dropped[Drop.NOT_EXPANDED] += expected
             return ()
         self._expanded_spans += len(spans)
         return spans
 
     def _deliver(self, spans: Sequence[Span]) -> None:
         """Hand spans to the tracer, again and again while it asks for that and time is left."""
-        pause_s = FIRST_PAUSE_S
+        pause_s = self._limits.first_pause_s
         give_up_ns = self._clock.now_ns() + int(self._limits.retry_for_s * 1e9)
-        while True:
+        while spans and not self._given_up:
             last = self._stopped.is_set()
-            result = self._handed_over(spans)
-            spans = self._retry = result.retry
-            if not spans:
+            outcome = self._handed_over(spans)
+            spans = outcome.retry
+            wait_s = max(pause_s, outcome.retry_after_s or 0.0)
+            late = self._clock.now_ns() + int(wait_s * 1e9) > give_up_ns
+            why = Drop.STOPPED if last else Drop.RETRIES_EXHAUSTED if late else None
+            self._settle(outcome, why)
+            if why is not None:
                 return
-            if result.retry_after_s is not None:
-                pause_s = result.retry_after_s
-            if last or self._clock.now_ns() + int(pause_s * 1e9) > give_up_ns:
-                self._retry = ()
-                self._dropped(len(spans), Drop.STOPPED if last else Drop.RETRIES_EXHAUSTED)
-                return
-            self._stopped.wait(pause_s)
+            if spans:
+                self._stopped.wait(wait_s)
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
-    def _handed_over(self, spans: Sequence[Span]) -> ExportResult:
+    def _handed_over(self, spans: Sequence[Span]) -> Outcome:
+        """Call the tracer; whatever it does, every span of the call is in the outcome."""
         try:
-            result = self._export(spans)
-        except Exception as error:  # noqa: BLE001  # a tracer may raise anything
-            self._dropped(len(spans), Drop.TRACER_RAISED)
-            self._turned(State.FAILING, f"it raised {type(error).__name__}: {error}")
-            return ExportResult()
-        if result is None:
-            result = ExportResult(delivered=len(spans))
-        self.counters.delivered += result.delivered
-        self.counters.unconfirmed += result.unconfirmed
-        self._dropped(result.rejected, Drop.REJECTED)
-        failing = bool(result.retry or result.rejected or result.reason)
-        state = State.FAILING if failing else State.DELIVERING
-        self._turned(state, result.reason or "it gave no reason")
-        return result
+            outcome = outcome_of(self._export(spans), len(spans))
+        except BaseException as error:  # noqa: BLE001  # a tracer may raise anything, SystemExit too
+            failure = failure_of(error, 0)
+            reason = without_credentials(f"it raised {failure.type}: {failure.message}")
+            return Outcome({Drop.TRACER_RAISED: len(spans)}, reason=reason)
+        return outcome
 
-    def _dropped(self, spans: int, why: Drop) -> None:
-        if spans:
-            self.counters.dropped[why] += spans
+    def _settle(self, outcome: Outcome, why_not_again: Drop | None) -> None:
+        """Enter an outcome in the books, unless they were closed while the tracer hung."""
+        with self._books:
+            if self._given_up:
+                return
+            self._in_hand = () if why_not_again else outcome.retry
+            self.counters.delivered += outcome.delivered
+            self.counters.unconfirmed += outcome.unconfirmed
+            for why, spans in outcome.dropped.items():
+                self.counters.dropped[why] += spans
+            if why_not_again:
+                self.counters.dropped[why_not_again] += len(outcome.retry)
+        self._turned(State.FAILING if outcome.failing else State.DELIVERING, outcome.reason)
 
-    def _turned(self, state: State, reason: str) -> None:
+    def _turned(self, state: State, reason: str | None) -> None:
         """Say a change of state once, not each failure."""
         if state is self.state:
             return
         if state is State.FAILING:
-            log.warning("tracer %s cannot deliver all spans: %s", self.name, reason)
+            why = reason or "it gave no reason"
+            log.warning("tracer %s cannot deliver all spans: %s", self.name, why)
         elif self.state is State.FAILING:
             lost = sum(self.counters.dropped.values())
             log.warning("tracer %s delivers again; %d spans were dropped so far", self.name, lost)
         self.state = state
 
-    def _give_up(self) -> None:
+    def _stop_tracer(self) -> None:
         left_s = (self._stop_at_ns - self._clock.now_ns()) / 1e9
         try:
             self._stopping(max(0.0, left_s))
-        except Exception:
+        except BaseException:
             log.exception("tracer %s failed to stop", self.name)

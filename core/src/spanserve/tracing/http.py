@@ -7,6 +7,7 @@ required and recommended attributes. Secrets in the query are redacted as they d
 import re
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import unquote_plus
 
 from spanserve.tracing import names
 from spanserve.tracing.span import AttributeValue
@@ -15,11 +16,22 @@ _METHODS: Final = frozenset(
     ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE")
 )
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-_SECRET_QUERY: Final = re.compile(
-    r"(^|&)(AWSAccessKeyId|Signature|sig|X-Amz-Credential|X-Amz-Security-Token|X-Amz-Signature"
-    r"|X-Goog-Signature)=[^&]*",
-    re.IGNORECASE,
+_QUERY_FIELD: Final = re.compile(r"([^&;=]+)=[^&;]*")
+_SECRET_FIELDS: Final = frozenset(
+    (
+        "awsaccesskeyid",
+        "sig",
+        "signature",
+        "x-amz-credential",
+        "x-amz-security-token",
+        "x-amz-signature",
+        "x-goog-signature",
+    )
 )
+_HOST: Final = re.compile(
+    r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[^\[\]:\s]+))(?::(?P<port>[0-9]*))?"
+)
+_MAX_PORT: Final = 65_535
 MAX_TEXT_CHARS: Final = 1_000
 
 
@@ -36,7 +48,7 @@ def attributes_of(scope: Mapping[str, Any]) -> dict[str, AttributeValue]:
     _addresses(scope, attributes)
     for name, value in scope["headers"]:
         if name == b"host":
-            _host(value.decode("latin-1"), scope["scheme"], attributes)
+            _host(value.decode("latin-1"), scope.get("scheme", "http"), attributes)
         elif name == b"user-agent":
             attributes[names.USER_AGENT] = value.decode("latin-1")[:MAX_TEXT_CHARS]
     return attributes
@@ -47,31 +59,37 @@ def _url(scope: Mapping[str, Any]) -> dict[str, AttributeValue]:
     attributes: dict[str, AttributeValue] = {
         names.HTTP_METHOD: method if method in _METHODS else "_OTHER",
         names.URL_PATH: scope["path"][:MAX_TEXT_CHARS],
-        names.URL_SCHEME: scope["scheme"],
+        names.URL_SCHEME: scope.get("scheme", "http"),
     }
     if method not in _METHODS:
         attributes[names.HTTP_METHOD_ORIGINAL] = method[:MAX_TEXT_CHARS]
     if query := scope["query_string"]:
-        text = _SECRET_QUERY.sub(r"\1\2=REDACTED", query.decode("latin-1"))
+        text = _QUERY_FIELD.sub(_redacted, query[:MAX_TEXT_CHARS].decode("latin-1"))
         attributes[names.URL_QUERY] = text[:MAX_TEXT_CHARS]
     return attributes
 
 
+def _redacted(field: re.Match[str]) -> str:
+    name = field[1]
+    return f"{name}=REDACTED" if unquote_plus(name).lower() in _SECRET_FIELDS else field[0]
+
+
 def _addresses(scope: Mapping[str, Any], attributes: dict[str, AttributeValue]) -> None:
-    if client := scope.get("client"):
-        host, port = client
-        attributes[names.CLIENT_ADDRESS] = attributes[names.PEER_ADDRESS] = host
+    host, port = scope.get("client") or (None, None)
+    if host:
+        attributes[names.CLIENT_ADDRESS] = host[:MAX_TEXT_CHARS]
+        # A client without a port stood in a proxy's header: the peer is that proxy.
         if port:
+            attributes[names.PEER_ADDRESS] = host
             attributes[names.PEER_PORT] = port
 
 
 def _host(host: str, scheme: str, attributes: dict[str, AttributeValue]) -> None:
     """Take apart a Host header: a name or `[IPv6]`, with or without a port."""
-    address, colon, port = host[:MAX_TEXT_CHARS].rpartition(":")
-    if not colon or "]" in port:
-        address, port = host[:MAX_TEXT_CHARS], ""
-    attributes[names.SERVER_ADDRESS] = address.strip("[]")
-    if port.isascii() and port.isdigit():
-        attributes[names.SERVER_PORT] = int(port)
-    elif scheme in _DEFAULT_PORTS:
-        attributes[names.SERVER_PORT] = _DEFAULT_PORTS[scheme]
+    match = _HOST.fullmatch(host[:MAX_TEXT_CHARS])
+    if match is None:
+        return
+    attributes[names.SERVER_ADDRESS] = match["ipv6"] or match["name"]
+    port = int(match["port"]) if match["port"] else _DEFAULT_PORTS.get(scheme, 0)
+    if 0 < port <= _MAX_PORT:
+        attributes[names.SERVER_PORT] = port

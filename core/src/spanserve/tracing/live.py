@@ -6,16 +6,20 @@ A boundary that several requests share, such as a batch's run, is announced once
 batch's trace.
 """
 
-from collections.abc import Callable, MutableMapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from spanserve.tracing import names
-from spanserve.tracing.expansion import Expansion
+from spanserve.tracing.pieces import Pieces
 from spanserve.tracing.record import (
     COLLATE,
     DECODE,
     ENCODE,
+    QUEUE,
+    ROOT,
+    RUN,
     SPLIT,
     BatchRecord,
     CustomSpan,
@@ -24,7 +28,9 @@ from spanserve.tracing.record import (
     RequestRecord,
     item_place,
 )
-from spanserve.tracing.span import Span, SpanStart
+from spanserve.tracing.span import NO_ATTRIBUTES, Attributes, Span, SpanStart
+
+_NOWHERE = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,26 +39,65 @@ class Live:
 
     started: Callable[[SpanStart], None]
     ended: Callable[[Span], None]
-    expansion: Expansion
+    pieces: Pieces
 
-    def start(self, span: Span) -> None:
-        """Announce the beginning of what is, so far, this span."""
-        self.started(SpanStart(*span[:6], span.attributes, span.links))
+
+class Announcer:
+    """The open spans of one record.
+
+    Each boundary is announced once, children's ends before their parent's: a span that is
+    still open when its parent ends (a request that timed out while its batch runs, a thread
+    of the user's) is said to end there, and what begins or ends later is not announced.
+    """
+
+    def __init__(self, live: Live) -> None:
+        self.live = live
+        self._open: dict[int, tuple[int, Callable[[int], Span]]] = {}
+        # Boundaries come from the loop and from the runner; a hook may open a span itself.
+        self._lock = threading.RLock()
+
+    def start(self, place: int, parent_place: int, span: Callable[[int], Span]) -> None:
+        """Announce a beginning; `span` makes the span as it ends at a mark, or at 0 begins."""
+        with self._lock:
+            if parent_place == _NOWHERE or parent_place in self._open:
+                self._open[place] = parent_place, span
+                begun = span(0)
+                self.live.started(SpanStart(*begun[:6], begun.attributes, begun.links))
+
+    def end(self, place: int, now_ns: int) -> None:
+        """Announce an end, after those of all that is still open below."""
+        with self._lock:
+            if place not in self._open:
+                return
+            for child, (parent_place, _) in reversed(tuple(self._open.items())):
+                if parent_place == place:
+                    self.end(child, now_ns)
+            _, span = self._open.pop(place)
+            self.live.ended(span(now_ns))
 
 
 class _LiveCustoms(Record):
-    live: Live
+    announcer: Announcer | None = None
 
-    def custom_started(self, name: str, parent_place: int, now_ns: int) -> CustomSpan:
-        span = super().custom_started(name, parent_place, now_ns)
-        if self.recording:
-            self.live.start(self.live.expansion.custom(self, span))
-        return span
+    def custom_started(
+        self,
+        name: str,
+        parent_place: int,
+        now_ns: int,
+        attributes: Attributes = NO_ATTRIBUTES,
+    ) -> CustomSpan:
+        custom = super().custom_started(name, parent_place, now_ns, attributes)
+        if (announcer := self.announcer) is not None:
+            pieces = announcer.live.pieces
+            announcer.start(
+                custom.place, parent_place, lambda end_ns: pieces.custom(self, custom, end_ns)
+            )
+        return custom
 
     def custom_ended(self, span: CustomSpan, now_ns: int) -> None:
         super().custom_ended(span, now_ns)
-        if self.recording:
-            self.live.ended(self.live.expansion.custom(self, span))
+        if self.announcer is not None:
+            self.announcer.end(span.place, now_ns)
 
 
 class LiveRequestRecord(_LiveCustoms, RequestRecord):
@@ -69,136 +114,142 @@ class LiveRequestRecord(_LiveCustoms, RequestRecord):
         started_ns: int,
     ) -> None:
         super().__init__(trace_id, root_id, sampled=sampled, scope=scope, started_ns=started_ns)
-        self.live = live
+        self.pieces = live.pieces
+        if sampled:
+            self.announcer = Announcer(live)
 
     def started(self) -> None:
         """Announce the request itself, once its parent is known."""
-        if self.recording:
-            self.live.start(self.live.expansion.server(self))
+        if self.announcer is not None:
+            self.announcer.start(ROOT, _NOWHERE, lambda _: self.pieces.server(self))
 
-    def _part(self, name: str, place: int, start_ns: int, end_ns: int = 0) -> None:
-        if not self.recording:
-            return
-        span = self.live.expansion.part(self, name, place, start_ns, end_ns)
-        if end_ns:
-            self.live.ended(span)
-        else:
-            self.live.start(span)
+    def _start(self, place: int, span: Callable[[], Span]) -> None:
+        if self.announcer is not None:
+            self.announcer.start(place, ROOT, lambda _: span())
+
+    def _end(self, place: int, now_ns: int) -> None:
+        if self.announcer is not None:
+            self.announcer.end(place, now_ns)
 
     def decode_started(self, now_ns: int) -> None:
         super().decode_started(now_ns)
-        self._part(names.DECODE, DECODE, now_ns)
+        self._start(
+            DECODE,
+            lambda: self.pieces.part(self, names.DECODE, DECODE, self.decode_ns, self.decoded_ns),
+        )
 
     def decode_ended(self, now_ns: int) -> None:
         super().decode_ended(now_ns)
-        self._part(names.DECODE, DECODE, self.decode_ns, now_ns)
+        self._end(DECODE, now_ns)
 
     def item_queued(self, item: ItemRecord) -> None:
         super().item_queued(item)
-        if self.recording:
-            self.live.start(self.live.expansion.queue(self, item))
+        self._start(item_place(item.index, QUEUE), lambda: self.pieces.queue(self, item))
 
     def item_dequeued(self, item: ItemRecord, now_ns: int) -> None:
         super().item_dequeued(item, now_ns)
-        if self.recording:
-            self.live.ended(self.live.expansion.queue(self, item))
+        self._end(item_place(item.index, QUEUE), now_ns)
 
     def plain_queued(self, now_ns: int) -> None:
         super().plain_queued(now_ns)
-        if self.recording:
-            self.live.start(self.live.expansion.plain_queue(self))
+        self._start(QUEUE, lambda: self.pieces.plain_queue(self))
 
     def plain_run_started(self, now_ns: int) -> None:
         super().plain_run_started(now_ns)
-        if self.recording:
-            if self.queued_ns:
-                self.live.ended(self.live.expansion.plain_queue(self))
-            self.live.start(self.live.expansion.plain_run(self))
+        self._end(QUEUE, now_ns)
+        self._start(RUN, lambda: self.pieces.plain_run(self))
 
     def plain_run_ended(self, now_ns: int) -> None:
         super().plain_run_ended(now_ns)
-        if self.recording:
-            self.live.ended(self.live.expansion.plain_run(self))
+        self._end(RUN, now_ns)
 
     def encode_started(self, now_ns: int) -> None:
         super().encode_started(now_ns)
-        self._part(names.ENCODE, ENCODE, now_ns)
+        self._start(
+            ENCODE,
+            lambda: self.pieces.part(self, names.ENCODE, ENCODE, self.encode_ns, self.encoded_ns),
+        )
 
     def encode_ended(self, now_ns: int) -> None:
         super().encode_ended(now_ns)
-        self._part(names.ENCODE, ENCODE, self.encode_ns, now_ns)
+        self._end(ENCODE, now_ns)
 
     def ended(self, now_ns: int) -> None:
         super().ended(now_ns)
-        if self.recording:
-            self.live.ended(self.live.expansion.server(self))
+        self._end(ROOT, now_ns)
 
 
 class LiveBatchRecord(_LiveCustoms, BatchRecord):
     """A batch's record that announces its boundaries, in its own trace or its only request's."""
 
-    live: Live
-    items: Sequence[ItemRecord]
+    _items: Sequence[ItemRecord] = ()
+    _parts: Mapping[int, tuple[int, Callable[[], Span]]]
+    _parts_announcer: Announcer | None = None
 
     def released(self, live: Live, items: Sequence[ItemRecord]) -> None:
         """Announce the batch itself, once its members are known."""
-        self.live = live
-        self.items = items
+        self._items = items
+        pieces = live.pieces
+        request = items[0].request
         if self.recording:
-            live.start(live.expansion.batch(self))
+            self.announcer = self._parts_announcer = Announcer(live)
+            self.announcer.start(ROOT, _NOWHERE, lambda _: pieces.batch(self))
+            self._parts = {
+                COLLATE: (COLLATE, lambda: pieces.batch_collate(self)),
+                RUN: (RUN, lambda: pieces.batch_run(self)),
+                SPLIT: (SPLIT, lambda: pieces.batch_split(self)),
+            }
+        elif self.size == 1 and isinstance(request, LiveRequestRecord):
+            self._parts_announcer = request.announcer
+            self._parts = _parts_of_one(request, items[0], self)
 
     def collate_started(self, now_ns: int) -> None:
         super().collate_started(now_ns)
-        for item in self.items:
+        for item in self._items:
             if item.request is not None:
                 item.request.item_dequeued(item, now_ns)
-        self._part(names.COLLATE, COLLATE, now_ns)
+        self._items = ()
+        self._start(COLLATE)
 
     def run_started(self, now_ns: int) -> None:
-        self._part(names.COLLATE, COLLATE, self.started_ns, now_ns)
         super().run_started(now_ns)
-        self._run(self.live.start)
+        self._end(COLLATE, now_ns)
+        self._start(RUN)
 
     def run_ended(self, now_ns: int) -> None:
         super().run_ended(now_ns)
-        self._run(self.live.ended)
+        self._end(RUN, now_ns)
         if self.split_started:
-            self._part(names.SPLIT, SPLIT, now_ns)
+            self._start(SPLIT)
 
     def ended(self, now_ns: int) -> None:
-        if not self.run_ns:
-            self._part(names.COLLATE, COLLATE, self.started_ns, now_ns)
-        elif self.split_started:
-            self._part(names.SPLIT, SPLIT, self.ran_ns, now_ns)
         super().ended(now_ns)
-        if self.recording:
-            self.live.ended(self.live.expansion.batch(self))
+        self._end(COLLATE, now_ns)
+        self._end(SPLIT, now_ns)
+        if self.announcer is not None:
+            self.announcer.end(ROOT, now_ns)
+        self._parts_announcer = None
 
-    def _only(self) -> tuple[RequestRecord, ItemRecord] | None:
-        """Return the request in whose trace a batch of one lies, where it is recorded."""
-        if self.size == 1:
-            request = self.items[0].request
-            if request is not None and request.recording:
-                return request, self.items[0]
-        return None
+    def _start(self, part: int) -> None:
+        if self._parts_announcer is not None:
+            place, span = self._parts[part]
+            self._parts_announcer.start(place, ROOT, lambda _: span())
 
-    def _part(self, name: str, place: int, start_ns: int, end_ns: int = 0) -> None:
-        owner: Record
-        if only := self._only():
-            owner, place = only[0], item_place(only[1].index, place)
-        elif self.recording:
-            owner = self
-        else:
-            return
-        span = self.live.expansion.part(owner, name, place, start_ns, end_ns)
-        if end_ns:
-            self.live.ended(span)
-        else:
-            self.live.start(span)
+    def _end(self, part: int, now_ns: int) -> None:
+        if self._parts_announcer is not None:
+            self._parts_announcer.end(self._parts[part][0], now_ns)
 
-    def _run(self, announce: Callable[[Span], None]) -> None:
-        if only := self._only():
-            request, item = only
-            announce(self.live.expansion.item_run(request, item, self))
-        elif self.recording:
-            announce(self.live.expansion.batch_run(self))
+
+def _parts_of_one(
+    request: LiveRequestRecord, item: ItemRecord, batch: BatchRecord
+) -> Mapping[int, tuple[int, Callable[[], Span]]]:
+    """Return where the parts of a batch of one lie in its request, and how they are made."""
+    pieces, index = request.pieces, item.index
+    return {
+        COLLATE: (
+            item_place(index, COLLATE),
+            lambda: pieces.item_collate(request, item, batch),
+        ),
+        RUN: (item_place(index, RUN), lambda: pieces.item_run(request, item, batch)),
+        SPLIT: (item_place(index, SPLIT), lambda: pieces.item_split(request, item, batch)),
+    }

@@ -9,6 +9,7 @@ MAX_TEXT_CHARS: Final = 2_000
 MAX_ELEMENTS: Final = 128
 
 _SCALARS: Final = frozenset((str, bool, int, float))
+_INT64: Final = 1 << 63
 
 
 def plain_attributes(attributes: Mapping[str, object]) -> dict[str, AttributeValue]:
@@ -26,17 +27,36 @@ def plain_value(value: object) -> AttributeValue:
     return _scalar(value)
 
 
+def plain_text(value: object) -> str:
+    """Return a value's text, bounded and encodable, whatever the value does when asked for it."""
+    try:
+        return bounded(str(value), MAX_TEXT_CHARS)
+    except Exception:  # noqa: BLE001  # a user's __str__ may do anything
+        return f"<{type(value).__qualname__} without text>"
+
+
+def bounded(text: str, max_chars: int) -> str:
+    """Cut a text, and replace what UTF-8 cannot encode: one such text would cost a whole export."""
+    text = text[:max_chars]
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
 def _scalar(value: object) -> Scalar:
-    if type(value) in _SCALARS:
-        if isinstance(value, str):
-            return value[:MAX_TEXT_CHARS]
-        if isinstance(value, (bool, int, float)):
-            return value
-    unwrapped = _unwrapped(value)
-    return unwrapped if unwrapped is not None else _text(value)
+    try:
+        scalar = value if type(value) in _SCALARS else _unwrapped(value)
+    except Exception:  # noqa: BLE001  # a user's attributes and properties may do anything
+        scalar = None
+    if isinstance(scalar, str):
+        return bounded(scalar, MAX_TEXT_CHARS)
+    # No backend takes an integer of more than 64 bits.
+    if isinstance(scalar, (bool, float)) or (
+        isinstance(scalar, int) and -_INT64 <= scalar < _INT64
+    ):
+        return scalar
+    return plain_text(value)
 
 
-def _unwrapped(value: object) -> Scalar | None:
+def _unwrapped(value: object) -> object:
     """Return the Python scalar in a NumPy scalar, or of a subclass (an enum, a float64)."""
     item = getattr(value, "item", None)
     if callable(item) and getattr(value, "shape", None) == ():
@@ -44,13 +64,4 @@ def _unwrapped(value: object) -> Scalar | None:
     for kind in (bool, int, float):
         if isinstance(value, kind):
             return kind(value)
-    if isinstance(value, str):
-        return str.__str__(value)[:MAX_TEXT_CHARS]
-    return None
-
-
-def _text(value: object) -> str:
-    try:
-        return str(value)[:MAX_TEXT_CHARS]
-    except Exception:  # noqa: BLE001  # a user's __str__ may do anything
-        return f"<{type(value).__qualname__} without text>"
+    return str.__str__(value) if isinstance(value, str) else None

@@ -14,7 +14,8 @@ import traceback
 from collections.abc import Iterator, MutableMapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from spanserve.tracing.span import Attributes, AttributeValue
+from spanserve.tracing.plain import bounded
+from spanserve.tracing.span import NO_ATTRIBUTES, Attributes, AttributeValue
 
 ROOT: Final = 0
 DECODE: Final = 1
@@ -26,8 +27,9 @@ SPLIT: Final = 6
 
 _PARTS: Final = 8
 _ITEMS: Final = 1 << 8
-_CUSTOM: Final = 1 << 40
-_COPIES: Final = 1 << 48
+# Odd offsets, so that ids of all ranges look alike.
+_CUSTOM: Final = (1 << 40) + 12_345_679
+_COPIES: Final = (1 << 48) + 76_543_211
 _COPIES_OF_ITEM: Final = 1 << 20
 
 MAX_CUSTOM_SPANS: Final = 1_000
@@ -76,7 +78,8 @@ def failure_of(exception: BaseException, time_ns: int) -> Failure:
         stack = "".join(traceback.format_exception(exception, limit=-MAX_STACK_FRAMES))
     except Exception:  # noqa: BLE001  # a user's __str__ may do anything
         message, stack = "(its text cannot be read)", ""
-    return Failure(time_ns, name, message[:MAX_MESSAGE_CHARS], stack[-MAX_STACK_CHARS:])
+    message = bounded(message, MAX_MESSAGE_CHARS)
+    return Failure(time_ns, name, message, bounded(stack[-MAX_STACK_CHARS:], MAX_STACK_CHARS))
 
 
 class CustomEvent(NamedTuple):
@@ -138,13 +141,20 @@ class Record:
 
     def open_for_custom_spans(self) -> None:
         """Prepare for spans of the user's code, which may come from several threads."""
-        if not self.custom_spans:
+        if self.custom_spans is Record.custom_spans:
             self.custom_spans = self._customs = []
             self._places = itertools.count(_CUSTOM)
 
-    def custom_started(self, name: str, parent_place: int, now_ns: int) -> CustomSpan:
+    def custom_started(
+        self,
+        name: str,
+        parent_place: int,
+        now_ns: int,
+        attributes: Attributes = NO_ATTRIBUTES,
+    ) -> CustomSpan:
         """Write down that a custom span begins; past the bound it is only counted."""
         span = CustomSpan(name, next(self._places), parent_place, now_ns)
+        span.attributes.update(attributes)
         if len(self._customs) < MAX_CUSTOM_SPANS:
             self._customs.append(span)
         else:
@@ -235,21 +245,30 @@ class RequestRecord(Record):
         """Be done: the answer was sent, or the client left."""
         self.ended_ns = now_ns
 
+    def reached(self, mark_ns: int) -> bool:
+        """Say whether a mark, perhaps one of a batch, was made before this record ended."""
+        return 0 < mark_ns <= (self.ended_ns or mark_ns)
+
     def span_count(self, *, with_runs: bool) -> int:
-        """Return about how many spans this record will make, for the bound of a queue."""
-        spans = 3 + len(self.custom_spans)
-        if self.run_ns:
-            spans += 1
+        """Return how many spans this ended record makes, for the bound of a queue.
+
+        Exact, but for custom spans that outlived the span they were opened in: those that
+        began after its end count here and are left out of the trace.
+        """
+        spans = 1 + len(self.custom_spans)
+        for mark_ns in (self.decode_ns, self.queued_ns, self.run_ns, self.encode_ns):
+            if mark_ns and self.reached(mark_ns):
+                spans += 1
         for item in self.items:
+            spans += 1
             batch = item.batch
-            if batch is None:
-                spans += 1
-            elif batch.size == 1:
-                spans += 4
-            elif with_runs:
-                spans += 2 + len(batch.custom_spans)
-            else:
-                spans += 1
+            if batch is None or not self.reached(batch.started_ns):
+                continue
+            ran = self.reached(batch.run_ns)
+            if batch.size == 1:
+                spans += 1 + ran + (batch.split_started and self.reached(batch.ran_ns))
+            elif with_runs and ran:
+                spans += 1 + len(batch.custom_spans)
         return spans
 
 
@@ -277,11 +296,12 @@ class ItemRecord:
         self.batch: BatchRecord | None = None
         self.failure: Failure | None = None
 
-    def waits_ns(self, batch: "BatchRecord") -> tuple[int, int]:
+    def waits_ns(self, batch: "BatchRecord", until_ns: int) -> tuple[int, int]:
         """Split the wait for this batch: for peers to come, and for the runner to be free."""
-        ready_ns = max(self.queued_ns, min(batch.runner_free_ns, batch.released_ns))
-        for_peers_ns = batch.released_ns - ready_ns
-        return for_peers_ns, batch.started_ns - self.queued_ns - for_peers_ns
+        released_ns = min(batch.released_ns, until_ns)
+        ready_ns = max(self.queued_ns, min(batch.runner_free_ns, released_ns))
+        for_peers_ns = released_ns - ready_ns
+        return for_peers_ns, until_ns - self.queued_ns - for_peers_ns
 
 
 class Member(NamedTuple):
@@ -325,7 +345,14 @@ class BatchRecord(Record):
     @property
     def split_started(self) -> bool:
         """Whether the run went well, so that its answer was to be split."""
-        return self.ran_ns > 0 and (self.failure is None or self.failure.time_ns > self.ran_ns)
+        failure = self.failure
+        return self.ran_ns > 0 and (failure is None or self.part_of(failure) == SPLIT)
+
+    def part_of(self, failure: Failure) -> int:
+        """Return in which part this batch, or an item of it, failed: `COLLATE`, `RUN`, `SPLIT`."""
+        if not self.run_ns:
+            return COLLATE
+        return SPLIT if 0 < self.ran_ns < failure.time_ns else RUN
 
     def __init__(
         self, endpoint: str, reason: str, size: int, *, runner_free_ns: int, released_ns: int
@@ -353,5 +380,5 @@ class BatchRecord(Record):
         self.ended_ns = now_ns
 
     def span_count(self) -> int:
-        """Return about how many spans this record will make, for the bound of a queue."""
-        return 4 + len(self.custom_spans)
+        """Return how many spans this ended record makes; exact as a request's count is."""
+        return 2 + (self.run_ns > 0) + self.split_started + len(self.custom_spans)

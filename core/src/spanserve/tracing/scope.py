@@ -7,14 +7,15 @@ all of this and pays almost nothing.
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
+from contextlib import aclosing, contextmanager, suppress
 from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Any, Final, NamedTuple, ParamSpec, Protocol, TypeVar, cast
 
-from spanserve.tracing.plain import plain_attributes, plain_value
+from spanserve.tracing.plain import plain_attributes, plain_text, plain_value
 from spanserve.tracing.record import CustomEvent, CustomSpan, Record, failure_of
+from spanserve.tracing.span import NO_ATTRIBUTES
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -103,7 +104,7 @@ class SpanHandle:
         """Note that something happened now; the first 128 events of a span are kept."""
         span, outlet = self._span, self._outlet
         if span is not None and outlet is not None and len(span.events) < MAX_EVENTS:
-            event = CustomEvent(name, outlet.now_ns(), plain_attributes(attributes))
+            event = CustomEvent(plain_text(name), outlet.now_ns(), plain_attributes(attributes))
             span.events.append(event)
 
     def record_exception(self, exception: BaseException) -> None:
@@ -136,9 +137,9 @@ class span:  # noqa: N801  # used as `with span(...)` and as `@span(...)`
         if scope is None or not scope.record.recording:
             return _NOT_RECORDED
         outlet, record, place = scope
-        custom = record.custom_started(self._name, place, outlet.now_ns())
-        if self._attributes:
-            custom.attributes = plain_attributes(self._attributes)
+        attributes = plain_attributes(self._attributes) if self._attributes else NO_ATTRIBUTES
+        name = plain_text(self._name)
+        custom = record.custom_started(name, place, outlet.now_ns(), attributes)
         self._scope, self._custom = scope, custom
         self._token = _current.set(Scope(outlet, record, custom.place))
         return SpanHandle(outlet, custom)
@@ -162,6 +163,10 @@ class span:  # noqa: N801  # used as `with span(...)` and as `@span(...)`
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         name, attributes = self._name, self._attributes
+        if inspect.isgeneratorfunction(function):
+            return cast("Callable[P, R]", _in_span_generator(function, name, attributes))
+        if inspect.isasyncgenfunction(function):
+            return cast("Callable[P, R]", _in_span_async_generator(function, name, attributes))
         if inspect.iscoroutinefunction(function):
             coroutine = cast("Callable[P, Awaitable[Any]]", function)
 
@@ -178,3 +183,29 @@ class span:  # noqa: N801  # used as `with span(...)` and as `@span(...)`
                 return function(*args, **kwargs)
 
         return in_span
+
+
+def _in_span_generator(
+    function: Callable[P, Generator[Any, Any, Any]], name: str, attributes: dict[str, object]
+) -> Callable[P, Generator[Any, Any, Any]]:
+    """Keep the span open while the generator is, and not only while it is made."""
+
+    @functools.wraps(function)
+    def in_span(*args: P.args, **kwargs: P.kwargs) -> Generator[Any, Any, Any]:
+        with span(name, **attributes):
+            return (yield from function(*args, **kwargs))
+
+    return in_span
+
+
+def _in_span_async_generator(
+    function: Callable[P, AsyncGenerator[Any, Any]], name: str, attributes: dict[str, object]
+) -> Callable[P, AsyncGenerator[Any, Any]]:
+    @functools.wraps(function)
+    async def in_span(*args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[Any, Any]:
+        with span(name, **attributes):
+            async with aclosing(function(*args, **kwargs)) as values:
+                async for value in values:
+                    yield value
+
+    return in_span

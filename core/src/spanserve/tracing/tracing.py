@@ -5,7 +5,6 @@ and hands finished ones to each tracer's exporter. A tracer that raises costs tr
 never a request: it is caught here, said once in the log, and counted.
 """
 
-import fnmatch
 import logging
 import re
 from collections.abc import Callable, MutableMapping, Sequence
@@ -15,10 +14,11 @@ import pluggy
 from pydantic import BaseModel
 
 from spanserve.config.model import TracingConfig
-from spanserve.tracing.clock import Clock, Ids
+from spanserve.tracing.clock import Clock, Ids, SteadyOffset
 from spanserve.tracing.expansion import Expansion
 from spanserve.tracing.exporting import Exporter, QueueLimits
 from spanserve.tracing.live import Live, LiveBatchRecord, LiveRequestRecord
+from spanserve.tracing.pieces import Pieces
 from spanserve.tracing.propagation import KNOWN_FORMATS, Propagators, Remote
 from spanserve.tracing.record import BatchRecord, ItemRecord, Member, Record, RequestRecord
 from spanserve.tracing.sampling import RatioSampler
@@ -65,13 +65,14 @@ class Tracing:
         self.on = bool(self.tracers)
         self.clock = clock or Clock()
         self.now_ns = self.clock.now_ns
+        self._offset_ns = SteadyOffset(self.clock)
         self._config = config
         self._ids = ids or Ids()
         self._sampler = RatioSampler(config.sample_rate)
         self._propagators = _propagators(self.tracers, config)
         self._excluded = _matcher(config.excluded_urls)
         self._listeners = _Listeners(self.tracers)
-        self._live = self._new_live() if self._listeners else None
+        self._is_live = bool(self._listeners)
         self.exporters = tuple(
             self._new_exporter(tracer) for tracer in self.tracers if "export_spans" in tracer.hooks
         )
@@ -86,14 +87,14 @@ class Tracing:
         remote = self._propagators.extract(scope["headers"])
         trace_id = remote.trace_id if remote is not None else ""
         sampled = self._sampler.decide(trace_id := trace_id or self._ids.trace_id(), remote)
-        if self._live is None:
+        if not self._is_live:
             record = RequestRecord(
                 trace_id, self._ids.root_id(), sampled=sampled, scope=scope, started_ns=started_ns
             )
             self._describe(record, remote, request_id, route)
             return record
         live = LiveRequestRecord(
-            self._live,
+            self._new_live(),
             trace_id,
             self._ids.root_id(),
             sampled=sampled,
@@ -125,10 +126,11 @@ class Tracing:
     ) -> BatchRecord:
         """Begin the record of a batch of these items, which are told their batch and position.
 
-        It gets ids and members, and so a trace, where it holds more than one item and any
-        of their requests is recorded.
+        Where it holds more than one item and any of their requests is recorded, it gets
+        members, and so a trace. It has ids already where they come from requests at all: what
+        its run calls is told that the batch is not sampled.
         """
-        kind = BatchRecord if self._live is None else LiveBatchRecord
+        kind = LiveBatchRecord if self._is_live else BatchRecord
         batch = kind(
             endpoint,
             reason,
@@ -141,27 +143,25 @@ class Tracing:
             item.position = position
         if self.on and len(items) > 1:
             self._gather(batch, items)
-        if isinstance(batch, LiveBatchRecord) and self._live is not None:
-            batch.released(self._live, items)
+        if isinstance(batch, LiveBatchRecord):
+            batch.released(self._new_live(), items)
         return batch
 
     def _gather(self, batch: BatchRecord, items: Sequence[ItemRecord]) -> None:
-        members = [
+        requests = [request for item in items if (request := item.request) is not None]
+        if not requests:
+            return
+        batch.trace_id = self._ids.trace_id()
+        batch.root_id = self._ids.root_id()
+        batch.sampled = any(request.sampled for request in requests)
+        batch.debug = any(request.sampled and request.debug for request in requests)
+        batch.members = [
             Member(request.trace_id, request.root_id, item.index, item.position, item.queued_ns)
             for item in items
             if (request := item.request) is not None and request.recording
         ]
-        if not members:
-            return
-        batch.members = members
-        batch.pending = len(members) + 1
-        batch.recording = True
-        batch.trace_id = self._ids.trace_id()
-        batch.root_id = self._ids.root_id()
-        for item in items:
-            if (request := item.request) is not None and request.sampled:
-                batch.sampled = True
-                batch.debug = batch.debug or request.debug
+        batch.recording = bool(batch.members)
+        batch.pending = len(batch.members) + 1
 
     def scope(self, record: Record | None, place: int) -> Scope | None:
         """Return the scope in which to run the user's code at this place of a record."""
@@ -220,8 +220,11 @@ class Tracing:
         """Flush all exporters and stop all tracers, within the deadline; blocks."""
         give_up_ns = self.now_ns() + int(deadline_s * 1e9)
         exporting = {exporter.name for exporter in self.exporters}
+        # All flush at once: one that hangs takes no time from the others.
         for exporter in self.exporters:
-            exporter.stop(max(0.0, (give_up_ns - self.now_ns()) / 1e9))
+            exporter.ask_to_stop(deadline_s)
+        for exporter in self.exporters:
+            exporter.wait_for_stop(max(0.0, (give_up_ns - self.now_ns()) / 1e9))
         for tracer in self.tracers:
             if tracer.name not in exporting:
                 left_s = max(0.0, (give_up_ns - self.now_ns()) / 1e9)
@@ -239,14 +242,18 @@ class Tracing:
         return None
 
     def _expansion(self) -> Expansion:
-        return Expansion(
-            self.clock.offset_ns(),
+        return Expansion(self._pieces())
+
+    def _pieces(self) -> Pieces:
+        return Pieces(
+            self._offset_ns(),
             batch_spans=self._config.batch_spans,
             exceptions=self._config.exceptions,
         )
 
     def _new_live(self) -> Live:
-        return Live(self._listeners.started, self._listeners.ended, self._expansion())
+        """Return what announces a record, with the offset of the clock as of now."""
+        return Live(self._listeners.started, self._listeners.ended, self._pieces())
 
     def _new_exporter(self, tracer: Tracer) -> Exporter:
         hook, queue = tracer.manager.hook, self._config.queue
@@ -290,6 +297,8 @@ class _Listeners:
                 self._switch_off(tracer, error)
 
     def _switch_off(self, tracer: Tracer, error: Exception) -> None:
+        if tracer not in self._started and tracer not in self._ended:
+            return  # another thread was faster
         log.error(
             "tracer %s raised in a live hook; its live hooks are off now",
             tracer.name,
@@ -316,8 +325,8 @@ def _propagators(tracers: Sequence[Tracer], config: TracingConfig) -> Propagator
 def _matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
     """Return whether a path is one of these; `*` in a pattern stands for anything."""
     exact = frozenset(pattern for pattern in patterns if "*" not in pattern)
-    globs = [fnmatch.translate(pattern) for pattern in patterns if "*" in pattern]
+    globs = [".*".join(map(re.escape, p.split("*"))) for p in patterns if "*" in p]
     if not globs:
         return exact.__contains__
-    matches = re.compile("|".join(globs)).match
+    matches = re.compile("|".join(globs), re.DOTALL).fullmatch
     return lambda path: path in exact or matches(path) is not None

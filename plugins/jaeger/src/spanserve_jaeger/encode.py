@@ -9,7 +9,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from spanserve import Attributes, Event, Link, Resource, Span, SpanKind
-from spanserve_jaeger.thrift import Ids, Integers, Memo, Tags, fits_i64, pack_double, structs, structs_header, text
+from spanserve_jaeger.thrift import (
+    Ids,
+    Integers,
+    Memo,
+    Tags,
+    fits_i64,
+    pack_double,
+    structs,
+    structs_header,
+    text,
+)
 
 # The value of the flags and the header of the start time after it.
 _SAMPLED: Final = b"\x02\x16"
@@ -80,7 +90,9 @@ class SpanEncoder:
         """Encode the resource as a Process struct, its service's name first."""
         attributes = {k: v for k, v in resource.attributes.items() if k != "service.name"}
         tags = self._attributes(attributes)
-        return b"\x18" + text(resource.service_name) + (structs(0x19, tags) if tags else b"") + b"\0"
+        return (
+            b"\x18" + text(resource.service_name) + (structs(0x19, tags) if tags else b"") + b"\0"
+        )
 
     def _span_tags(self, span: Span) -> list[bytes]:
         if span.error is None:
@@ -99,12 +111,11 @@ class SpanEncoder:
         tags: list[bytes] = []
         for key, value in attributes.items():
             # An exact class: True is an int and equals 1, and 1.0 does, too.
-            kind = value.__class__
-            if kind is str:
+            if type(value) is str:
                 tags.append(texts[key][value])
-            elif kind is float:
+            elif type(value) is float:
                 tags.append(doubles[key] + pack_double(value))
-            elif kind is int and fits_i64(value):
+            elif type(value) is int and fits_i64(value):
                 tags.append(longs[key][value])
             else:
                 tags.append(self._other(key, value))
@@ -133,7 +144,9 @@ class SpanEncoder:
         fields = self._attributes(event.attributes)
         if "event" not in event.attributes:
             fields.insert(0, self._tags.texts["event"][event.name])
-        return b"\x16" + self._integers.signed(event.time_ns // 1000) + structs(0x19, fields) + b"\0"
+        return (
+            b"\x16" + self._integers.signed(event.time_ns // 1000) + structs(0x19, fields) + b"\0"
+        )
 
     def _trace(self, digits: str) -> bytes:
         """Both halves of a trace id, low first, and the header of the span's id after it."""

@@ -45,7 +45,9 @@ def shorten(span: Span, max_chars: int) -> Span:
         attributes={**short_attributes(span.attributes, max_chars), TRUNCATED: True},
         links=[Link(link.trace_id, link.span_id) for link in span.links],
         events=[
-            Event(event.name[:max_chars], event.time_ns, short_attributes(event.attributes, max_chars))
+            Event(
+                event.name[:max_chars], event.time_ns, short_attributes(event.attributes, max_chars)
+            )
             for event in span.events
         ],
         error=None if span.error is None else span.error[:max_chars],

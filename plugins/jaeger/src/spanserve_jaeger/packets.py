@@ -1,4 +1,4 @@
-"""Spans to packets: each a whole `emitBatch` message of jaeger-idl's agent.thrift, none too long."""
+"""Spans to packets: each a whole `emitBatch` message of jaeger-idl's agent.thrift."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from spanserve import Resource, Span
 from spanserve_jaeger.encode import SpanEncoder
-from spanserve_jaeger.oversize import shorten, short_attributes, split_links
+from spanserve_jaeger.oversize import short_attributes, shorten, split_links
 from spanserve_jaeger.thrift import structs_header
 
 # Protocol id 0x82, version 1 and type ONEWAY, sequence number 0; then the arguments' struct,
@@ -15,6 +15,8 @@ from spanserve_jaeger.thrift import structs_header
 _HEAD: Final = b"\x82\x81\x00\x09emitBatch\x1c\x1c"
 _SPANS_FIELD: Final = 0x19
 _END: Final = b"\0\0"
+# From 15 spans on, the header of their list is longer: so many more bytes hold any count.
+_LONGER_HEADER_BYTES: Final = 3
 _SHORTER: Final = (16_384, 4_096, 1_024, 256, 64)
 
 
@@ -65,23 +67,21 @@ class PacketEncoder:
         pieces: list[Piece] = []
         rejected: list[int] = []
         reason = None
+        encode, room = self._spans.span, self._room
         for origin, span in enumerate(spans):
             try:
-                pieces += self._pieces(origin, span)
+                data = self._with_links(span) if span.links else encode(span, link_logs=False)
+                if len(data) <= room:
+                    pieces.append(Piece(origin, span, data))
+                else:
+                    pieces += self._parts(origin, span)
             except Exception as error:  # noqa: BLE001 - whatever a span holds, the others go out
                 rejected.append(origin)
                 reason = f"a span cannot be encoded: {type(error).__name__}"
         return Encoded([self._packet(chunk) for chunk in self._chunks(pieces)], rejected, reason)
 
-    def _pieces(self, origin: int, span: Span) -> list[Piece]:
-        data = self._whole(span)
-        if len(data) <= self._room:
-            return [Piece(origin, span, data)]
-        return list(self._parts(origin, span))
-
-    def _whole(self, span: Span) -> bytes:
-        if not span.links:
-            return self._spans.span(span, link_logs=False)
+    def _with_links(self, span: Span) -> bytes:
+        """The span with all its links, and with their attributes if these fit."""
         references = [self._spans.reference(link) for link in span.links]
         data = self._spans.span(span, references, link_logs=True)
         if len(data) > self._room:
@@ -120,7 +120,9 @@ class PacketEncoder:
         """How many bytes of references fit beside the span (negative: not even the span)."""
         # 64 bytes: the header of the references' list, and one reference, which takes 36 at most.
         reserve = 64 if span.links else 0
-        return self._room - reserve - len(self._spans.span(span._replace(links=()), link_logs=False))
+        return (
+            self._room - reserve - len(self._spans.span(span._replace(links=()), link_logs=False))
+        )
 
     def _links_that_fit(self, span: Span) -> int:
         room = self._room_for_links(span)
@@ -131,13 +133,11 @@ class PacketEncoder:
         chunk: list[Piece] = []
         free = self._room
         for piece in pieces:
-            # From 15 spans on the list's header is longer: three more bytes hold any count.
-            need = len(piece.data)
-            if chunk and need + 3 > free:
+            free -= len(piece.data)
+            if free < _LONGER_HEADER_BYTES and chunk:
                 yield chunk
-                chunk, free = [], self._room
+                chunk, free = [], self._room - len(piece.data)
             chunk.append(piece)
-            free -= need
         if chunk:
             yield chunk
 

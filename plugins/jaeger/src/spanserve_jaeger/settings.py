@@ -75,7 +75,7 @@ class JaegerSettings(BaseModel):
     def _has_a_target(self) -> "JaegerSettings":
         if self.protocol == "udp" and self.address is None:
             raise ValueError(
-                "`address` is missing: the host of Jaeger's UDP receiver, such as `address: localhost`"
+                "`address` is missing: the host of Jaeger's UDP receiver, as `address: localhost`"
                 + (" (for `endpoint`, set `protocol: otlp-http`)" if self.endpoint else "")
             )
         if self.protocol != "udp" and self.endpoint is None:
@@ -114,7 +114,7 @@ def _udp_mistakes(settings: JaegerSettings) -> Iterator[str]:
     if settings.port in _USUAL:
         yield f"jaeger: port {settings.port} is usually where Jaeger reads {_USUAL[settings.port]}"
     if settings.endpoint is not None:
-        yield "jaeger: `endpoint` is not used with protocol 'udp', which sends to `address` and `port`"
+        yield "jaeger: `endpoint` is not used with protocol 'udp': `address` and `port` are"
     if settings.headers:
         yield "jaeger: `headers` are not sent with protocol 'udp'"
 
@@ -126,7 +126,7 @@ def _otlp_mistakes(settings: JaegerSettings) -> Iterator[str]:
     if parts.port == wrong:
         yield f"jaeger: port {wrong} is usually where Jaeger reads `protocol: {other}`"
     if parts.port in {6831, 16686}:
-        yield f"jaeger: Jaeger does not read OTLP at port {parts.port}; HTTP is at 4318, gRPC at 4317"
+        yield f"jaeger: Jaeger reads no OTLP at port {parts.port}; HTTP is at 4318, gRPC at 4317"
     path = parts.path.rstrip("/")
     if settings.protocol == "otlp-http" and path and not path.endswith(_TRACES_PATH):
         yield f"jaeger: the path of `endpoint` is {path}, where OTLP's usual one is {_TRACES_PATH}"

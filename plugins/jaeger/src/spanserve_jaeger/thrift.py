@@ -10,6 +10,11 @@ from typing import Final, Generic, TypeVar
 
 _CHUNK: Final = 0x3FFF
 _HALF: Final = 0xFFFFFFF
+_LONG_LIST: Final = 15
+_ID_DIGITS: Final = 16
+_MANY: Final = 4096
+_FEW: Final = 64
+_LONG_TAG_BYTES: Final = 256
 _I64: Final = 1 << 63
 _U64: Final = 1 << 64
 _STOP: Final = b"\0"
@@ -34,7 +39,7 @@ K = TypeVar("K")
 def varint(number: int) -> bytes:
     """Encode a number that is not negative, seven bits a byte, the lowest first."""
     out = bytearray()
-    while number > 0x7F:
+    while number >> 7:
         out.append(number & 0x7F | 0x80)
         number >>= 7
     out.append(number)
@@ -49,7 +54,7 @@ def text(value: str) -> bytes:
 
 def structs_header(field: int, count: int) -> bytes:
     """Begin a field that is a list of this many structs; `field` is its header byte."""
-    if count < 15:
+    if count < _LONG_LIST:
         return bytes((field, count << 4 | 0xC))
     return bytes((field, 0xFC)) + varint(count)
 
@@ -124,7 +129,7 @@ class Ids(dict[str, bytes]):
         self._last = integers.last
 
     def __missing__(self, digits: str) -> bytes:
-        if len(digits) != 16:
+        if len(digits) != _ID_DIGITS:
             raise ValueError("an id is 16 hex digits")
         number = int(digits, 16)
         bits = number << 1 if number < _I64 else ((_U64 - number) << 1) - 1
@@ -138,7 +143,7 @@ class Ids(dict[str, bytes]):
             )
         else:
             answer = self._integers.unsigned(number)
-        if len(self) >= 4096:
+        if len(self) >= _MANY:
             self.clear()
         self[digits] = answer
         return answer
@@ -177,7 +182,7 @@ class _Values(dict[K, bytes], Generic[K]):
 
     def __missing__(self, value: K) -> bytes:
         tag = self._head + self._encode(value) + _STOP
-        if len(self) < 64 and len(tag) < 256:
+        if len(self) < _FEW and len(tag) < _LONG_TAG_BYTES:
             self[value] = tag
         return tag
 
@@ -193,7 +198,7 @@ class _Keys(dict[str, _Values[K]], Generic[K]):
         self._encode = encode
 
     def __missing__(self, key: str) -> _Values[K]:
-        if len(self) >= 1024:
+        if len(self) >= _MANY:
             self.clear()
         self[key] = values = _Values(b"\x18" + text(key) + self._header, self._encode)
         return values
@@ -221,4 +226,3 @@ class Tags:
 
 def _double_head(key: str) -> bytes:
     return b"\x18" + text(key) + _DOUBLE
-

@@ -55,7 +55,7 @@ class UdpSender:
             if error is None or error.errno != errno.EMSGSIZE:
                 return self._result(unconfirmed, rejected, rest, error, reason)
             if not self._lower_limit():
-                return self._result(unconfirmed, rejected + len(rest), [], error, reason)
+                return self._result(unconfirmed, rejected + len(rest), (), error, reason)
             left = rest
 
     def close(self) -> None:
@@ -142,13 +142,13 @@ def udp_url(address: str, port: int) -> str:
     return f"udp://[{address}]:{port}" if ":" in address else f"udp://{address}:{port}"
 
 
-def _not_sent(packets: Sequence[Packet]) -> list[Span]:
+def _not_sent(packets: Sequence[Packet]) -> tuple[Span, ...]:
     """What is still to be sent of each span: the whole, or what its first unsent piece says."""
     left: dict[int, Span] = {}
     for packet in packets:
         for piece in packet.pieces:
             left.setdefault(piece.origin, piece.span)
-    return list(left.values())
+    return tuple(left.values())
 
 
 def _open(family: int, kind: int, protocol: int, address: Any) -> socket.socket:

@@ -1,0 +1,356 @@
+"""One span of a record each: what it is called, where it lies, what is said of it; pure."""
+
+from typing import Literal
+
+from spanserve.tracing import http, names
+from spanserve.tracing.record import (
+    COLLATE,
+    QUEUE,
+    ROOT,
+    RUN,
+    SPLIT,
+    BatchRecord,
+    CustomSpan,
+    Failure,
+    ItemRecord,
+    Record,
+    RequestRecord,
+    copy_place,
+    derived_id,
+    item_place,
+)
+from spanserve.tracing.span import (
+    NO_ATTRIBUTES,
+    Attributes,
+    AttributeValue,
+    Event,
+    Link,
+    Span,
+    SpanKind,
+)
+
+INTERNAL = SpanKind.INTERNAL
+
+
+class Pieces:
+    """How a record's marks become single spans in one process.
+
+    `offset_ns` is what turns a monotonic mark into Unix time. With `batch_spans` "linked"
+    a member of a shared batch carries only its reference to the batch, not its spans;
+    with `exceptions` "type" the texts of exceptions stay out of the trace. A record may
+    still be open: then its spans are what is known of them so far.
+    """
+
+    def __init__(
+        self,
+        offset_ns: int,
+        *,
+        batch_spans: Literal["full", "linked"] = "full",
+        exceptions: Literal["full", "type"] = "full",
+    ) -> None:
+        self.offset_ns = offset_ns
+        self.with_runs = batch_spans == "full"
+        self._with_texts = exceptions == "full"
+
+    def server(self, record: RequestRecord) -> Span:
+        """Return the root span of a request."""
+        attributes = http.attributes_of(record.scope)
+        if record.route:
+            attributes[names.HTTP_ROUTE] = record.route
+        if record.endpoint:
+            attributes[names.ENDPOINT] = record.endpoint
+        if record.request_id:
+            attributes[names.REQUEST_ID] = record.request_id
+        if record.status:
+            attributes[names.HTTP_STATUS] = record.status
+        if record.client_left:
+            attributes[names.CLIENT_LEFT] = True
+        if record.custom_lost:
+            attributes[names.CUSTOM_LOST] = record.custom_lost
+        cause, own = self._cause(record)
+        error, events = self._failed(own, attributes)
+        if record.status >= 500:  # noqa: PLR2004  # a 4xx is no error of the server's
+            attributes.setdefault(names.ERROR_TYPE, cause.type if cause else f"{record.status}")
+            error = error or ""
+        return Span(
+            http.span_name(record.scope["method"], record.route),
+            SpanKind.SERVER,
+            record.trace_id,
+            record.span_id(ROOT),
+            record.parent_id,
+            record.started_ns + self.offset_ns,
+            (record.ended_ns or record.started_ns) + self.offset_ns,
+            attributes,
+            (),
+            events,
+            error,
+            record.debug,
+        )
+
+    def _cause(self, record: RequestRecord) -> tuple[Failure | None, Failure | None]:
+        """Return why a request failed, and again if no other span of its trace shows it."""
+        failure = _in_time(record, record.failure)
+        if failure is not None:
+            return failure, None if _in_run(record, failure) else failure
+        for item in record.items:
+            failure = _in_time(record, item.failure)
+            if failure is not None and item.batch is not None:
+                alone = item.batch.size == 1
+                ran = self.with_runs and item.batch.part_of(failure) == RUN
+                return failure, None if alone or ran else failure
+        return None, None
+
+    def part(  # noqa: PLR0917  # a row of the trace: what, where, when
+        self,
+        record: Record,
+        name: str,
+        place: int,
+        start_ns: int,
+        end_ns: int,
+        attributes: Attributes = NO_ATTRIBUTES,
+        failure: Failure | None = None,
+    ) -> Span:
+        """Return a child of the record's root, cut off at its end where it has not ended."""
+        own = dict(attributes) if failure is not None else {}
+        error, events = self._failed(failure, own)
+        return Span(
+            name,
+            INTERNAL,
+            record.trace_id,
+            derived_id(record.root_id, place),
+            derived_id(record.root_id, ROOT),
+            start_ns + self.offset_ns,
+            cut(record, start_ns, end_ns) + self.offset_ns,
+            own or attributes,
+            (),
+            events,
+            error,
+            record.debug,
+        )
+
+    def queue(self, record: RequestRecord, item: ItemRecord) -> Span:
+        """Return an item's wait, until the runner started its batch or it left the queue."""
+        attributes: dict[str, AttributeValue] = {names.QUEUE_DEPTH: item.depth}
+        batch = item.batch
+        end_ns = item.dequeued_ns
+        if batch is not None:
+            end_ns = cut(record, item.queued_ns, batch.started_ns)
+            for_peers_ns, for_runner_ns = item.waits_ns(batch, end_ns)
+            attributes |= {
+                names.BATCH_SIZE: batch.size,
+                names.BATCH_POSITION: item.position,
+                names.RELEASE_REASON: batch.reason,
+                names.WAIT_FOR_PEERS_MS: for_peers_ns / 1e6,
+                names.WAIT_FOR_RUNNER_MS: for_runner_ns / 1e6,
+            }
+            if batch.recording:
+                attributes[names.BATCH_TRACE_ID] = batch.trace_id
+                attributes[names.BATCH_SPAN_ID] = batch.span_id(ROOT)
+        place = item_place(item.index, QUEUE)
+        return self.part(record, names.QUEUE, place, item.queued_ns, end_ns, attributes)
+
+    def item_run(self, record: RequestRecord, item: ItemRecord, batch: BatchRecord) -> Span:
+        """Return the run of the item's batch, as this item's request saw it."""
+        attributes: dict[str, AttributeValue] = {}
+        if record.reached(batch.ran_ns):
+            attributes[names.RUN_SHARE_MS] = (batch.ran_ns - batch.run_ns) / 1e6 / batch.size
+        elif record.ended_ns:
+            attributes[names.RUN_UNFINISHED] = True
+        return self.part(
+            record,
+            names.RUN,
+            item_place(item.index, RUN),
+            batch.run_ns,
+            batch.ran_ns,
+            attributes,
+            _failed_in(RUN, batch, _in_time(record, item.failure or batch.failure)),
+        )
+
+    def item_collate(self, record: RequestRecord, item: ItemRecord, batch: BatchRecord) -> Span:
+        """Return the collation of a batch of one, in its only request's trace."""
+        place = item_place(item.index, COLLATE)
+        end_ns = batch.run_ns or batch.ended_ns
+        failure = _failed_in(COLLATE, batch, _in_time(record, batch.failure))
+        return self.part(
+            record, names.COLLATE, place, batch.started_ns, end_ns, NO_ATTRIBUTES, failure
+        )
+
+    def item_split(self, record: RequestRecord, item: ItemRecord, batch: BatchRecord) -> Span:
+        """Return the split of a batch of one, in its only request's trace."""
+        place = item_place(item.index, SPLIT)
+        failure = _failed_in(SPLIT, batch, _in_time(record, batch.failure))
+        return self.part(
+            record, names.SPLIT, place, batch.ran_ns, batch.ended_ns, NO_ATTRIBUTES, failure
+        )
+
+    def plain_queue(self, record: RequestRecord) -> Span:
+        """Return a plain request's wait for the runner."""
+        return self.part(record, names.QUEUE, QUEUE, record.queued_ns, record.run_ns)
+
+    def plain_run(self, record: RequestRecord) -> Span:
+        """Return a plain request's run."""
+        failure = _in_time(record, record.failure)
+        own = failure if failure and _in_run(record, failure) else None
+        unfinished = record.ended_ns and not record.reached(record.ran_ns)
+        attributes: Attributes = {names.RUN_UNFINISHED: True} if unfinished else NO_ATTRIBUTES
+        return self.part(record, names.RUN, RUN, record.run_ns, record.ran_ns, attributes, own)
+
+    def batch(self, record: BatchRecord) -> Span:
+        """Return the root span of a batch, with a link to each member that was kept."""
+        attributes: dict[str, AttributeValue] = {
+            names.ENDPOINT: record.endpoint,
+            names.BATCH_SIZE: record.size,
+            names.RELEASE_REASON: record.reason,
+        }
+        if record.custom_lost:
+            attributes[names.CUSTOM_LOST] = record.custom_lost
+        error = None
+        if failure := record.failure:
+            attributes[names.ERROR_TYPE] = failure.type
+            error = ""
+        links = [
+            Link(
+                member.trace_id,
+                member.span_id,
+                {
+                    names.LINK_POSITION: member.position,
+                    names.LINK_WAIT_MS: (record.released_ns - member.queued_ns) / 1e6,
+                },
+            )
+            for member in record.members
+            if member.position not in record.not_kept
+        ]
+        return Span(
+            f"{names.BATCH} {record.endpoint}",
+            INTERNAL,
+            record.trace_id,
+            record.span_id(ROOT),
+            None,
+            record.released_ns + self.offset_ns,
+            (record.ended_ns or record.released_ns) + self.offset_ns,
+            attributes,
+            links,
+            (),
+            error,
+            record.debug,
+        )
+
+    def batch_collate(self, record: BatchRecord) -> Span:
+        """Return the making of the method's argument, in the batch's own trace."""
+        end_ns = record.run_ns or record.ended_ns
+        failure = _failed_in(COLLATE, record, record.failure)
+        return self.part(
+            record, names.COLLATE, COLLATE, record.started_ns, end_ns, NO_ATTRIBUTES, failure
+        )
+
+    def batch_run(self, record: BatchRecord) -> Span:
+        """Return the run of a batch in the batch's own trace."""
+        failure = _failed_in(RUN, record, record.failure)
+        return self.part(
+            record, names.RUN, RUN, record.run_ns, record.ran_ns, NO_ATTRIBUTES, failure
+        )
+
+    def batch_split(self, record: BatchRecord) -> Span:
+        """Return the taking apart of the method's answer, in the batch's own trace."""
+        failure = _failed_in(SPLIT, record, record.failure)
+        return self.part(
+            record, names.SPLIT, SPLIT, record.ran_ns, record.ended_ns, NO_ATTRIBUTES, failure
+        )
+
+    def custom(self, record: Record, custom: CustomSpan, end_ns: int) -> Span:
+        """Return a span of the user's code; `end_ns` is where it ended or was cut off."""
+        return self._custom(
+            record, custom, end_ns, custom.place, custom.parent_place, dict(custom.attributes)
+        )
+
+    def copy(
+        self, record: RequestRecord, item: ItemRecord, custom: CustomSpan, end_ns: int, origin: str
+    ) -> Span:
+        """Return a copy, in an item's request, of a custom span of the item's shared batch."""
+        return self._custom(
+            record,
+            custom,
+            end_ns,
+            copy_place(item.index, custom.place),
+            copy_place(item.index, custom.parent_place),
+            {**custom.attributes, names.COPY_OF: origin},
+        )
+
+    def _custom(  # noqa: PLR0917  # as `part`
+        self,
+        record: Record,
+        custom: CustomSpan,
+        end_ns: int,
+        place: int,
+        parent_place: int,
+        attributes: dict[str, AttributeValue],
+    ) -> Span:
+        if end_ns and custom.ended_ns != end_ns:
+            attributes[names.UNFINISHED] = True
+        failure = custom.failure
+        if failure is not None and failure.time_ns > end_ns:
+            failure = None
+        error, events = self._failed(failure, attributes)
+        own = tuple(
+            Event(event.name, event.time_ns + self.offset_ns, event.attributes)
+            for event in tuple(custom.events)
+            if event.time_ns <= end_ns
+        )
+        return Span(
+            custom.name,
+            INTERNAL,
+            record.trace_id,
+            derived_id(record.root_id, place),
+            derived_id(record.root_id, parent_place),
+            custom.started_ns + self.offset_ns,
+            (end_ns or custom.started_ns) + self.offset_ns,
+            attributes,
+            (),
+            own + events,
+            error,
+            record.debug,
+        )
+
+    def _failed(
+        self, failure: Failure | None, attributes: dict[str, AttributeValue]
+    ) -> tuple[str | None, tuple[Event, ...]]:
+        """Add a failure's type to the attributes; return the error's text, and its event."""
+        if failure is None:
+            return None, ()
+        attributes[names.ERROR_TYPE] = failure.type
+        if not self._with_texts:
+            return "", ()
+        event = Event(
+            names.EXCEPTION,
+            failure.time_ns + self.offset_ns,
+            {
+                names.EXCEPTION_TYPE: failure.type,
+                names.EXCEPTION_MESSAGE: failure.message,
+                names.EXCEPTION_STACKTRACE: failure.stack,
+            },
+        )
+        return failure.message, (event,)
+
+
+def cut(record: Record, start_ns: int, end_ns: int) -> int:
+    """Return where a span ends: at its mark, or where its record ended without it."""
+    record_end_ns = record.ended_ns
+    if end_ns and record_end_ns:
+        return max(start_ns, min(end_ns, record_end_ns))
+    return max(start_ns, end_ns or record_end_ns)
+
+
+def _in_time(record: Record, failure: Failure | None) -> Failure | None:
+    """Leave out what failed when the request was already over: it is of no span in its trace."""
+    if failure is not None and record.ended_ns and failure.time_ns > record.ended_ns:
+        return None
+    return failure
+
+
+def _in_run(record: RequestRecord, failure: Failure) -> bool:
+    return 0 < record.run_ns <= failure.time_ns <= record.ran_ns
+
+
+def _failed_in(part: int, batch: BatchRecord, failure: Failure | None) -> Failure | None:
+    """Return a failure to the part in which it happened, and to no other."""
+    return failure if failure is not None and batch.part_of(failure) == part else None

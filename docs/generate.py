@@ -1,0 +1,272 @@
+# ruff: noqa: INP001  # a script, in no package
+"""Write the reference pages from the code: `python docs/generate.py [--check]`.
+
+With `--check` nothing is written: it exits with 1 and names each page that is stale.
+"""
+
+import asyncio
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import typer.main
+from generating.places import ATTRIBUTE_PLACES, SPAN_PLACES
+from generating.settings import rows, section
+from generating.text import code, doc, in_source_order, methods, signature, table
+from prometheus_client.parser import text_string_to_metric_families
+
+import spanserve
+from spanserve.cli import app as cli
+from spanserve.config.load import load as load_config
+from spanserve.config.model import Config
+from spanserve.server.answer import CODES, ErrorBody
+from spanserve.server.app import create_app
+from spanserve.service.bundle import load as load_service
+from spanserve.tracing import hookspecs, names
+from spanserve.tracing.loading import hook_names
+from spanserve.tracing.plugins import installed_tracers, load_tracers
+from spanserve.tracing.span import Resource
+from spanserve.tracing.tracing import Tracing
+
+DOCS: Final = Path(__file__).resolve().parent
+REFERENCE: Final = DOCS / "reference"
+OWN_TRACERS: Final = ("console", "jaeger", "otel", "zipkin")
+NOTE: Final = "<!-- Made by docs/generate.py: change the code, or the text there. -->\n"
+LABEL: Final = re.compile(r"^([A-Z][a-z]+(?:, \w+ and \w+)?):")
+
+ERROR_MEANINGS: Final = {
+    400: "The body is not what its content type says; the body is not JSON",
+    404: "There is no such path",
+    405: "The path answers another method; inference routes answer POST",
+    413: "The body has more than `server.max_request_bytes`",
+    422: "The item has the wrong shape or type; `details` names the places",
+    429: "`max_queue` items wait already; `Retry-After` says in how many seconds to try again",
+    500: "The service raised, or gave back what cannot be an answer; the log says what",
+    503: "The server is stopping",
+    504: "The answer took longer than `server.request_timeout_ms`",
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the pages that are stale, or only name them; returns the exit code."""
+    check = "--check" in arguments
+    stale = {name: text for name, text in pages().items() if _differs(REFERENCE / name, text)}
+    for name, text in stale.items():
+        if check:
+            sys.stdout.write(f"stale: docs/reference/{name}; run: python docs/generate.py\n")
+        else:
+            (REFERENCE / name).write_text(text, encoding="utf-8")
+            sys.stdout.write(f"wrote docs/reference/{name}\n")
+    return 1 if check and stale else 0
+
+
+def pages() -> dict[str, str]:
+    """Return the text of every reference page, by its file's name."""
+    makers: Mapping[str, Callable[[], Iterator[str]]] = {
+        "api.md": _api,
+        "cli.md": _cli,
+        "configuration.md": _configuration,
+        "errors.md": _errors,
+        "hooks.md": _hooks,
+        "metrics.md": _metrics,
+        "spans.md": _spans,
+    }
+    return {name: "\n".join([NOTE, *make()]).rstrip() + "\n" for name, make in makers.items()}
+
+
+def _differs(file: Path, text: str) -> bool:
+    return not file.is_file() or file.read_text(encoding="utf-8") != text
+
+
+def _hooks() -> Iterator[str]:
+    yield "# Hooks\n"
+    yield doc(hookspecs) + "\n"
+    yield "[Write a tracer](../how-to/write-a-tracer.md) shows a whole one in ten lines.\n"
+    for name in in_source_order(hookspecs, hook_names()):
+        yield f"## {name}\n"
+        yield code(signature(getattr(hookspecs, name)))
+        yield _contract(doc(getattr(hookspecs, name)))
+    yield "## ExportResult\n"
+    yield code(signature(hookspecs.ExportResult))
+    yield doc(hookspecs.ExportResult) + "\n"
+
+
+def _contract(text: str) -> str:
+    """Return a hook's docstring with its labels in bold, each in a paragraph of its own."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        labelled = LABEL.sub(r"**\1:**", line)
+        ended = bool(lines) and lines[-1].endswith(".")
+        if line and (labelled != line or (ended and lines[-1].startswith("**"))):
+            lines.append("")
+        lines.append(labelled)
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)) + "\n"
+
+
+def _configuration() -> Iterator[str]:
+    yield "# Configuration\n"
+    yield """\
+`spanserve serve` reads one YAML file (`--config FILE`, else `SPANSERVE_CONFIG`). No key is
+required. The strongest source wins: the command line, the environment
+(`SPANSERVE__TRACING__TYPE=jaeger`), the file, OpenTelemetry's own variables
+(`OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_PROPAGATORS`), the default.
+`spanserve check FILE` prints the outcome with the source of each value.
+[Configure](../how-to/configure.md) has examples.
+"""
+    for name, field in Config.model_fields.items():
+        yield f"## {name}\n"
+        yield f"{field.description}.\n"
+        yield table(("key", "type", "default", "meaning"), rows(section(field), f"{name}."))
+    yield "## Tracers\n"
+    yield "The section of a tracer is read where `tracing.type` names it, and only there.\n"
+    found = {tracer.name: tracer for tracer in installed_tracers()}
+    for name in OWN_TRACERS:
+        plugin = found[name].plugin
+        if plugin is None:
+            raise RuntimeError(f"the tracer {name} cannot be loaded: {found[name].error}")
+        yield f"### tracing.{name}\n"
+        yield f"From the distribution `{found[name].distribution}`.\n"
+        own = rows(plugin.settings_model, f"tracing.{name}.")
+        yield table(("key", "type", "default", "meaning"), own)
+
+
+def _spans() -> Iterator[str]:
+    constants = {key: text for key, text in vars(names).items() if key.isupper()}
+    unplaced = constants.keys() ^ (SPAN_PLACES.keys() | ATTRIBUTE_PLACES.keys())
+    if unplaced:
+        raise RuntimeError(f"say in docs/generating/places.py where these are: {sorted(unplaced)}")
+    yield "# Spans and attributes\n"
+    yield doc(names).partition("\n\n")[2] + "\n"
+    yield "[The tracing model](../explanation/tracing-model.md) tells what they are for.\n"
+    yield "## Spans\n"
+    root = (
+        "`{method} {route}`",
+        "a request: the root, or under the caller's span; kind `server`, the others `internal`",
+    )
+    spans = [(f"`{constants[key]}`", place) for key, place in SPAN_PLACES.items()]
+    yield table(("span", "where it stands"), [root, *spans])
+    yield "In a batch of one, `collate`, `run` and `split` stand under the request.\n"
+    yield "## Attributes\n"
+    placed = [(f"`{constants[key]}`", *place) for key, place in ATTRIBUTE_PLACES.items()]
+    yield table(("attribute", "on", "meaning"), placed)
+
+
+def _cli() -> Iterator[str]:
+    yield "# Command line\n"
+    yield """\
+Exit codes: 0 done, 1 failed, 2 wrong use or a configuration that cannot work (with one message on
+stderr), 3 the service could not start.
+"""
+    group: Any = typer.main.get_command(cli)
+    for name, command in group.commands.items():
+        arguments = [each for each in command.params if each.param_type_name == "argument"]
+        options = [each for each in command.params if each.param_type_name == "option"]
+        usage = [each.name.upper() for each in arguments]
+        wanted = [
+            word if each.required else f"[{word}]"
+            for word, each in zip(usage, arguments, strict=True)
+        ]
+        yield f"## spanserve {name}\n"
+        yield code(
+            " ".join(["spanserve", name, *wanted, *(["[OPTIONS]"] if options else [])]), "text"
+        )
+        yield f"{command.help}\n"
+        told = [(f"`{word}`", each.help) for word, each in zip(usage, arguments, strict=True)]
+        told += [(", ".join(f"`{opt}`" for opt in each.opts), _option(each)) for each in options]
+        if told:
+            yield table(("argument or option", "meaning"), told)
+
+
+def _option(option: Any) -> str:
+    return option.help + ("" if option.default is None else f" Default: {option.default}.")
+
+
+def _metrics() -> Iterator[str]:
+    yield "# Metrics\n"
+    yield """\
+`GET /metrics` answers in Prometheus' text format. With several workers, each process counts for
+itself. The label `tracer` is the tracer's name in `tracing.type`.
+"""
+    told, reasons = [], set()
+    for family in text_string_to_metric_families(asyncio.run(_metrics_text())):
+        labels = sorted({label for sample in family.samples for label in sample.labels} - {"le"})
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        shown = ", ".join(f"`{label}`" for label in labels)
+        told.append((f"`{name}`", family.type, shown, family.documentation))
+        if name == "spanserve_spans_dropped_total":
+            reasons = {sample.labels["reason"] for sample in family.samples}
+    yield table(("metric", "type", "labels", "meaning"), told)
+    yield "Reasons of `spanserve_spans_dropped_total`: "
+    yield ", ".join(f"`{reason}`" for reason in sorted(reasons)) + ".\n"
+
+
+async def _metrics_text() -> str:
+    """Return what `/metrics` of a real app answers after one request."""
+    loaded = load_config(
+        None, {"SPANSERVE__TRACING__CONSOLE": "{output: /dev/null}"}, {"tracing.type": "console"}
+    )
+    tracers = load_tracers(loaded.config.tracing, sources=loaded.sources)
+    service = load_service(str(DOCS / "examples" / "squares" / "service.py"))
+    tracing = Tracing(tracers, loaded.config.tracing, Resource("docs", {}))
+    app = create_app(loaded.config, service, tracing)
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://docs") as client,
+    ):
+        await client.post("/square", json=3)
+        text: str = (await client.get("/metrics")).text
+        return text
+
+
+def _errors() -> Iterator[str]:
+    unexplained = CODES.keys() ^ ERROR_MEANINGS.keys()
+    if unexplained:
+        raise RuntimeError(f"say in docs/generate.py what these mean: {sorted(unexplained)}")
+    yield "# Errors\n"
+    yield """\
+Every error is JSON. `code` is stable; the message is for people and may change. Other statuses,
+raised by the service as FastAPI's `HTTPException`, have the code `http_` and the status.
+"""
+    yield table(
+        ("status", "code", "meaning"), [(str(s), f"`{CODES[s]}`", ERROR_MEANINGS[s]) for s in CODES]
+    )
+    yield "The body:\n"
+    fields = ErrorBody.model_fields.items()
+    yield table(
+        ("key", "meaning"), [(f"`{name}`", field.description or "") for name, field in fields]
+    )
+    yield "No answer has a stack trace. It is in the log and in the trace.\n"
+
+
+def _api() -> Iterator[str]:
+    yield "# Python API\n"
+    yield "`from spanserve import ...`: these names, and no others, are public.\n"
+    for name in spanserve.__all__:
+        thing = getattr(spanserve, name)
+        yield f"## {name}\n"
+        if name in OTHERS:
+            yield OTHERS[name] + "\n"
+            continue
+        yield code(signature(thing, made=name in MADE_BY_USERS))
+        yield doc(thing) + "\n"
+        for method, function in methods(thing):
+            if method not in NOT_FOR_USERS:
+                is_property = isinstance(vars(thing)[method], property)
+                yield code(f"{name}.{method if is_property else signature(function)}")
+                yield doc(function) + "\n"
+
+
+MADE_BY_USERS: Final = frozenset({"Array", "span"})
+NOT_FOR_USERS: Final = frozenset({"converted", "json_validator", "lists_schema"})
+OTHERS: Final = {
+    "AttributeValue": "The value of an attribute: text, bool, int, float, or a sequence of them.",
+    "Attributes": "A mapping from text to `AttributeValue`.",
+    "hookimpl": "Marks a method or function as the [hook](hooks.md) of its name.",
+}
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,149 @@
+"""What tests of the batcher and of runners share: time that stands still, and a runner on strings."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
+
+from spanserve.batching.batcher import Batcher
+from spanserve.batching.policy import Policy
+from spanserve.batching.runner import Job, Runner
+from spanserve.config.model import TracingConfig
+from spanserve.service.results import split
+from spanserve.tracing.clock import Clock
+from spanserve.tracing.span import Resource
+from spanserve.tracing.tracing import Tracing
+
+
+class HandClock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now_ns = 1_000_000_000
+
+    def advance(self, ms: float) -> None:
+        self.now_ns += round(ms * 1e6)
+
+    def as_clock(self) -> Clock:
+        return Clock(lambda: self.now_ns, lambda: self.now_ns)
+
+
+class StillLoop(asyncio.SelectorEventLoop):
+    """An event loop whose timers go by a test's clock. It keeps what nobody handled."""
+
+    def __init__(self, clock: HandClock) -> None:
+        super().__init__()
+        self._hand = clock
+        self.unhandled: list[dict[str, Any]] = []
+        self.set_exception_handler(lambda _, context: self.unhandled.append(context))
+
+    def time(self) -> float:
+        return self._hand.now_ns / 1e9
+
+    def settle(self, turns: int = 5) -> None:
+        """Let everything happen that can happen now."""
+
+        async def some_turns() -> None:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+
+        self.run_until_complete(some_turns())
+
+
+class StepRunner:
+    """A runner whose jobs run and end when the test says so; it keeps the contract of runners."""
+
+    def __init__(self, instantiate: Callable[[], object], clock: Clock) -> None:
+        self._instantiate = instantiate
+        self._now_ns = clock.now_ns
+        self._waiting: deque[Callable[[], None]] = deque()
+        self.instance: object | None = None
+        self.job: Job | None = None
+        self.free_ns = 0
+
+    @property
+    def busy(self) -> bool:
+        return self.job is not None
+
+    async def start(self) -> None:
+        self.instance = self._instantiate()
+        warm_up = getattr(self.instance, "warm_up", None)
+        if warm_up is not None:
+            warm_up()
+        self.free_ns = self._now_ns()
+
+    def submit(self, job: Job) -> None:
+        assert self.job is None, "two jobs at once"
+        self.job = job
+
+    def when_free(self, ask: Callable[[], None]) -> None:
+        self._waiting.append(ask)
+
+    async def close(self, timeout_s: float) -> None:
+        del timeout_s
+        while self.job is not None:
+            self.step()
+        close = getattr(self.instance, "close", None)
+        if close is not None:
+            close()
+
+    def step(self) -> None:
+        """Run the job, if there is one, and let everybody go on."""
+        job = self.job
+        if job is None:
+            return
+        job.run(self.instance)
+        self.job = None
+        self.free_ns = self._now_ns()
+        job.done()
+        for _ in range(len(self._waiting)):
+            if self.job is not None:
+                return
+            self._waiting.popleft()()
+
+
+class Thing(NamedTuple):
+    """An item: its name, its batch key, and what the method does on seeing it."""
+
+    name: int
+    key: int = 0
+    fate: str = "answer"
+
+
+class ThingCodec:
+    """The codec of a method on lists of things."""
+
+    def batch_key(self, item: Thing) -> Hashable:
+        return item.key
+
+    def collate(self, items: Sequence[Thing]) -> list[Thing]:
+        return list(items)
+
+    def split(self, result: Any, count: int) -> Sequence[Any]:
+        return split(result, count, where="Things.answer")
+
+
+def tracing_off(clock: Clock) -> Tracing:
+    """Return a gate with no tracer behind it."""
+    return Tracing([], TracingConfig(), Resource("test", {}), clock=clock)
+
+
+def batcher_on(
+    runner: Runner,
+    method: Callable[[Any, list[Thing]], Any],
+    clock: Clock,
+    *,
+    max_batch_size: int = 4,
+    max_latency_ms: float = 50,
+    max_queue: int = 100,
+) -> Batcher:
+    """Return a real batcher with a real policy; not started."""
+    return Batcher(
+        "/answer",
+        method,
+        ThingCodec(),
+        policy=Policy(max_batch_size=max_batch_size, max_latency_ms=max_latency_ms),
+        runner=runner,
+        tracing=tracing_off(clock),
+        max_queue=max_queue,
+    )

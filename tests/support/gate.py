@@ -1,0 +1,106 @@
+"""What a test of tracing is built of: a clock it turns, tracers of plain objects, requests."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from spanserve import Resource
+from spanserve.config.model import TracingConfig
+from spanserve.tracing.clock import Clock, Ids
+from spanserve.tracing.loading import LoadedTracer, opened
+from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
+from spanserve.tracing.tracing import Tracing
+
+RESOURCE = Resource("tests", {"service.name": "tests"})
+UNIX_NS = 1_700_000_000_000_000_000
+
+
+class Watch:
+    """A clock that stands still until it is told; each reading can let it tick."""
+
+    def __init__(self, now_ns: int = 1_000, *, tick_ns: int = 0) -> None:
+        self.now = now_ns
+        self.tick_ns = tick_ns
+
+    def read(self) -> int:
+        self.now += self.tick_ns
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += int(seconds * 1e9)
+
+    @property
+    def clock(self) -> Clock:
+        return Clock(self.read, lambda: self.now + UNIX_NS)
+
+
+def tracer(plugin: object, name: str = "test") -> LoadedTracer:
+    """Load a plugin object as an entry point's would be."""
+    return opened(plugin, name, "tests", "1").configured({}, {})
+
+
+def gate(
+    *plugins: object, watch: Watch | None = None, ids: Ids | None = None, **config: Any
+) -> Tracing:
+    """Build the gate of these plugins, called `t0`, `t1`, ...; it is not started."""
+    return Tracing(
+        [tracer(plugin, f"t{index}") for index, plugin in enumerate(plugins)],
+        TracingConfig(**config),
+        RESOURCE,
+        clock=(watch or Watch(tick_ns=1_000)).clock,
+        ids=ids or Ids(seed=1),
+    )
+
+
+def http_scope(path: str = "/predict", **changes: Any) -> dict[str, Any]:
+    """Return the ASGI scope of a POST request."""
+    scope: dict[str, Any] = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": path,
+        "query_string": b"",
+        "headers": [(b"host", b"localhost:8000")],
+        "client": ("127.0.0.1", 5555),
+    }
+    return scope | changes
+
+
+def begun(
+    tracing: Tracing, headers: Mapping[str, str] | None = None, path: str = "/predict"
+) -> RequestRecord:
+    """Begin a request that carries these headers."""
+    lines = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
+    record = tracing.request(http_scope(path, headers=lines), request_id="r", route=path)
+    assert record is not None
+    record.endpoint = path
+    return record
+
+
+def queued(tracing: Tracing, record: RequestRecord | None, depth: int = 0) -> ItemRecord:
+    """Queue an item of a request, as the batcher does."""
+    item = ItemRecord(record, tracing.now_ns(), depth)
+    if record is not None:
+        record.item_queued(item)
+    return item
+
+
+def released(tracing: Tracing, items: Sequence[ItemRecord], reason: str = "full") -> BatchRecord:
+    """Release a batch of these items."""
+    return tracing.batch("/predict", reason, items, runner_free_ns=0, released_ns=tracing.now_ns())
+
+
+def run(tracing: Tracing, batch: BatchRecord) -> None:
+    """Run a batch to its end, as the runner does, without failure."""
+    batch.collate_started(tracing.now_ns())
+    batch.run_started(tracing.now_ns())
+    batch.run_ended(tracing.now_ns())
+    batch.ended(tracing.now_ns())
+
+
+def answered(tracing: Tracing, record: RequestRecord, status: int = 200) -> None:
+    """Encode the answer of a request, and end it."""
+    record.encode_started(tracing.now_ns())
+    record.encode_ended(tracing.now_ns())
+    record.status = status
+    tracing.request_ended(record)

@@ -1,0 +1,191 @@
+"""Any work that a server may do, drawn by hypothesis and written into real records.
+
+What happens here is what server and batcher do, in an order they may do it in; the clock
+ticks at each reading, so that no two marks are the same.
+"""
+
+from dataclasses import dataclass, field
+
+from hypothesis import strategies as st
+
+from spanserve import Span
+from spanserve.tracing.expansion import Expansion
+from spanserve.tracing.pieces import Pieces
+from spanserve.tracing.record import (
+    RUN,
+    BatchRecord,
+    CustomEvent,
+    ItemRecord,
+    Record,
+    RequestRecord,
+    failure_of,
+    item_place,
+)
+from spanserve.tracing.tracing import Tracing
+from support.gate import UNIX_NS, answered, begun, queued, released
+
+ENDS = ("answered", "bad_body", "refused", "left_in_queue", "left_released", "left_in_run", "lost")
+BATCH_ENDS = ("ok", "collate", "run", "split", "items")
+
+
+@dataclass
+class Workload:
+    """Draws what happens, does it, and keeps what was recorded."""
+
+    tracing: Tracing
+    draw: st.DataObject
+    linked: bool = False
+    requests: list[RequestRecord] = field(default_factory=list)
+    ends: dict[int, str] = field(default_factory=dict)
+    batches: list[BatchRecord] = field(default_factory=list)
+    early: dict[int, list[Span]] = field(default_factory=dict)
+    counts: dict[int, int] = field(default_factory=dict)
+    queue: list[ItemRecord] = field(default_factory=list)
+    late_customs: int = 0
+    unsampled_items: int = 0
+
+    def run(self) -> None:
+        """Let some requests come, some plain and some in batches, and all of them end."""
+        for _ in range(self.draw.draw(st.integers(1, 6), "requests")):
+            self.queue += self._arrive()
+        self.queue = self.draw.draw(st.permutations(self.queue), "queue")
+        while self.queue:
+            size = self.draw.draw(st.integers(1, len(self.queue)), "size")
+            items, self.queue = self.queue[:size], self.queue[size:]
+            self._batch(items)
+        for record in self.requests:
+            self._end(record, 200)
+
+    def expansion(self) -> Expansion:
+        """Return the expansion that the gate's exporter uses."""
+        return Expansion(Pieces(UNIX_NS, batch_spans="linked" if self.linked else "full"))
+
+    def spans(self) -> list[Span]:
+        """Return all spans that go to the exporter, expanded after everything is over."""
+        expand = self.expansion().spans
+        requests = [each for each in self.requests if each.recording]
+        batches = [each for each in self.batches if each.recording]
+        return [span for each in (*requests, *batches) for span in expand(each)]
+
+    def _arrive(self) -> list[ItemRecord]:
+        sampled = self.draw.draw(st.booleans(), "sampled")
+        record = begun(self.tracing, {} if sampled else {"b3": "0"})
+        self.requests.append(record)
+        now_ns = self.tracing.now_ns
+        if self.draw.draw(st.booleans(), "decodes"):
+            record.decode_started(now_ns())
+            record.decode_ended(now_ns())
+        end = self.draw.draw(st.sampled_from((*ENDS, "plain")), "end")
+        self.ends[id(record)] = end
+        if end in {"bad_body", "refused"}:
+            self._end(record, 422 if end == "bad_body" else 429)
+        elif end == "plain":
+            self._plain(record)
+        else:
+            items = [queued(self.tracing, record) for _ in range(self.draw.draw(st.integers(1, 3)))]
+            if end != "left_in_queue":
+                return items
+            for item in items:
+                record.item_dequeued(item, now_ns())
+            self._end(record, 504)
+        return []
+
+    def _plain(self, record: RequestRecord) -> None:
+        now_ns = self.tracing.now_ns
+        if self.draw.draw(st.booleans(), "waits"):
+            record.plain_queued(now_ns())
+        how = self.draw.draw(st.sampled_from(("ok", "raises", "timed_out", "late", "never")))
+        if how in {"late", "never"}:
+            self._end(record, 504)
+        if how == "never":
+            return
+        record.plain_run_started(now_ns())
+        self._user_code(record, RUN)
+        if how == "timed_out":
+            self._end(record, 504)
+        if how == "raises":
+            record.failure = failure_of(KeyError("k"), now_ns())
+        record.plain_run_ended(now_ns())
+        self._end(record, 500 if how == "raises" else 200)
+
+    def _batch(self, items: list[ItemRecord]) -> None:
+        now_ns = self.tracing.now_ns
+        batch = released(self.tracing, items)
+        self.batches.append(batch)
+        if batch.recording:
+            self.unsampled_items += sum(not i.request.recording for i in items if i.request)
+        self._leave(items, "left_released")
+        how = self.draw.draw(st.sampled_from(BATCH_ENDS), "batch")
+        batch.collate_started(now_ns())
+        if how != "collate":
+            batch.run_started(now_ns())
+            only = items[0].request if batch.size == 1 else None
+            place = item_place(items[0].index, RUN) if only else RUN
+            self._user_code(only or batch, place)
+            self._leave(items, "left_in_run")
+            if how != "run":
+                batch.run_ended(now_ns())
+        if how in {"collate", "run", "split"}:
+            self._fail(batch, items)
+        self._leave(items, "lost")
+        batch.ended(now_ns())
+        if how == "items":
+            self._fail_one(batch, items)
+        if batch.recording:
+            self.tracing.batch_ended(batch)
+
+    def _fail(self, batch: BatchRecord, items: list[ItemRecord]) -> None:
+        now_ns = self.tracing.now_ns()
+        batch.failure = failure_of(ValueError("v"), now_ns)
+        if batch.run_ns and not batch.ran_ns:
+            batch.run_ended(now_ns)
+        for item in items:
+            item.failure = batch.failure
+            if item.request is not None and not item.request.status:
+                item.request.status = 500
+
+    def _fail_one(self, batch: BatchRecord, items: list[ItemRecord]) -> None:
+        item = self.draw.draw(st.sampled_from(items), "failed item")
+        item.failure = failure_of(ValueError("this one"), batch.ran_ns)
+        if item.request is not None and not item.request.status:
+            item.request.status = 500
+
+    def _leave(self, items: list[ItemRecord], end: str) -> None:
+        for item in items:
+            if item.request is not None and self.ends[id(item.request)] == end:
+                item.request.client_left = end == "lost"
+                self._end(item.request, 0 if end == "lost" else 504)
+
+    def _end(self, record: RequestRecord, status: int) -> None:
+        if record.ended_ns:
+            return
+        for item in self.queue:
+            if item.request is record:
+                record.item_dequeued(item, self.tracing.now_ns())
+        self.queue = [item for item in self.queue if item.request is not record]
+        if status == 200:
+            answered(self.tracing, record, record.status or status)
+        else:
+            record.status = status
+            self.tracing.request_ended(record)
+        if record.recording:
+            self.early[id(record)] = self.expansion().spans(record)
+            self.counts[id(record)] = record.span_count(with_runs=not self.linked)
+
+    def _user_code(self, record: Record, place: int, depth: int = 0) -> None:
+        if not record.recording:
+            return
+        record.open_for_custom_spans()
+        for _ in range(self.draw.draw(st.integers(0, 2 if depth < 3 else 0), "customs")):
+            custom = record.custom_started(f"custom {depth}", place, self.tracing.now_ns())
+            custom.events.append(CustomEvent("e", self.tracing.now_ns(), {"n": 1}))
+            self._user_code(record, custom.place, depth + 1)
+            how = self.draw.draw(st.sampled_from(("ends", "raises", "open", "late")), "custom")
+            if how == "raises":
+                custom.failure = failure_of(ValueError("c"), self.tracing.now_ns())
+            if how != "open":
+                record.custom_ended(custom, self.tracing.now_ns())
+            if how == "late":
+                late = record.custom_started("late", custom.place, self.tracing.now_ns())
+                record.custom_ended(late, self.tracing.now_ns())
+                self.late_customs += 1

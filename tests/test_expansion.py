@@ -1,0 +1,660 @@
+"""From records to spans: the shape of a trace, its rules for any work, and whole examples."""
+
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spanserve import Event, Link, Span, SpanKind, hookimpl
+from spanserve.tracing.expansion import Expansion
+from spanserve.tracing.pieces import Pieces
+from spanserve.tracing.record import (
+    MAX_CUSTOM_SPANS,
+    RUN,
+    ItemRecord,
+    Record,
+    RequestRecord,
+    failure_of,
+    item_place,
+)
+from spanserve.tracing.tracing import Tracing
+from support.gate import (
+    UNIX_NS,
+    Watch,
+    answered,
+    begun,
+    gate,
+    http_scope,
+    queued,
+    released,
+    run,
+)
+from support.traces import (
+    check_all,
+    check_batches,
+    check_trace,
+    named,
+    one,
+    traces,
+    tree,
+)
+from support.workload import Workload
+
+COMMON = {
+    "http.request.method": "POST",
+    "url.path": "/predict",
+    "url.scheme": "http",
+    "network.protocol.version": "1.1",
+    "http.route": "/predict",
+    "spanserve.endpoint": "/predict",
+    "spanserve.request_id": "r",
+    "client.address": "127.0.0.1",
+    "network.peer.address": "127.0.0.1",
+    "network.peer.port": 5555,
+}
+LONE = {"decode": {}, "queue": {}, "collate": {}, "run": {}, "split": {}, "encode": {}}
+MEMBER = {"decode": {}, "queue": {}, "run": {}, "encode": {}}
+
+
+class Silent:
+    """A tracer that only takes: tracing is on."""
+
+    @hookimpl
+    def export_spans(self, spans: list[Span]) -> None:
+        """Take them."""
+
+
+def on(tick_ns: int = 1_000, **config: Any) -> tuple[Tracing, Watch]:
+    watch = Watch(0, tick_ns=tick_ns)
+    return gate(Silent(), watch=watch, **config), watch
+
+
+def expand(
+    *records: Record,
+    batch_spans: Literal["full", "linked"] = "full",
+    exceptions: Literal["full", "type"] = "full",
+) -> list[Span]:
+    pieces = Pieces(UNIX_NS, batch_spans=batch_spans, exceptions=exceptions)
+    return [span for record in records for span in Expansion(pieces).spans(record)]
+
+
+def decoded(tracing: Tracing, **headers: str) -> RequestRecord:
+    record = begun(tracing, headers)
+    record.decode_started(tracing.now_ns())
+    record.decode_ended(tracing.now_ns())
+    return record
+
+
+def batch_of(tracing: Tracing, size: int) -> tuple[list[RequestRecord], list[ItemRecord]]:
+    requests = [decoded(tracing) for _ in range(size)]
+    return requests, [queued(tracing, record) for record in requests]
+
+
+@settings(max_examples=300, deadline=None)
+@given(draw=st.data(), linked=st.booleans())
+def test_every_rule_of_traces_holds_whatever_happens(draw: st.DataObject, *, linked: bool) -> None:
+    tracing, _ = on()
+    work = Workload(tracing, draw, linked=linked)
+    work.run()
+    spans = work.spans()
+    check_all(spans)
+    check_batches(spans, unsampled=work.unsampled_items)
+    recorded = {record.trace_id for record in (*work.requests, *work.batches) if record.recording}
+    assert set(traces(spans)) == recorded
+
+
+@settings(max_examples=200, deadline=None)
+@given(draw=st.data(), linked=st.booleans())
+def test_a_request_s_spans_are_the_same_whenever_they_are_made_after_its_end(
+    draw: st.DataObject, *, linked: bool
+) -> None:
+    tracing, _ = on()
+    work = Workload(tracing, draw, linked=linked)
+    work.run()
+    for record in work.requests:
+        if record.recording:
+            late = work.expansion().spans(record)
+            assert late == work.early[id(record)]
+
+
+@settings(max_examples=200, deadline=None)
+@given(draw=st.data(), linked=st.booleans())
+def test_the_count_is_exact_but_for_customs_that_began_after_their_parent(
+    draw: st.DataObject, *, linked: bool
+) -> None:
+    tracing, _ = on()
+    work = Workload(tracing, draw, linked=linked)
+    work.run()
+    for record in (*work.requests, *work.batches):
+        if not record.recording:
+            continue
+        made = len(work.expansion().spans(record))
+        if isinstance(record, RequestRecord):
+            over = work.counts[id(record)] - made
+            items = max(1, len(record.items))
+        else:
+            over, items = record.span_count() - made, 1
+        assert 0 <= over <= work.late_customs * items
+
+
+def test_a_plain_request_is_five_rows() -> None:
+    tracing, _ = on()
+    record = decoded(tracing)
+    record.plain_queued(tracing.now_ns())
+    record.plain_run_started(tracing.now_ns())
+    record.plain_run_ended(tracing.now_ns())
+    answered(tracing, record)
+    ids = {"trace_id": record.trace_id, "kind": SpanKind.INTERNAL, "parent_id": record.span_id(0)}
+
+    def part(name: str, place: int, start_us: int, end_us: int) -> Span:
+        start_ns, end_ns = UNIX_NS + start_us * 1_000, UNIX_NS + end_us * 1_000
+        return Span(
+            name=name, span_id=record.span_id(place), start_ns=start_ns, end_ns=end_ns, **ids
+        )
+
+    spans = expand(record)
+    root = Span(
+        "POST /predict",
+        SpanKind.SERVER,
+        record.trace_id,
+        record.span_id(0),
+        None,
+        UNIX_NS + 1_000,
+        UNIX_NS + 9_000,
+        COMMON | {"http.response.status_code": 200},
+    )
+    assert spans == [
+        root,
+        part("decode", 1, 2, 3),
+        part("queue", 3, 4, 5),
+        part("run", 5, 5, 6),
+        part("encode", 2, 7, 8),
+    ]
+
+
+def test_a_batch_of_three_is_four_traces_that_name_each_other() -> None:
+    tracing, _ = on()
+    requests, items = batch_of(tracing, 3)
+    batch = released(tracing, items)
+    run(tracing, batch)
+    for record in requests:
+        answered(tracing, record)
+    spans = expand(*requests, batch)
+    check_all(spans)
+    assert [tree(each) for each in (expand(record) for record in requests)] == (
+        [{"POST /predict": MEMBER}] * 3
+    )
+    assert tree(expand(batch)) == {"batch /predict": {"collate": {}, "run": {}, "split": {}}}
+    assert one("batch /predict", spans) == Span(
+        "batch /predict",
+        SpanKind.INTERNAL,
+        batch.trace_id,
+        batch.span_id(0),
+        None,
+        UNIX_NS + 13_000,
+        UNIX_NS + 17_000,
+        {
+            "spanserve.endpoint": "/predict",
+            "spanserve.batch.size": 3,
+            "spanserve.release_reason": "full",
+        },
+        [
+            Link(
+                record.trace_id,
+                record.span_id(item_place(0, 3)),
+                {"position": position, "wait_ms": 0.003 - position / 1e3},
+            )
+            for position, record in enumerate(requests)
+        ],
+    )
+
+
+def test_a_member_s_queue_and_run_say_what_they_shared() -> None:
+    tracing, _ = on()
+    requests, items = batch_of(tracing, 2)
+    batch = released(tracing, items, "deadline")
+    run(tracing, batch)
+    answered(tracing, requests[1])
+    spans = expand(requests[1])
+    assert one("queue", spans).attributes == {
+        "spanserve.queue.depth": 0,
+        "spanserve.batch.size": 2,
+        "spanserve.batch.position": 1,
+        "spanserve.release_reason": "deadline",
+        "spanserve.wait.for_peers_ms": 0.001,
+        "spanserve.wait.for_runner_ms": 0.001,
+        "spanserve.batch.trace_id": batch.trace_id,
+        "spanserve.batch.span_id": batch.span_id(0),
+    }
+    assert one("run", spans).attributes == {"spanserve.run.share_ms": 0.0005}
+
+
+def test_a_batch_of_one_lies_in_the_request_s_own_trace() -> None:
+    tracing, _ = on()
+    (record,), items = batch_of(tracing, 1)
+    batch = released(tracing, items, "idle")
+    run(tracing, batch)
+    answered(tracing, record)
+    spans = expand(record)
+    check_trace(spans)
+    assert (batch.recording, tree(spans)) == (False, {"POST /predict": LONE})
+    assert one("queue", spans).attributes == {
+        "spanserve.queue.depth": 0,
+        "spanserve.batch.size": 1,
+        "spanserve.batch.position": 0,
+        "spanserve.release_reason": "idle",
+        "spanserve.wait.for_peers_ms": 0.001,
+        "spanserve.wait.for_runner_ms": 0.001,
+    }
+
+
+def test_an_unsampled_member_is_counted_and_not_linked() -> None:
+    tracing, _ = on()
+    sampled, unsampled = decoded(tracing), decoded(tracing, b3="0")
+    batch = released(tracing, [queued(tracing, unsampled), queued(tracing, sampled)])
+    run(tracing, batch)
+    for record in (unsampled, sampled):
+        answered(tracing, record)
+    spans = expand(sampled, batch)
+    check_batches(spans, unsampled=1)
+    links = one("batch /predict", spans).links
+    assert [link.attributes["position"] for link in links] == [1]
+
+
+def test_a_batch_of_200_links_all_of_them() -> None:
+    tracing, _ = on()
+    requests, items = batch_of(tracing, 200)
+    batch = released(tracing, items)
+    run(tracing, batch)
+    for record in requests:
+        answered(tracing, record)
+    spans = expand(*requests, batch)
+    check_all(spans)
+    assert len(one("batch /predict", spans).links) == 200
+    assert len(spans) == 200 * 5 + 4
+
+
+def test_a_request_of_several_items_has_a_queue_and_a_run_for_each() -> None:
+    tracing, _ = on()
+    record = decoded(tracing)
+    items = [queued(tracing, record) for _ in range(3)]
+    pair, single = released(tracing, items[:2]), released(tracing, items[2:])
+    run(tracing, pair)
+    run(tracing, single)
+    answered(tracing, record)
+    spans = expand(record, pair)
+    check_all(spans)
+    assert {name: len(named(name, expand(record))) for name in ("queue", "run", "split")} == {
+        "queue": 3,
+        "run": 3,
+        "split": 1,
+    }
+
+
+def failed_run(tracing: Tracing, size: int) -> tuple[list[RequestRecord], Record]:
+    requests, items = batch_of(tracing, size)
+    batch = released(tracing, items)
+    batch.collate_started(tracing.now_ns())
+    batch.run_started(tracing.now_ns())
+    now_ns = tracing.now_ns()
+    batch.failure = failure_of(ValueError("bad weights"), now_ns)
+    batch.run_ended(now_ns)
+    for item in items:
+        item.failure = batch.failure
+    batch.ended(tracing.now_ns())
+    for record in requests:
+        record.status = 500
+        tracing.request_ended(record)
+    return requests, batch
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_run_that_raises_is_an_error_of_the_run_with_its_event_and_of_the_request(
+    size: int,
+) -> None:
+    tracing, watch = on()
+    requests, batch = failed_run(tracing, size)
+    spans = expand(requests[0])
+    ran, root = one("run", spans), spans[0]
+    assert (ran.error, ran.attributes["error.type"]) == ("bad weights", "ValueError")
+    assert ran.events == (
+        Event(
+            "exception",
+            ran.end_ns,
+            {
+                "exception.type": "ValueError",
+                "exception.message": "bad weights",
+                "exception.stacktrace": "ValueError: bad weights\n",
+            },
+        ),
+    )
+    assert (root.error, root.attributes["error.type"], root.events) == ("", "ValueError", ())
+    assert named("split", spans) == []
+    if batch.recording:
+        own = expand(batch)
+        assert (own[0].error, own[0].attributes["error.type"]) == ("", "ValueError")
+        assert one("run", own).events == ran.events
+    assert watch.now > 0
+
+
+@pytest.mark.parametrize(("part", "size"), [("collate", 1), ("collate", 2), ("split", 1)])
+def test_the_part_that_raised_is_the_one_that_shows_it(part: str, size: int) -> None:
+    tracing, _ = on()
+    requests, items = batch_of(tracing, size)
+    batch = released(tracing, items)
+    batch.collate_started(tracing.now_ns())
+    if part == "split":
+        batch.run_started(tracing.now_ns())
+        batch.run_ended(tracing.now_ns())
+    batch.failure = failure_of(ValueError("odd"), tracing.now_ns())
+    for item in items:
+        item.failure = batch.failure
+    batch.ended(tracing.now_ns())
+    requests[0].status = 500
+    tracing.request_ended(requests[0])
+    spans = expand(requests[0] if size == 1 else batch)
+    assert [span.name for span in spans if span.events] == [part]
+    root = expand(requests[0])[0]
+    assert (root.error, root.attributes["error.type"]) == ("odd" if size > 1 else "", "ValueError")
+    assert len(root.events) == (size > 1)
+
+
+def test_an_item_that_fails_alone_is_no_error_of_its_neighbours() -> None:
+    tracing, _ = on()
+    requests, items = batch_of(tracing, 2)
+    batch = released(tracing, items)
+    run(tracing, batch)
+    items[0].failure = failure_of(ValueError("item 0"), batch.ran_ns)
+    answered(tracing, requests[0], 500)
+    answered(tracing, requests[1])
+    mine, other, shared = expand(requests[0]), expand(requests[1]), expand(batch)
+    assert [span.name for span in mine if span.error is not None] == ["POST /predict", "run"]
+    assert [span.name for span in (*other, *shared) if span.error is not None] == []
+
+
+@pytest.mark.parametrize("status", [400, 404, 413, 422, 429])
+def test_a_4xx_is_no_error(status: int) -> None:
+    tracing, _ = on()
+    record = decoded(tracing)
+    record.status = status
+    tracing.request_ended(record)
+    root = expand(record)[0]
+    assert (root.error, root.attributes) == (
+        None,
+        COMMON | {"http.response.status_code": status},
+    )
+
+
+def test_a_5xx_without_an_exception_has_its_code_for_a_type() -> None:
+    tracing, _ = on()
+    record = decoded(tracing)
+    record.status = 503
+    tracing.request_ended(record)
+    root = expand(record)[0]
+    assert (root.error, root.attributes["error.type"], root.events) == ("", "503", ())
+
+
+def test_an_exception_outside_the_run_stands_on_the_server_span() -> None:
+    tracing, _ = on()
+    record = decoded(tracing)
+    record.failure = failure_of(RuntimeError("encode"), tracing.now_ns())
+    record.status = 500
+    tracing.request_ended(record)
+    root = expand(record)[0]
+    assert (root.error, root.attributes["error.type"]) == ("encode", "RuntimeError")
+    assert [event.name for event in root.events] == ["exception"]
+
+
+def test_with_types_only_no_text_of_an_exception_leaves() -> None:
+    tracing, _ = on()
+    requests, batch = failed_run(tracing, 2)
+    spans = expand(*requests, batch, exceptions="type")
+    assert "bad weights" not in repr(spans)
+    assert one("run", expand(batch, exceptions="type")).attributes == {"error.type": "ValueError"}
+    assert {span.error for span in spans if "error.type" in span.attributes} == {""}
+
+
+def test_linked_members_carry_a_reference_and_a_failure_none_of_their_spans_shows() -> None:
+    tracing, _ = on()
+    requests, batch = failed_run(tracing, 2)
+    spans = expand(requests[0], batch_spans="linked")
+    assert tree(spans) == {"POST /predict": {"decode": {}, "queue": {}}}
+    assert spans[0].error == "bad weights"
+    check_all(expand(*requests, batch, batch_spans="linked"))
+
+
+def test_custom_spans_of_a_batch_are_copied_into_each_member_with_new_ids() -> None:
+    tracing, _ = on()
+    requests, items = batch_of(tracing, 2)
+    batch = released(tracing, items)
+    batch.collate_started(tracing.now_ns())
+    batch.run_started(tracing.now_ns())
+    batch.open_for_custom_spans()
+    outer = batch.custom_started("outer", RUN, tracing.now_ns(), {"rows": 2})
+    inner = batch.custom_started("inner", outer.place, tracing.now_ns())
+    batch.custom_ended(inner, tracing.now_ns())
+    batch.custom_ended(outer, tracing.now_ns())
+    batch.run_ended(tracing.now_ns())
+    batch.ended(tracing.now_ns())
+    for record in requests:
+        answered(tracing, record)
+    spans = expand(*requests, batch)
+    check_all(spans)
+    assert tree(expand(requests[0])) == {
+        "POST /predict": MEMBER | {"run": {"outer": {"inner": {}}}}
+    }
+    copies = [span for span in named("outer", spans) if span.trace_id != batch.trace_id]
+    assert [copy.attributes for copy in copies] == (
+        [{"rows": 2, "spanserve.copy_of": batch.span_id(outer.place)}] * 2
+    )
+    assert len({span.span_id for span in spans}) == len(spans)
+
+
+def test_what_outlives_its_parent_is_cut_off_there_and_says_so() -> None:
+    tracing, _ = on()
+    record = decoded(tracing)
+    record.plain_run_started(tracing.now_ns())
+    record.open_for_custom_spans()
+    forgotten = record.custom_started("forgotten", RUN, tracing.now_ns())
+    thread = record.custom_started("thread", RUN, tracing.now_ns())
+    record.plain_run_ended(tracing.now_ns())
+    record.custom_ended(thread, tracing.now_ns())
+    record.custom_started("afterwards", thread.place, tracing.now_ns())
+    answered(tracing, record)
+    spans = expand(record)
+    check_trace(spans)
+    ran = one("run", spans)
+    assert named("afterwards", spans) == []
+    assert [
+        (span.end_ns, dict(span.attributes)) for span in spans if span.parent_id == ran.span_id
+    ] == [(ran.end_ns, {"spanserve.unfinished": True})] * 2
+    assert forgotten.ended_ns == 0
+
+
+def test_custom_spans_past_the_bound_are_said_on_the_root() -> None:
+    tracing, _ = on()
+    record = decoded(tracing)
+    record.plain_run_started(tracing.now_ns())
+    record.open_for_custom_spans()
+    for _ in range(MAX_CUSTOM_SPANS + 5):
+        record.custom_ended(record.custom_started("c", RUN, tracing.now_ns()), tracing.now_ns())
+    record.plain_run_ended(tracing.now_ns())
+    answered(tracing, record)
+    spans = expand(record)
+    check_trace(spans)
+    assert spans[0].attributes["spanserve.custom_spans.lost"] == 5
+    assert len(named("c", spans)) == MAX_CUSTOM_SPANS
+    assert record.span_count(with_runs=True) == len(spans)
+
+
+def test_a_timeout_while_the_batch_runs_cuts_the_run_off() -> None:
+    tracing, _ = on()
+    (record,), items = batch_of(tracing, 1)
+    batch = released(tracing, items)
+    batch.collate_started(tracing.now_ns())
+    batch.run_started(tracing.now_ns())
+    record.status = 504
+    tracing.request_ended(record)
+    batch.run_ended(tracing.now_ns())
+    batch.ended(tracing.now_ns())
+    spans = expand(record)
+    check_trace(spans)
+    assert tree(spans) == {"POST /predict": {"decode": {}, "queue": {}, "collate": {}, "run": {}}}
+    assert one("run", spans).attributes == {"spanserve.run.unfinished": True}
+
+
+def test_a_request_that_was_over_before_its_batch_began_has_no_spans_of_it() -> None:
+    tracing, _ = on()
+    (record,), items = batch_of(tracing, 1)
+    batch = released(tracing, items)
+    record.status = 504
+    tracing.request_ended(record)
+    run(tracing, batch)
+    spans = expand(record)
+    check_trace(spans)
+    assert tree(spans) == {"POST /predict": {"decode": {}, "queue": {}}}
+
+
+def test_a_remote_parent_a_debug_flag_and_a_client_that_left_are_told() -> None:
+    tracing, _ = on()
+    record = begun(tracing, {"b3": f"{'a' * 32}-{'b' * 16}-d"})
+    record.client_left = True
+    tracing.request_ended(record)
+    (root,) = expand(record)
+    check_trace([root], remote_parent="b" * 16)
+    assert (root.trace_id, root.debug) == ("a" * 32, True)
+    assert root.attributes["spanserve.client_left"] is True
+    assert "http.response.status_code" not in root.attributes
+
+
+def test_a_record_of_no_known_kind_is_refused() -> None:
+    with pytest.raises(TypeError, match="no spans are known of a Record"):
+        expand(Record())
+
+
+def attributes(**changes: Any) -> dict[str, Any]:
+    tracing, _ = on()
+    record = tracing.request(http_scope(**changes))
+    assert record is not None
+    tracing.request_ended(record)
+    return dict(expand(record)[0].attributes)
+
+
+def host(value: bytes, scheme: str = "http") -> dict[str, Any]:
+    found = attributes(headers=[(b"host", value)], scheme=scheme)
+    return {key: value for key, value in found.items() if key.startswith("server.")}
+
+
+@pytest.mark.parametrize(
+    ("value", "scheme", "expected"),
+    [
+        (b"example.com", "http", ("example.com", 80)),
+        (b"example.com", "https", ("example.com", 443)),
+        (b"example.com:8443", "https", ("example.com", 8443)),
+        (b"[::1]:8000", "http", ("::1", 8000)),
+        (b"[2001:db8::1]", "http", ("2001:db8::1", 80)),
+        (b"example.com:", "http", ("example.com", 80)),
+        (b"example.com:0", "http", ("example.com", None)),
+        (b"example.com:99999999999999999999", "http", ("example.com", None)),
+        (b"example.com", "gopher", ("example.com", None)),
+        (b"", "http", (None, None)),
+        (b":80", "http", (None, None)),
+        (b"::1", "http", (None, None)),
+        (b"a b", "http", (None, None)),
+        (b"example.com:http", "http", (None, None)),
+    ],
+)
+def test_a_host_header_is_taken_apart_or_left_out(
+    value: bytes, scheme: str, expected: tuple[str | None, int | None]
+) -> None:
+    names = ("server.address", "server.port")
+    whole = {name: each for name, each in zip(names, expected, strict=True) if each is not None}
+    assert host(value, scheme) == whole
+
+
+@given(st.binary(max_size=200))
+def test_no_host_header_breaks_a_span(value: bytes) -> None:
+    port = host(value).get("server.port", 80)
+    assert 0 < port <= 65_535
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        (b"a=1&b=2", "a=1&b=2"),
+        (b"sig=s3cret&a=1", "sig=REDACTED&a=1"),
+        (b"a=1&Signature=s3cret", "a=1&Signature=REDACTED"),
+        (
+            b"X-Amz-Signature=s&X-Amz-Credential=c",
+            "X-Amz-Signature=REDACTED&X-Amz-Credential=REDACTED",
+        ),
+        (
+            b"X-Amz-Security-Token=s&AWSAccessKeyId=k",
+            "X-Amz-Security-Token=REDACTED&AWSAccessKeyId=REDACTED",
+        ),
+        (b"x-goog-signature=s", "x-goog-signature=REDACTED"),
+        (b"%73ig=s3cret", "%73ig=REDACTED"),
+        (b"a=1;sig=s3cret", "a=1;sig=REDACTED"),
+        (b"design=1&sig", "design=1&sig"),
+        (b"\xff=\xfe", "ÿ=þ"),
+    ],
+)
+def test_secrets_in_a_query_are_redacted_as_the_conventions_say(
+    query: bytes, expected: str
+) -> None:
+    assert attributes(query_string=query)["url.query"] == expected
+
+
+@pytest.mark.parametrize("cut_at", [995, 1_000, 1_005])
+def test_a_secret_at_the_bound_of_a_query_does_not_leak(cut_at: int) -> None:
+    query = b"a=" + b"x" * (cut_at - 3) + b"&sig=s3cret" + b"y" * 100_000
+    found = attributes(query_string=query)["url.query"]
+    assert len(found) <= 1_000
+    assert "s3" not in found
+
+
+def test_an_unknown_method_is_other_and_keeps_its_text_bounded() -> None:
+    tracing, _ = on()
+    record = tracing.request(http_scope(method="B" * 5_000))
+    assert record is not None
+    tracing.request_ended(record)
+    root = expand(record)[0]
+    assert root.name == "HTTP"
+    assert root.attributes["http.request.method"] == "_OTHER"
+    assert root.attributes["http.request.method_original"] == "B" * 1_000
+
+
+def test_a_request_without_a_route_is_named_by_its_method_alone() -> None:
+    tracing, _ = on()
+    record = tracing.request(http_scope("/no/such/path"))
+    assert record is not None
+    tracing.request_ended(record)
+    assert expand(record)[0].name == "POST"
+
+
+def test_huge_values_are_cut() -> None:
+    found = attributes(path="/" + "p" * 9_999, headers=[(b"user-agent", b"u" * 9_999)])
+    assert (len(found["url.path"]), len(found["user_agent.original"])) == (1_000, 1_000)
+
+
+def test_a_missing_client_and_scheme_cost_their_attributes_only() -> None:
+    scope = http_scope(headers=[])
+    del scope["client"], scope["scheme"]
+    tracing, _ = on()
+    record = tracing.request(scope)
+    assert record is not None
+    tracing.request_ended(record)
+    assert expand(record)[0].attributes == {
+        "http.request.method": "POST",
+        "url.path": "/predict",
+        "url.scheme": "http",
+        "network.protocol.version": "1.1",
+    }
+    assert "client.address" not in attributes(client=None)
+
+
+def test_a_client_from_a_proxy_s_header_is_not_the_peer() -> None:
+    found = attributes(client=("203.0.113.7", 0))
+    assert found["client.address"] == "203.0.113.7"
+    assert not any(name.startswith("network.peer") for name in found)

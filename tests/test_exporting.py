@@ -1,0 +1,429 @@
+"""The exporter: real threads, a tracer that does what the test says, and books that add up."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spanserve import ExportResult, Span
+from spanserve.tracing.clock import Clock
+from spanserve.tracing.expansion import Expansion
+from spanserve.tracing.exporting import Drop, Exporter, QueueLimits, State
+from spanserve.tracing.pieces import Pieces
+from spanserve.tracing.record import Record, RequestRecord
+from support.gate import Watch, http_scope
+
+WAIT_S = 10
+Export = Callable[[Sequence[Span]], object]
+
+
+def record(number: int = 1, parts: int = 2) -> RequestRecord:
+    """Make a record of 1 to 3 spans."""
+    made = RequestRecord(f"{number:032x}", number, sampled=True, scope=http_scope(), started_ns=1)
+    made.decode_ns, made.decoded_ns = (2, 3) if parts > 1 else (0, 0)
+    made.encode_ns, made.encoded_ns = (4, 5) if parts > 2 else (0, 0)
+    made.ended_ns = 6
+    return made
+
+
+class Backend:
+    """Takes spans, and answers as it is told; `called` is released for each call."""
+
+    def __init__(self, *answers: Callable[[Sequence[Span]], object]) -> None:
+        self.calls: list[list[Span]] = []
+        self.called = threading.Semaphore(0)
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.stopped: list[float] = []
+        self._answers = list(answers)
+
+    def export(self, spans: Sequence[Span]) -> ExportResult | None:
+        self.calls.append(list(spans))
+        self.called.release()
+        assert self.go_on.wait(WAIT_S)
+        answer = self._answers.pop(0) if self._answers else lambda _: None
+        return answer(spans)  # type: ignore[return-value]  # a tracer may return anything
+
+    def stopping(self, deadline_s: float) -> None:
+        self.stopped.append(deadline_s)
+
+    def wait_for_call(self) -> None:
+        assert self.called.acquire(timeout=WAIT_S)
+
+
+def exporter(
+    backend: Backend,
+    *,
+    clock: Clock | None = None,
+    expansion: Callable[[], Expansion] = lambda: Expansion(Pieces(0)),
+    **limits: float,
+) -> Exporter:
+    settled = {"flush_interval_s": 0.001, "first_pause_s": 0.001} | limits
+    return Exporter(
+        "fake",
+        backend.export,
+        expansion=expansion,
+        stopping=backend.stopping,
+        limits=QueueLimits(**settled),  # type: ignore[arg-type]  # ints among them
+        clock=clock or Clock(),
+    )
+
+
+def put(to: Exporter, *records: RequestRecord) -> None:
+    for each in records:
+        to.put(each, each.span_count(with_runs=True))
+
+
+@contextmanager
+def running(each: Exporter) -> Iterator[Exporter]:
+    each.start()
+    try:
+        yield each
+    finally:
+        each.stop(WAIT_S)
+
+
+def books(each: Exporter) -> tuple[int, int]:
+    counters = each.counters
+    out = counters.delivered + counters.unconfirmed + sum(counters.dropped.values())
+    return each.recorded_spans, out + each.waiting_spans
+
+
+def drops(each: Exporter) -> dict[Drop, int]:
+    return {why: spans for why, spans in each.counters.dropped.items() if spans}
+
+
+def test_all_spans_of_a_record_come_in_one_call_parents_first() -> None:
+    backend = Backend()
+    each = exporter(backend, max_export_spans=2)
+    put(each, record(1, 3), record(2, 3))
+    with running(each):
+        pass
+    assert [[(span.trace_id[-1], span.name) for span in call] for call in backend.calls] == [
+        [("1", "POST"), ("1", "decode"), ("1", "encode")],
+        [("2", "POST"), ("2", "decode"), ("2", "encode")],
+    ]
+    assert (each.counters.delivered, each.state) == (6, State.DELIVERING)
+
+
+def test_a_call_holds_records_until_it_has_enough_spans() -> None:
+    backend = Backend()
+    each = exporter(backend, max_export_spans=5)
+    put(each, *(record(number, 2) for number in range(1, 6)))
+    with running(each):
+        pass
+    assert [len(call) for call in backend.calls] == [6, 4]
+
+
+def test_a_full_queue_drops_the_oldest_whole_records_and_counts_them() -> None:
+    backend = Backend()
+    each = exporter(backend, max_spans=5, max_export_spans=512)
+    put(each, *(record(number, 2) for number in range(1, 6)))
+    assert (each.waiting_spans, drops(each)) == (4, {Drop.QUEUE_FULL: 6})
+    with running(each):
+        pass
+    assert {span.trace_id[-1] for call in backend.calls for span in call} == {"4", "5"}
+    assert books(each) == (10, 10)
+
+
+def test_a_record_that_fits_in_no_queue_is_dropped() -> None:
+    each = exporter(Backend(), max_spans=2)
+    put(each, record(1, 3))
+    assert (each.waiting_spans, drops(each)) == (0, {Drop.QUEUE_FULL: 3})
+
+
+def test_an_export_that_hangs_never_blocks_a_put_and_the_queue_stays_bounded() -> None:
+    backend = Backend()
+    backend.go_on.clear()
+    with running(exporter(backend, max_spans=4)) as each:
+        put(each, record(1, 2))
+        backend.wait_for_call()
+        put(each, *(record(number, 2) for number in range(2, 100)))
+        assert (each.waiting_spans, drops(each)) == (2 + 4, {Drop.QUEUE_FULL: 192})
+        backend.go_on.set()
+    assert (each.counters.delivered, books(each)) == (6, (198, 198))
+
+
+def retry_all(spans: Sequence[Span]) -> ExportResult:
+    return ExportResult(retry=spans, reason="503")
+
+
+def test_spans_to_be_retried_come_again_alone() -> None:
+    def half(spans: Sequence[Span]) -> ExportResult:
+        return ExportResult(delivered=1, rejected=1, retry=spans[2:], reason="half")
+
+    backend = Backend(half, retry_all)
+    each = exporter(backend)
+    put(each, record(1, 2), record(2, 2))
+    each.start()
+    for _ in range(3):
+        backend.wait_for_call()
+    each.stop(WAIT_S)
+    assert backend.calls[1] == backend.calls[2] == backend.calls[0][2:]
+    assert (each.counters.delivered, drops(each)) == (3, {Drop.REJECTED: 1})
+
+
+def test_retries_end_when_their_time_is_over() -> None:
+    watch = Watch()
+
+    def later(spans: Sequence[Span]) -> ExportResult:
+        watch.advance(25)
+        return retry_all(spans)
+
+    backend = Backend(later, later, later)
+    each = exporter(backend, clock=watch.clock, retry_for_s=60)
+    put(each, record(1, 2))
+    each.start()
+    for _ in range(3):
+        backend.wait_for_call()
+    put(each, record(2, 2))
+    backend.wait_for_call()
+    each.stop(WAIT_S)
+    assert (each.counters.delivered, drops(each)) == (2, {Drop.RETRIES_EXHAUSTED: 2})
+
+
+def test_a_backend_that_wants_more_patience_than_there_is_gets_no_retry() -> None:
+    backend = Backend(lambda spans: ExportResult(retry=spans, retry_after_s=61))
+    with running(exporter(backend, retry_for_s=60)) as each:
+        put(each, record(1, 2))
+        backend.wait_for_call()
+    assert (len(backend.calls), drops(each)) == (1, {Drop.RETRIES_EXHAUSTED: 2})
+
+
+@pytest.mark.parametrize("wish_s", [0.0, 0.001, -1.0, float("nan"), float("inf")])
+def test_a_wish_for_a_pause_is_honoured_or_no_harm(wish_s: float) -> None:
+    backend = Backend(lambda spans: ExportResult(retry=spans, retry_after_s=wish_s))
+    each = exporter(backend)
+    put(each, record(1, 2))
+    each.start()
+    for _ in range(2):
+        backend.wait_for_call()
+    each.stop(WAIT_S)
+    assert (each.counters.delivered, drops(each)) == (2, {})
+
+
+def test_a_pause_ends_at_once_when_the_exporter_is_stopped_and_one_last_try_is_made() -> None:
+    backend = Backend(retry_all, retry_all)
+    each = exporter(backend, first_pause_s=30)
+    put(each, record(1, 2))
+    each.start()
+    backend.wait_for_call()
+    each.stop(WAIT_S)
+    assert (len(backend.calls), drops(each)) == (2, {Drop.STOPPED: 2})
+    assert len(backend.stopped) == 1
+    assert 0 < backend.stopped[0] <= WAIT_S
+
+
+def raises(error: BaseException) -> Callable[[Sequence[Span]], object]:
+    def fail(_: Sequence[Span]) -> object:
+        raise error
+
+    return fail
+
+
+class MuteError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def handed(result: object) -> Callable[[Sequence[Span]], object]:
+    return lambda _: result
+
+
+BAD: dict[str, tuple[Callable[[Sequence[Span]], object], dict[Drop, int]]] = {
+    "raises": (raises(OSError("gone")), {Drop.TRACER_RAISED: 2}),
+    "exits": (raises(SystemExit(1)), {Drop.TRACER_RAISED: 2}),
+    "raises without text": (raises(MuteError()), {Drop.TRACER_RAISED: 2}),
+    "returns another type": (handed(True), {Drop.TRACER_RAISED: 2}),
+    "returns a number": (handed(2), {Drop.TRACER_RAISED: 2}),
+    "claims too many": (handed(ExportResult(delivered=3)), {Drop.TRACER_RAISED: 2}),
+    "claims less than none": (
+        handed(ExportResult(delivered=3, rejected=-1)),
+        {Drop.TRACER_RAISED: 2},
+    ),
+    "says nothing of them": (handed(ExportResult()), {Drop.UNACCOUNTED: 2}),
+    "says nothing of one": (handed(ExportResult(delivered=1)), {Drop.UNACCOUNTED: 1}),
+}
+
+
+@pytest.mark.parametrize("case", list(BAD))
+def test_whatever_a_tracer_does_its_spans_are_counted_and_the_next_are_delivered(
+    case: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer, expected = BAD[case]
+    backend = Backend(answer)
+    with running(exporter(backend)) as each, caplog.at_level(logging.WARNING):
+        put(each, record(1, 2))
+        backend.wait_for_call()
+        put(each, record(2, 2))
+        backend.wait_for_call()
+    assert drops(each) == expected
+    assert books(each) == (4, 4)
+    assert each.state is State.DELIVERING
+    assert [line.levelname for line in caplog.records] == ["WARNING", "WARNING"]
+
+
+def test_each_change_of_state_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    def refused(spans: Sequence[Span]) -> ExportResult:
+        return ExportResult(rejected=len(spans), reason="400 Bad Request")
+
+    backend = Backend(lambda _: None, refused, raises(OSError("x")), refused, lambda _: None)
+    with running(exporter(backend)) as each:
+        for number in range(1, 7):
+            put(each, record(number, 2))
+            backend.wait_for_call()
+    assert [line.getMessage() for line in caplog.records] == [
+        "tracer fake cannot deliver all spans: 400 Bad Request",
+        "tracer fake delivers again; 6 spans were dropped so far",
+    ]
+
+
+def test_the_reason_in_the_log_has_no_credentials(caplog: pytest.LogCaptureFixture) -> None:
+    backend = Backend(raises(OSError("http://me:hunter2@host/ is gone")))
+    with running(exporter(backend)) as each:
+        put(each, record(1, 2))
+        backend.wait_for_call()
+    assert [line.getMessage() for line in caplog.records] == [
+        "tracer fake cannot deliver all spans: it raised OSError: http://***@host/ is gone"
+    ]
+
+
+def test_a_tracer_that_hangs_is_given_up_at_the_deadline_and_all_is_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    backend = Backend()
+    backend.go_on.clear()
+    each = exporter(backend)
+    each.start()
+    put(each, record(1, 2))
+    backend.wait_for_call()
+    put(each, record(2, 3), record(3, 3))
+    each.stop(0.01)
+    assert (drops(each), each.waiting_spans, books(each)) == ({Drop.STOPPED: 8}, 0, (8, 8))
+    assert [line.getMessage() for line in caplog.records] == [
+        "tracer fake did not stop in time; 8 spans are lost"
+    ]
+    backend.go_on.set()
+    each.wait_for_stop(WAIT_S)
+    assert (len(backend.calls), backend.stopped) == (1, [pytest.approx(0, abs=0.01)])
+    assert (drops(each), books(each)) == ({Drop.STOPPED: 8}, (8, 8))
+
+
+def test_stop_delivers_what_is_queued_and_a_later_put_is_counted_as_dropped() -> None:
+    backend = Backend()
+    with running(exporter(backend, max_export_spans=2)) as each:
+        put(each, *(record(number, 2) for number in range(1, 30)))
+    put(each, record(99, 3))
+    assert (each.counters.delivered, drops(each)) == (58, {Drop.STOPPED: 3})
+    assert (each.waiting_spans, books(each)) == (0, (61, 61))
+
+
+def test_an_exporter_that_never_started_stops_at_once() -> None:
+    backend = Backend()
+    each = exporter(backend)
+    put(each, record(1, 2))
+    each.stop(WAIT_S)
+    assert (backend.stopped, books(each)) == ([], (2, 2))
+
+
+def test_a_tracer_that_fails_to_stop_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    class Stubborn(Backend):
+        def stopping(self, deadline_s: float) -> None:
+            raise OSError(f"not within {deadline_s}")
+
+    with running(exporter(Stubborn())):
+        pass
+    assert [line.getMessage() for line in caplog.records] == ["tracer fake failed to stop"]
+
+
+def test_a_record_that_cannot_be_expanded_costs_itself_and_is_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Odd(Expansion):
+        def spans(self, record: Record) -> list[Span]:
+            if record.trace_id.endswith(("1", "2")):
+                raise ValueError("odd")
+            return super().spans(record)
+
+    backend = Backend()
+    each = exporter(backend, expansion=lambda: Odd(Pieces(0)))
+    put(each, record(1, 3), record(2, 3), record(3, 3))
+    with running(each):
+        pass
+    assert (each.counters.delivered, drops(each)) == (3, {Drop.NOT_EXPANDED: 6})
+    assert books(each) == (9, 9)
+    assert len(caplog.records) == 1
+
+
+def test_an_estimate_that_was_off_is_put_right_when_the_spans_are_made() -> None:
+    backend = Backend()
+    each = exporter(backend)
+    each.put(record(1, 3), 7)
+    assert each.recorded_spans == 7
+    with running(each):
+        pass
+    assert books(each) == (3, 3)
+
+
+ANSWERS = st.sampled_from(
+    ["none", "delivered", "unconfirmed", "rejected", "retry", "half", "raise", "silent", "odd"]
+)
+
+
+def answered(how: str) -> Callable[[Sequence[Span]], object]:
+    def answer(spans: Sequence[Span]) -> object:
+        count = len(spans)
+        match how:
+            case "delivered" | "unconfirmed" | "rejected":
+                return ExportResult(**{how: count})
+            case "retry":
+                return ExportResult(retry=spans)
+            case "half":
+                return ExportResult(delivered=count // 2, retry=spans[count // 2 :])
+            case "raise":
+                raise OSError("down")
+            case "silent":
+                return ExportResult()
+            case "odd":
+                return "all fine"
+            case _:
+                return None
+
+    return answer
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    script=st.lists(ANSWERS, max_size=12),
+    sizes=st.lists(st.integers(1, 3), max_size=20),
+    max_spans=st.integers(1, 40),
+    max_export_spans=st.integers(1, 12),
+    before=st.booleans(),
+)
+def test_the_books_add_up_whatever_the_tracer_answers(
+    script: list[str], sizes: list[int], max_spans: int, max_export_spans: int, *, before: bool
+) -> None:
+    backend = Backend(*map(answered, script))
+    each = exporter(backend, max_spans=max_spans, max_export_spans=max_export_spans)
+    records = [record(number + 1, size) for number, size in enumerate(sizes)]
+    if before:
+        put(each, *records)
+    each.start()
+    if not before:
+        put(each, *records)
+    each.stop(WAIT_S)
+    assert books(each) == (sum(sizes), sum(sizes))
+    assert each.waiting_spans == 0
+
+
+def test_many_puts_from_a_loop_and_a_busy_thread_lose_no_span() -> None:
+    backend = Backend()
+    with running(exporter(backend, max_spans=1_000_000, max_export_spans=8)) as each:
+        put(each, *(record(number, 1 + number % 3) for number in range(1, 3_000)))
+    seen = [span.trace_id for call in backend.calls for span in call]
+    assert (len(seen), len(set(seen))) == (each.recorded_spans, 2_999)
+    assert each.counters.delivered == each.recorded_spans

@@ -1,0 +1,216 @@
+"""The tracer `otel`: any exporter that is installed for OpenTelemetry, and the bridge to it."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import entry_points
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry import context as otel_context
+from opentelemetry import trace as otel
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from spanserve import Event, ExportResult, Link, Resource, Span, SpanKind
+from spanserve.errors import ConfigError
+from spanserve.tracers.otel import (
+    EXPORTERS_GROUP,
+    Otel,
+    OtelExport,
+    OtelSettings,
+    otel_resource,
+    readable_span,
+)
+from support.otlp_sink import OtlpHttpSink
+
+RESOURCE = Resource("svc", {"service.name": "svc", "host.name": "h"})
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+SPAN_ID = "b7ad6b7169203331"
+START_NS = 1_700_000_000_000_000_000
+ROOT = Span("GET /p", SpanKind.SERVER, TRACE_ID, SPAN_ID, None, START_NS, START_NS + 1_500)
+
+
+class Failing(SpanExporter):
+    """Fails, and says so in its log, as OpenTelemetry's exporters do."""
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        logging.getLogger(__name__).error("%d spans met a %s", len(spans), "closed door")
+        return SpanExportResult.FAILURE
+
+
+class Suppressed(InMemorySpanExporter):
+    """Remembers whether instrumentation was suppressed while it exported."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[object] = []
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        key = otel_context._SUPPRESS_INSTRUMENTATION_KEY  # noqa: SLF001 - there is no public one
+        self.seen.append(otel_context.get_value(key))
+        return super().export(spans)
+
+
+@contextmanager
+def started(**values: Any) -> Iterator[Otel]:
+    tracer = Otel()
+    tracer.tracer_started(OtelSettings(**values), RESOURCE)
+    try:
+        yield tracer
+    finally:
+        tracer.tracer_stopping()
+
+
+def test_spans_arrive_through_the_otlp_exporter() -> None:
+    child = ROOT._replace(kind=SpanKind.INTERNAL, span_id="cd" * 8, parent_id=SPAN_ID, name="run")
+    with OtlpHttpSink() as sink:
+        options = {"endpoint": f"{sink.endpoint}/v1/traces", "headers": {"x-key": "k"}}
+        with started(exporter="otlp_proto_http", options=options) as tracer:
+            assert tracer.export_spans([ROOT, child]) == ExportResult(delivered=2)
+        found = [(s["name"], s["kind"], s["parent_id"]) for s in sink.wait_for_spans(2)]
+        assert found == [("GET /p", "SERVER", None), ("run", "INTERNAL", SPAN_ID)]
+        assert [span["resource"] for span in sink.spans] == [dict(RESOURCE.attributes)] * 2
+        assert sink.headers[0]["x-key"] == "k"
+
+
+def test_the_console_exporter_prints_the_span() -> None:
+    out = io.StringIO()
+    with started(exporter="console", options={"out": out}) as tracer:
+        assert tracer.export_spans([ROOT._replace(attributes={"n": 1})]) == ExportResult(
+            delivered=1
+        )
+    printed = json.loads(out.getvalue())
+    assert (printed["name"], printed["attributes"]) == ("GET /p", {"n": 1})
+    assert printed["context"]["trace_id"] == f"0x{TRACE_ID}"
+
+
+def test_a_span_keeps_everything_on_the_bridge() -> None:
+    span = ROOT._replace(
+        parent_id="cd" * 8,
+        attributes={"s": "x", "l": [1, "a"]},
+        links=[Link("ab" * 16, "ef" * 8, {"position": 3})],
+        events=[Event("e", START_NS + 1, {"k": 1.5})],
+        error="boom",
+    )
+    exporter = InMemorySpanExporter()
+    assert OtelExport(exporter, otel_resource(RESOURCE)).export([span]) == ExportResult(delivered=1)
+    [read] = exporter.get_finished_spans()
+    sampled = otel.TraceFlags(1)
+    context = otel.SpanContext(int(TRACE_ID, 16), int(SPAN_ID, 16), is_remote=False)
+    parent = otel.SpanContext(int(TRACE_ID, 16), int("cd" * 8, 16), is_remote=True)
+    assert read.context is not None
+    assert read.parent is not None
+    assert (read.context.span_id, read.context.trace_flags) == (context.span_id, sampled)
+    assert (read.parent.span_id, read.parent.is_remote) == (parent.span_id, True)
+    assert (read.name, read.kind) == ("GET /p", otel.SpanKind.SERVER)
+    assert (read.start_time, read.end_time) == (START_NS, START_NS + 1_500)
+    assert dict(read.attributes or {}) == {"s": "x", "l": (1, "a")}
+    assert [(k.context.span_id, dict(k.attributes or {})) for k in read.links] == [
+        (int("ef" * 8, 16), {"position": 3})
+    ]
+    assert [(e.name, e.timestamp, dict(e.attributes or {})) for e in read.events] == [
+        ("e", START_NS + 1, {"k": 1.5})
+    ]
+    assert (read.status.status_code, read.status.description) == (otel.StatusCode.ERROR, "boom")
+    assert dict(read.resource.attributes) == dict(RESOURCE.attributes)
+
+
+def test_a_span_without_an_error_has_no_status() -> None:
+    read = readable_span(ROOT, otel_resource(RESOURCE))
+    assert (read.status.status_code, read.status.description) == (otel.StatusCode.UNSET, None)
+
+
+def test_a_failure_hands_the_spans_back_with_what_the_exporter_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    result = OtelExport(Failing(), otel_resource(RESOURCE)).export([ROOT])
+    assert result == ExportResult(retry=(ROOT,), reason="1 spans met a closed door")
+    assert caplog.messages == []
+
+
+def test_a_span_with_a_bad_id_costs_no_other() -> None:
+    exporter = InMemorySpanExporter()
+    spans = [ROOT, ROOT._replace(span_id="xyz"), ROOT._replace(trace_id="0" * 32)]
+    result = OtelExport(exporter, otel_resource(RESOURCE)).export(spans)
+    assert result == ExportResult(delivered=1, rejected=2, reason="a span cannot be encoded")
+    assert [span.name for span in exporter.get_finished_spans()] == ["GET /p"]
+
+
+def test_the_exporters_own_requests_are_not_traced() -> None:
+    exporter = Suppressed()
+    OtelExport(exporter, otel_resource(RESOURCE)).export([ROOT])
+    assert exporter.seen == [True]
+
+
+TEXTS = st.text(st.characters(exclude_categories=()), max_size=20)
+SCALARS = st.one_of(TEXTS, st.booleans(), st.integers(-(1 << 70), 1 << 70), st.floats(), st.none())
+ATTRIBUTES: st.SearchStrategy[Any] = st.dictionaries(
+    TEXTS, SCALARS | st.lists(SCALARS, max_size=3), max_size=5
+)
+
+
+@given(TEXTS, ATTRIBUTES, st.none() | TEXTS)
+@settings(deadline=None)
+def test_whatever_a_span_holds_opentelemetrys_encoder_takes_all_of_it(
+    text: str, attributes: dict[str, Any], error: str | None
+) -> None:
+    span = ROOT._replace(
+        name=text,
+        attributes=attributes,
+        links=[Link(TRACE_ID, SPAN_ID, attributes)],
+        events=[Event(text, START_NS, attributes)],
+        error=error,
+    )
+    request = encode_spans([readable_span(span, otel_resource(RESOURCE))])
+    [encoded] = request.resource_spans[0].scope_spans[0].spans
+    count = len({key.encode("utf-8", "replace") for key in attributes})
+    assert (len(encoded.attributes), len(encoded.links[0].attributes)) == (count, count)
+    assert len(encoded.events[0].attributes) == count
+
+
+def test_the_target_names_the_exporter_and_its_endpoint_without_credentials() -> None:
+    def target(**values: Any) -> str:
+        return Otel().tracer_target(OtelSettings(**values))
+
+    assert [
+        target(exporter="console"),
+        target(exporter="otlp_proto_http", options={"endpoint": "http://u:p@h:4318/v1/traces?k=s"}),
+        target(exporter="otlp_proto_grpc", options={"endpoint": "h:4317"}),
+    ] == ["console", "otlp_proto_http http://h:4318/v1/traces", "otlp_proto_grpc h:4317"]
+
+
+def message_of(**values: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        Otel().tracer_target(OtelSettings(**values))
+    return str(caught.value)
+
+
+def test_an_unknown_exporter_says_which_there_are() -> None:
+    there = ", ".join(sorted({point.name for point in entry_points(group=EXPORTERS_GROUP)}))
+    assert [message_of(exporter=name) for name in ("consol", "nothing", "zipkin_json")] == [
+        f"unknown OpenTelemetry exporter 'consol' (installed: {there}); did you mean 'console'?",
+        f"unknown OpenTelemetry exporter 'nothing' (installed: {there})",
+        f"unknown OpenTelemetry exporter 'zipkin_json' (installed: {there}); "
+        "try: pip install opentelemetry-exporter-zipkin-json",
+    ]
+
+
+def test_an_unknown_option_says_which_there_are() -> None:
+    message = message_of(exporter="console", options={"servce_name": "svc"})
+    assert message == (
+        "exporter 'console' has no option 'servce_name' "
+        "(options: service_name, out, formatter); did you mean 'service_name'?"
+    )
+
+
+def test_options_that_the_exporter_refuses_stop_the_start() -> None:
+    settings_ = OtelSettings(exporter="otlp_proto_http", options={"headers": 7})
+    with pytest.raises(ConfigError, match="exporter 'otlp_proto_http' does not take its options: "):
+        Otel().tracer_started(settings_, RESOURCE)
