@@ -280,6 +280,16 @@ def test_whole_traces_have_no_problems_and_the_example_is_the_one_in_the_middle(
     assert (example.request, example.batch) == (request_in(9, 2), batch_of(9, [1, 2, 3]))
 
 
+def test_the_example_shared_its_batch_if_any_request_did() -> None:
+    alone = [span("POST /predict", trace, 1) for trace in range(20, 40)]
+    shown = Traces([*alone, *WHOLE]).example()
+    assert shown is not None
+    assert (shown.request, shown.batch) == (request_in(9, 2), batch_of(9, [1, 2, 3]))
+    lone = Traces(alone).example()
+    assert lone is not None
+    assert (lone.request, lone.batch) == ([alone[10]], [])
+
+
 def test_each_kind_of_missing_span_is_a_problem() -> None:
     without_root = [each for each in WHOLE if each is not WHOLE[0]]
     assert list(Traces(without_root).problems(ANSWERED, sample_rate=1)) == [

@@ -67,7 +67,9 @@ class Silent:
 
 def on(tick_ns: int = 1_000, **config: Any) -> tuple[Tracing, Watch]:
     watch = Watch(0, tick_ns=tick_ns)
-    return gate(Silent(), watch=watch, **config), watch
+    tracing = gate(Silent(), watch=watch, **config)
+    watch.now = 0
+    return tracing, watch
 
 
 def expand(

@@ -197,8 +197,10 @@ def test_an_unknown_exporter_says_which_there_are() -> None:
     assert [message_of(exporter=name) for name in ("consol", "nothing", "zipkin_json")] == [
         f"unknown OpenTelemetry exporter 'consol' (installed: {there}); did you mean 'console'?",
         f"unknown OpenTelemetry exporter 'nothing' (installed: {there})",
-        f"unknown OpenTelemetry exporter 'zipkin_json' (installed: {there}); "
-        "try: pip install opentelemetry-exporter-zipkin-json",
+        (
+            f"unknown OpenTelemetry exporter 'zipkin_json' (installed: {there}); "
+            "try: pip install opentelemetry-exporter-zipkin-json"
+        ),
     ]
 
 

@@ -146,8 +146,8 @@ class Workload:
 
     def _fail_one(self, batch: BatchRecord, items: list[ItemRecord]) -> None:
         item = self.draw.draw(st.sampled_from(items), "failed item")
-        item.failure = failure_of(ValueError("this one"), batch.ran_ns)
-        if item.request is not None and not item.request.status:
+        if item.request is not None and not item.request.ended_ns:
+            item.failure = failure_of(ValueError("this one"), batch.ran_ns)
             item.request.status = 500
 
     def _leave(self, items: list[ItemRecord], end: str) -> None:

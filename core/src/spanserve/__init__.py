@@ -1,5 +1,6 @@
 """spanserve: a model server that shows where the time of every request went."""
 
+from spanserve.errors import ConfigError
 from spanserve.service.array import Array
 from spanserve.service.bundle import bundle_path
 from spanserve.service.service import api, service
@@ -20,6 +21,7 @@ __all__ = [
     "Array",
     "AttributeValue",
     "Attributes",
+    "ConfigError",
     "Event",
     "ExportResult",
     "Link",

@@ -2,17 +2,21 @@
 
 import logging.config
 import math
+import signal
 import socket
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from types import FrameType
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from spanserve.config.load import Loaded
 from spanserve.config.model import ServerConfig
 from spanserve.errors import SpanserveError
+from spanserve.server.lifecycle import SIGNALS
 from spanserve.server.logs import logging_config
 from spanserve.server.worker import Worker
 from spanserve.service.bundle import load as load_service
@@ -56,15 +60,19 @@ def serve(target: str, loaded: Loaded) -> None:
 def run(options: uvicorn.Config, listener: socket.socket) -> None:
     """Run one process, or a supervisor of several; ends the process with what became of it."""
     if options.workers > 1:
-        Multiprocess(options, sockets=[listener]).run()
+        supervisor = Multiprocess(options, sockets=[listener])
+        supervisor.run()
+        if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
+            sys.exit(STARTUP_FAILURE)
         return
-    server = uvicorn.Server(options)
-    try:
-        server.run(sockets=[listener])
-    except KeyboardInterrupt:  # uvicorn raises the signal again after it has drained
-        return
-    if not server.started:
-        sys.exit(3)
+    # uvicorn raises the signal again after it has drained, and to be told to stop is no failure.
+    for number in SIGNALS:
+        signal.signal(number, _stopped)
+    uvicorn.Server(options).run(sockets=[listener])
+
+
+def _stopped(_number: int, _frame: FrameType | None) -> None:
+    sys.exit(0)
 
 
 def listening_socket(server: ServerConfig) -> socket.socket:

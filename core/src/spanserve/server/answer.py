@@ -150,3 +150,9 @@ def timed_out(limit_ms: float) -> RequestError:
     """Return the error of a request that took too long."""
     message = f"the answer took longer than {limit_ms:g} ms (server.request_timeout_ms)"
     return RequestError(504, CODES[504], message)
+
+
+def given_up() -> RequestError:
+    """Return the error of a request that the server does not wait for any more as it stops."""
+    message = "the server stops, and the answer took longer than server.drain_timeout_s"
+    return RequestError(503, CODES[503], message)

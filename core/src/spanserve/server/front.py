@@ -6,9 +6,10 @@ dependencies goes straight to its endpoint: by FastAPI's own way the request cos
 much (DESIGN 3), and nothing on that way would do anything for it.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
-from spanserve.server.answer import Answer
+from spanserve.server.answer import Answer, given_up
 from spanserve.server.endpoint import Endpoint
 from spanserve.server.exchange import (
     SCOPE_KEY,
@@ -77,7 +78,10 @@ class FrontDoor:
                 self._tracing.request_ended(record)
 
     async def _straight(self, exchange: Exchange, endpoint: Endpoint, send: Send) -> None:
-        answer = await endpoint.answer(exchange)
+        try:
+            answer = await endpoint.answer(exchange)
+        except asyncio.CancelledError:  # here, only by the server, at the end of its patience
+            answer = given_up().answer(exchange.request_id, exchange.trace_id)
         self.note(exchange, endpoint, answer)
         if exchange.client_left:
             return

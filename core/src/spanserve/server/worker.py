@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from spanserve.config.load import Loaded
 from spanserve.config.model import Config
 from spanserve.server.app import create_app
-from spanserve.service.bundle import LoadedService
+from spanserve.service.bundle import LoadedService, load
 from spanserve.tracing.plugins import LoadedTracer, load_tracers
 from spanserve.tracing.span import AttributeValue, Resource
 from spanserve.tracing.tracing import Tracing
@@ -22,16 +22,22 @@ log = logging.getLogger(__name__)
 GC_THRESHOLDS = (50_000, 20, 20)
 
 
+def spawned(loaded: Loaded, target: str) -> FastAPI:
+    """Build the app in a process that was spawned for it.
+
+    The service is imported here and not while the arguments are unpickled: by now the process
+    answers its supervisor, which takes one that does not for hung.
+    """
+    worker = Worker(loaded, load(target))
+    return worker.app(worker.tracers())
+
+
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """Makes the app of one process; can be pickled into a process that is spawned."""
+    """Makes the app of one process."""
 
     loaded: Loaded
     service: LoadedService
-
-    def __call__(self) -> FastAPI:
-        """Load the tracers and build the app, in a process that was spawned for it."""
-        return self.app(self.tracers())
 
     def tracers(self) -> tuple[LoadedTracer, ...]:
         """Load the tracers that the config names; raises ConfigError."""

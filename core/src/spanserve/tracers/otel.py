@@ -114,10 +114,7 @@ def _entry_point(name: str) -> EntryPoint:
     installed = {point.name: point for point in entry_points(group=EXPORTERS_GROUP)}
     if name in installed:
         return installed[name]
-    if name in _PACKAGES:
-        hint = f"; try: pip install {_PACKAGES[name]}"
-    else:
-        hint = _hint(name, installed)
+    hint = f"; try: pip install {_PACKAGES[name]}" if name in _PACKAGES else _hint(name, installed)
     raise ConfigError(
         f"unknown OpenTelemetry exporter '{name}' (installed: {', '.join(sorted(installed))}){hint}"
     )

@@ -2,13 +2,14 @@
 
 from base64 import b64encode
 from importlib import import_module
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
-from spanserve import Resource
-from spanserve.errors import ConfigError
-from spanserve.tracers.otel import OtelExport, otel_resource
+from spanserve import ConfigError, Resource
 from spanserve_jaeger.settings import JaegerSettings, otlp_grpc_url, otlp_http_url
+
+if TYPE_CHECKING:
+    from spanserve.tracers.otel import OtelExport
 
 _PACKAGE: Final = "opentelemetry.exporter.otlp.proto"
 _MODULES: Final = {
@@ -40,8 +41,11 @@ def otlp_url(settings: JaegerSettings) -> str:
     return url(settings.endpoint or "")
 
 
-def otlp_export(settings: JaegerSettings, resource: Resource) -> OtelExport:
+def otlp_export(settings: JaegerSettings, resource: Resource) -> "OtelExport":
     """Make the exporter that these settings ask for; opens no connection yet."""
+    # OpenTelemetry's SDK takes a while to import, and UDP does without.
+    from spanserve.tracers.otel import OtelExport, otel_resource  # noqa: PLC0415  # see above
+
     exporter = exporter_class(settings.protocol)(
         endpoint=otlp_url(settings), headers=_headers(settings), timeout=_TIMEOUT_S
     )

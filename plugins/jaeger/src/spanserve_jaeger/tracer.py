@@ -1,15 +1,18 @@
 """The tracer `jaeger`: Thrift over UDP by an encoder of its own, or OTLP."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
 from spanserve import ExportResult, Resource, Span, hookimpl
-from spanserve.tracers.otel import OtelExport
 from spanserve_jaeger.otlp import exporter_class, otlp_export, otlp_url
 from spanserve_jaeger.settings import JaegerSettings, likely_mistakes
 from spanserve_jaeger.udp import UdpSender, udp_url
+
+if TYPE_CHECKING:
+    from spanserve.tracers.otel import OtelExport
 
 
 class Jaeger:

@@ -9,7 +9,7 @@ import errno
 import os
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -27,16 +27,24 @@ _SEND_BUFFER_BYTES: Final = 1 << 20
 class UdpSender:
     """Sends spans to `address`:`port`, an IP address or a name; IPv4 is tried first.
 
-    Makes no socket before the first export, so it may be built before a fork.
+    Makes no socket before the first export, so it may be built before a fork. `resolve` takes
+    and gives what `socket.getaddrinfo` does.
     `max_packet_bytes` is lowered by itself where the system refuses packets of that size.
     """
 
     def __init__(
-        self, address: str, port: int, resource: Resource, *, max_packet_bytes: int = 65_000
+        self,
+        address: str,
+        port: int,
+        resource: Resource,
+        *,
+        max_packet_bytes: int = 65_000,
+        resolve: Callable[..., Sequence[Any]] = socket.getaddrinfo,
     ) -> None:
         self._address = address
         self._port = port
         self._resource = resource
+        self._resolve = resolve
         self._encoder = PacketEncoder(resource, max_packet_bytes=max_packet_bytes)
         self._socket: socket.socket | None = None
 
@@ -120,8 +128,8 @@ class UdpSender:
 
     def _connected(self) -> Iterator[socket.socket]:
         """A socket for each address of the name, IPv4 first; the last address's error is raised."""
-        found = socket.getaddrinfo(self._address, self._port, type=socket.SOCK_DGRAM)
-        found.sort(key=lambda entry: entry[0] != socket.AF_INET)
+        answers = self._resolve(self._address, self._port, type=socket.SOCK_DGRAM)
+        found = sorted(answers, key=lambda entry: entry[0] != socket.AF_INET)
         for index, (family, kind, protocol, _, address) in enumerate(found):
             try:
                 yield _open(family, kind, protocol, address)

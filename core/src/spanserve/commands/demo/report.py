@@ -80,7 +80,10 @@ class Report:
         """Print how fast it was, and for whom."""
         rate = len(outcome.latencies_ms) / max(outcome.elapsed_s, 1e-9)
         half, most = (percentile(outcome.latencies_ms, each) for each in (50, 99))
-        self.line("speed", f"{rate:.0f} requests/s in {outcome.elapsed_s:.1f} s, {clients} clients")
+        self.line(
+            "speed",
+            f"{rate:.0f} requests/s in {outcome.elapsed_s:.1f} s, concurrent clients: {clients}",
+        )
         self.line("latency", f"median {half:.1f} ms, 99th percentile {most:.1f} ms")
         self.line("", "(clients and server share this machine: not a benchmark)", style="dim")
 

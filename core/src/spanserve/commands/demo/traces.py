@@ -58,11 +58,15 @@ class Traces:
         }
 
     def example(self) -> Example | None:
-        """Return the request whose time is in the middle, of the half in the larger batches."""
+        """Return the request whose time is in the middle, of those in the larger batches.
+
+        One that was alone in its batch is only chosen where all were.
+        """
         if not self.requests:
             return None
-        usual = _middle(self.requests, self._links)
-        larger = [trace for trace in self.requests if self._links(trace) >= self._links(usual)]
+        shared = [trace for trace in self.requests if self._links(trace)] or self.requests
+        usual = _middle(shared, self._links)
+        larger = [trace for trace in shared if self._links(trace) >= self._links(usual)]
         request = _middle(larger, lambda trace: trace[0].duration_ns)
         return Example(request, self._batch(request))
 
