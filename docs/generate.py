@@ -5,6 +5,7 @@ With `--check` nothing is written: it exits with 1 and names each page that is s
 """
 
 import asyncio
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -181,7 +182,8 @@ stderr), 3 the service could not start.
 
 
 def _option(option: Any) -> str:
-    return option.help + ("" if option.default is None else f" Default: {option.default}.")
+    default = "" if option.default is None else f" Default: {option.default}."
+    return f"{option.help}{default}"
 
 
 def _metrics() -> Iterator[str]:
@@ -206,7 +208,7 @@ itself. The label `tracer` is the tracer's name in `tracing.type`.
 async def _metrics_text() -> str:
     """Return what `/metrics` of a real app answers after one request."""
     loaded = load_config(
-        None, {"SPANSERVE__TRACING__CONSOLE": "{output: /dev/null}"}, {"tracing.type": "console"}
+        None, {"SPANSERVE__TRACING__CONSOLE__OUTPUT": os.devnull}, {"tracing.type": "console"}
     )
     tracers = load_tracers(loaded.config.tracing, sources=loaded.sources)
     service = load_service(str(DOCS / "examples" / "squares" / "service.py"))

@@ -309,7 +309,8 @@ def test_a_tracer_that_hangs_is_given_up_at_the_deadline_and_all_is_counted(
     ]
     backend.go_on.set()
     each.wait_for_stop(WAIT_S)
-    assert (len(backend.calls), backend.stopped) == (1, [pytest.approx(0, abs=0.01)])
+    assert len(backend.calls) == len(backend.stopped) == 1
+    assert 0 <= backend.stopped[0] <= 0.01
     assert (drops(each), books(each)) == ({Drop.STOPPED: 8}, (8, 8))
 
 
@@ -376,22 +377,18 @@ ANSWERS = st.sampled_from(
 
 def answered(how: str) -> Callable[[Sequence[Span]], object]:
     def answer(spans: Sequence[Span]) -> object:
-        count = len(spans)
-        match how:
-            case "delivered" | "unconfirmed" | "rejected":
-                return ExportResult(**{how: count})
-            case "retry":
-                return ExportResult(retry=spans)
-            case "half":
-                return ExportResult(delivered=count // 2, retry=spans[count // 2 :])
-            case "raise":
-                raise OSError("down")
-            case "silent":
-                return ExportResult()
-            case "odd":
-                return "all fine"
-            case _:
-                return None
+        count, half = len(spans), len(spans) // 2
+        if how == "raise":
+            raise OSError("down")
+        return {
+            "delivered": ExportResult(delivered=count),
+            "unconfirmed": ExportResult(unconfirmed=count),
+            "rejected": ExportResult(rejected=count),
+            "retry": ExportResult(retry=spans),
+            "half": ExportResult(delivered=half, retry=spans[half:]),
+            "silent": ExportResult(),
+            "odd": "all fine",
+        }.get(how)
 
     return answer
 

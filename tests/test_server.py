@@ -180,9 +180,9 @@ def test_trace_headers_can_be_switched_off() -> None:
             httpx.get(f"{server.url}/metadata"),
         ):
             assert response.status_code == 200
-            assert sorted({"x-request-id", "x-trace-id", "server-timing"} & {*response.headers}) == [
-                "x-request-id"
-            ]
+            assert sorted(
+                {"x-request-id", "x-trace-id", "server-timing"} & {*response.headers}
+            ) == ["x-request-id"]
 
 
 def test_health_and_readiness(client: httpx.Client) -> None:
@@ -255,9 +255,7 @@ def test_docs_and_the_openapi_document(client: httpx.Client) -> None:
     }
     assert without_titles(body_of(document, "/double")) == row
     assert without_titles(body_of(document, "/lengths")) == {"$ref": "#/components/schemas/Point"}
-    assert without_titles(body_of(document, "/v1/mirror")) == {
-        "$ref": "#/components/schemas/Point"
-    }
+    assert without_titles(body_of(document, "/v1/mirror")) == {"$ref": "#/components/schemas/Point"}
     add = body_of(document, "/add")["$ref"].rpartition("/")[2]
     assert without_titles(document["components"]["schemas"][add]) == {
         "type": "object",

@@ -1,4 +1,4 @@
-"""What tests of the batcher and of runners share: time that stands still, and a runner on strings."""
+"""What tests of the batcher and of runners share: a runner and a loop that stand still."""
 
 import asyncio
 from collections import deque
@@ -81,8 +81,7 @@ class StepRunner:
 
     async def close(self, timeout_s: float) -> None:
         del timeout_s
-        while self.job is not None:
-            self.step()
+        self.step()
         close = getattr(self.instance, "close", None)
         if close is not None:
             close()

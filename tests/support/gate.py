@@ -30,7 +30,8 @@ class Watch:
 
     @property
     def clock(self) -> Clock:
-        return Clock(self.read, lambda: self.now + UNIX_NS)
+        # Unix time is read first: the offset is the same whatever a reading takes.
+        return Clock(self.read, lambda: self.now + self.tick_ns + UNIX_NS)
 
 
 def tracer(plugin: object, name: str = "test") -> LoadedTracer:

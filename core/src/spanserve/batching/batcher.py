@@ -83,6 +83,13 @@ class Item(ItemRecord):
         self.future = future
         self.gone = gone
 
+    def forget(self) -> None:
+        """Let go of all but the record, once answered: an exporter holds on to that for a while.
+
+        What is let go of would keep the request's data alive, and close a cycle with its record.
+        """
+        del self.value, self.future, self.gone
+
 
 class Tally:
     """What became of an endpoint's items and batches, counted for `/metrics`."""
@@ -344,13 +351,15 @@ class Batch:
         if self.error is not None:
             results = [self.error] * len(self._items)
         for item, result in zip(self._items, results, strict=True):
-            if not isinstance(result, BaseException):
-                if not item.future.done():
-                    item.future.set_result(result)
-                continue
-            if item.failure is None and is_fault(result):
-                item.failure = failure_of(result, self.record.ran_ns)
-            if not item.future.done():
-                failed = RunFailedError(f"the run failed with {type(result).__name__}")
-                failed.__cause__ = result
-                item.future.set_exception(failed)
+            if isinstance(result, BaseException):
+                self._fail(item, result)
+            elif not item.future.done():
+                item.future.set_result(result)
+
+    def _fail(self, item: Item, error: BaseException) -> None:
+        if item.failure is None and is_fault(error):
+            item.failure = failure_of(error, self.record.ran_ns)
+        if not item.future.done():
+            failed = RunFailedError(f"the run failed with {type(error).__name__}")
+            failed.__cause__ = error
+            item.future.set_exception(failed)

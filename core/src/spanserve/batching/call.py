@@ -97,7 +97,7 @@ async def on_loop(
         if isinstance(error, asyncio.CancelledError) and _is_cancelled():
             raise
         note_failure(record, error, tracing.now_ns())
-        raise carried(error) from error.__cause__
+        raise (carrier := carried(error)) from carrier.__cause__
     finally:
         if record is not None:
             record.plain_run_ended(tracing.now_ns())

@@ -17,9 +17,14 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Protocol
 
+from spanserve.errors import SpanserveError
 from spanserve.tracing.clock import Clock
 
 log = logging.getLogger(__name__)
+
+
+class CarriedError(SpanserveError):
+    """The user's code raised what no future can hold, or would end the server: the cause."""
 
 
 class Job(Protocol):
@@ -211,7 +216,7 @@ def carried(error: BaseException) -> Exception:
     """
     if isinstance(error, Exception) and not isinstance(error, StopIteration):
         return error
-    carrier = RuntimeError(f"the service raised {error!r}")
+    carrier = CarriedError(f"the service raised {error!r}")
     carrier.__cause__ = error
     return carrier
 

@@ -6,19 +6,20 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import version
 from types import FrameType
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors import Multiprocess
+from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from spanserve.config.load import Loaded
 from spanserve.config.model import ServerConfig
 from spanserve.errors import SpanserveError
 from spanserve.server.lifecycle import SIGNALS
 from spanserve.server.logs import logging_config
-from spanserve.server.worker import Worker
+from spanserve.server.worker import Worker, spawned
 from spanserve.service.bundle import load as load_service
 from spanserve.tracing.plugins import LoadedTracer
 
@@ -40,7 +41,7 @@ def serve(target: str, loaded: Loaded) -> None:
         announce(worker, tracers, url_of(config.server, listener))
         several = config.server.workers > 1
         options = uvicorn.Config(
-            worker if several else worker.app(tracers),
+            partial(spawned, loaded, worker.service.target) if several else worker.app(tracers),
             factory=several,
             workers=config.server.workers,
             log_config=logs,
@@ -60,7 +61,7 @@ def serve(target: str, loaded: Loaded) -> None:
 def run(options: uvicorn.Config, listener: socket.socket) -> None:
     """Run one process, or a supervisor of several; ends the process with what became of it."""
     if options.workers > 1:
-        supervisor = Multiprocess(options, sockets=[listener])
+        supervisor = _Supervisor(options, sockets=[listener])
         supervisor.run()
         if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
             sys.exit(STARTUP_FAILURE)
@@ -69,6 +70,32 @@ def run(options: uvicorn.Config, listener: socket.socket) -> None:
     for number in SIGNALS:
         signal.signal(number, _stopped)
     uvicorn.Server(options).run(sockets=[listener])
+
+
+class _Supervisor(Multiprocess):
+    """Starts workers again that died, and stops them all when it is told to stop."""
+
+    def keep_subprocess_alive(self) -> None:
+        # Without uvicorn's pings: it kills a worker that is slow to answer one, and a model may
+        # well hold its interpreter for long.
+        for place, worker in enumerate(self.processes):
+            if worker.process.is_alive():
+                continue
+            worker.kill()  # closes its pipes
+            if worker.exitcode == STARTUP_FAILURE:
+                self.should_exit.set()
+                return
+            log.error(
+                "worker %s died (exit code %s); starting another", worker.pid, worker.exitcode
+            )
+            self.processes[place] = Process(self.config, self.sockets)
+            self.processes[place].start()
+
+    def terminate_all(self) -> None:
+        # Before the workers let go of the listener: else clients would connect to nobody.
+        for listener in self.sockets:
+            listener.close()
+        super().terminate_all()
 
 
 def _stopped(_number: int, _frame: FrameType | None) -> None:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
 from spanserve.batching.batcher import QueueFullError, RunFailedError
+from spanserve.batching.runner import CarriedError
 from spanserve.service.problems import InvalidBody, InvalidItem, InvalidResult
 
 JSON: Final = (b"content-type", b"application/json")
@@ -101,7 +102,7 @@ _PLAIN_STATUSES: Final = frozenset({404, 405, 413})
 
 def request_error(error: BaseException) -> RequestError:
     """Return what the client learns of an exception."""
-    if isinstance(error, RunFailedError) and error.__cause__ is not None:
+    if isinstance(error, (RunFailedError, CarriedError)) and error.__cause__ is not None:
         error = error.__cause__
     for kind, explain in _EXPLANATIONS:
         if isinstance(error, kind):

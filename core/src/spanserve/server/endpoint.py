@@ -136,7 +136,12 @@ class BatchEndpoint(Endpoint):
             result = await item.future
         except asyncio.CancelledError:
             self.batcher.abandon(item)
+            item.gone = None  # its batch may be running and need the rest
             raise
+        except Exception:
+            item.forget()
+            raise
+        item.forget()
         if self._with_timing and (batch := item.batch) is not None:
             queue_ms = (batch.started_ns - item.queued_ns) / 1e6
             run_ms = (batch.ran_ns - batch.run_ns) / 1e6

@@ -111,6 +111,8 @@ class FrontDoor:
                 record.status = record.status or 500
                 record.failure = record.failure or failure_of(error, self._now_ns())
             raise
+        finally:
+            del scope[SCOPE_KEY]  # the record keeps the scope: they must form no cycle
 
     def note(self, exchange: Exchange, endpoint: Endpoint, answer: Answer) -> None:
         """Count an endpoint's answer, and name the endpoint in the record."""

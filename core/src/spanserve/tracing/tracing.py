@@ -174,6 +174,8 @@ class Tracing:
     def request_ended(self, record: RequestRecord) -> None:
         """End a request's record, decide whether it is kept, and hand it over if so."""
         record.ended(self.now_ns())
+        for item in record.items:
+            item.request = None  # so that records form no cycles
         if not record.recording:
             return
         self._submit(record, record.span_count(with_runs=self._config.batch_spans == "full"))

@@ -1,0 +1,243 @@
+"""From the signal to the exit: nothing accepted is lost, and the exit code says how it went."""
+
+import re
+import signal
+import socket
+import textwrap
+from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from support.serving import DEADLINE_S, SubprocessServer, metrics_of, subprocess_server, until
+
+CLIENTS = 12
+SERVICE = """
+    import os
+    import time
+    from pathlib import Path
+
+    from spanserve import api, bundle_path, service
+
+    time.sleep(float(os.environ.get("IMPORT_S", 0)))
+
+
+    def wait_for(name):
+        while not (Path(__file__).parent / name).exists():
+            time.sleep(0.005)
+
+
+    @service
+    class Slow:
+        def __init__(self):
+            if "BROKEN" in os.environ:
+                raise ValueError("no weights")
+
+        @api(batch=True, max_batch_size=4)
+        def batched(self, numbers: list[int]) -> list[int]:
+            wait_for("open")
+            return [-n for n in numbers]
+
+        @api
+        def plain(self, number: int) -> int:
+            wait_for("open")
+            return -number
+
+        @api(threads=2)
+        def wide(self, number: int) -> int:
+            wait_for("open")
+            return -number
+
+        def close(self):
+            (Path(__file__).parent / f"closed {os.getpid()}").touch()
+"""
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Path:
+    file = tmp_path / "slow.py"
+    file.write_text(textwrap.dedent(SERVICE))
+    return file
+
+
+def gate(service: Path) -> Path:
+    """Return the file that lets the service go on."""
+    return service.parent / "open"
+
+
+def closed(service: Path) -> int:
+    """Return how many instances were closed."""
+    return len(list(service.parent.glob("closed *")))
+
+
+def busy(server: SubprocessServer) -> float:
+    """Return how many items wait or run in the batcher; one process only."""
+    metrics = metrics_of(httpx.get(f"{server.url}/metrics").text)
+    label = '{endpoint="/batched"}'
+    return metrics[f"spanserve_queue_depth{label}"] + metrics[f"spanserve_batch_size_sum{label}"]
+
+
+def posted(
+    callers: ThreadPoolExecutor, server: SubprocessServer, path: str, count: int
+) -> list["Future[httpx.Response]"]:
+    return [
+        callers.submit(httpx.post, f"{server.url}{path}", json=n, timeout=DEADLINE_S)
+        for n in range(count)
+    ]
+
+
+def bodies(answers: list["Future[httpx.Response]"]) -> list[Any]:
+    return [answer.result(DEADLINE_S).json() for answer in answers]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_under_load_loses_no_accepted_request(
+    service: Path, number: signal.Signals
+) -> None:
+    with subprocess_server(str(service)) as server, ThreadPoolExecutor(CLIENTS) as callers:
+        answers = posted(callers, server, "/batched", CLIENTS)
+        assert until(lambda: busy(server) == CLIENTS)
+        server.process.send_signal(number)
+        assert until(lambda: refused(server)), "the listener closes while requests still run"
+        gate(service).touch()
+        assert bodies(answers) == [-n for n in range(CLIENTS)]
+        assert server.process.wait(DEADLINE_S) == 0
+    assert closed(service) == 1
+    assert "Traceback" not in server.text()
+    assert "ERROR" not in server.text()
+
+
+def refused(server: SubprocessServer) -> bool:
+    port = httpx.URL(server.url).port
+    assert port is not None
+    with socket.socket() as connection:
+        return connection.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_while_it_waits_to_drain_it_serves_and_says_that_it_goes_away(service: Path) -> None:
+    gate(service).touch()
+    env = {"SPANSERVE__SERVER__DRAIN_DELAY_S": "600"}
+    with subprocess_server(str(service), env=env) as server:
+        server.process.send_signal(signal.SIGTERM)
+        assert until(lambda: httpx.get(f"{server.url}/readyz").status_code == 503)
+        assert httpx.get(f"{server.url}/readyz").text == "draining\n"
+        assert httpx.get(f"{server.url}/healthz").status_code == 200
+        assert httpx.post(f"{server.url}/batched", json=1).json() == -1
+        assert server.stop(signal.SIGTERM) == 0, "told again, it does not wait"
+    assert closed(service) == 1
+
+
+def test_the_delay_before_draining_ends_by_itself(service: Path) -> None:
+    gate(service).touch()
+    with subprocess_server(str(service), env={"SPANSERVE__SERVER__DRAIN_DELAY_S": "0.2"}) as server:
+        assert server.stop(signal.SIGTERM) == 0
+    assert closed(service) == 1
+
+
+@pytest.mark.parametrize("path", ["/batched", "/plain", "/wide"])
+def test_what_does_not_end_in_time_is_answered_503_and_does_not_keep_the_server(
+    service: Path, path: str
+) -> None:
+    env = {"SPANSERVE__SERVER__DRAIN_TIMEOUT_S": "1"}
+    with subprocess_server(str(service), env=env) as server, ThreadPoolExecutor(2) as callers:
+        answers = posted(callers, server, path, 2)
+        assert until(lambda: connections(server) == 2)
+        assert server.stop(signal.SIGTERM) == 0
+        for answer in answers:
+            response = answer.result(DEADLINE_S)
+            body = response.json()
+            assert body.pop("request_id") == response.headers["x-request-id"]
+            assert (response.status_code, body) == (
+                503,
+                {
+                    "code": "draining",
+                    "message": "the server stops, and the answer took longer than "
+                    "server.drain_timeout_s",
+                },
+            )
+
+
+def connections(server: SubprocessServer) -> int:
+    """Return how many clients are connected, as the system sees it."""
+    port = httpx.URL(server.url).port
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[1].endswith(f":{port:04X}") and row[3] == "01" for row in rows)
+
+
+def test_several_workers_serve_and_drain(service: Path) -> None:
+    with (
+        subprocess_server(str(service), "--workers", "2") as server,
+        ThreadPoolExecutor(CLIENTS) as callers,
+    ):
+        assert until(lambda: server.text().count(" ready\n") == 2)
+        gate(service).touch()
+        answers = posted(callers, server, "/batched", CLIENTS)
+        assert bodies(answers) == [-n for n in range(CLIENTS)]
+        gate(service).unlink()
+        answers = posted(callers, server, "/batched", CLIENTS)
+        assert until(lambda: connections(server) == CLIENTS)
+        server.process.send_signal(signal.SIGTERM)
+        assert until(lambda: refused(server))
+        gate(service).touch()
+        assert bodies(answers) == [-n for n in range(CLIENTS)]
+        assert server.process.wait(DEADLINE_S) == 0
+    assert closed(service) == 2
+    assert "Traceback" not in server.text()
+
+
+def test_a_worker_that_takes_long_to_import_is_not_taken_for_hung(service: Path) -> None:
+    # Longer than uvicorn's own patience of 5 s.
+    with subprocess_server(
+        str(service), "--workers", "2", env={"IMPORT_S": "6"}, wait=False
+    ) as server:
+        assert until(lambda: server.text().count(" ready\n") == 2)
+        assert server.stop(signal.SIGINT) == 0
+    assert server.text().count(" ready\n") == 2
+
+
+def failed(service: Path, *args: str, **env: str) -> tuple[int, str]:
+    """Return the exit code and the log of a start that fails."""
+    with subprocess_server(str(service), *args, env=env, wait=False) as server:
+        code = server.process.wait(DEADLINE_S)
+    return code, server.text()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_service_that_cannot_be_made_ends_the_start_with_its_traceback(
+    service: Path, workers: str
+) -> None:
+    code, text = failed(service, "--workers", workers, BROKEN="1")
+    assert code == 3
+    assert "ValueError: no weights\n" in text
+    assert re.search(r'slow\.py", line \d+, in __init__', text)
+    assert "Application startup failed. Exiting." in text
+
+
+def test_a_port_in_use_is_one_line_and_exit_code_2(service: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        code, text = failed(service, "--port", f"{port}")
+    assert (code, text) == (
+        2,
+        f"error: cannot listen on 127.0.0.1:{port}: Address already in use; "
+        "choose another with --host and --port\n",
+    )
+
+
+def test_a_signal_before_anything_is_served_ends_the_start(service: Path) -> None:
+    with subprocess_server(str(service), env={"IMPORT_S": "60"}, wait=False) as server:
+        assert server.stop(signal.SIGTERM) == -signal.SIGTERM
+
+
+def test_every_ended_span_is_flushed(service: Path) -> None:
+    gate(service).touch()
+    env = {"SPANSERVE__TRACING__TYPE": "console"}
+    with subprocess_server(str(service), env=env) as server:
+        for n in range(3):
+            httpx.post(f"{server.url}/batched", json=n)
+        assert server.stop(signal.SIGTERM) == 0
+    roots = Counter(re.findall(r"POST /batched", server.text()))
+    assert roots["POST /batched"] >= 3
