@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from support.holding import HELD, UNTRACED
 from support.serving import metrics_of, subprocess_server
 from support.zipkin_sink import ZipkinSink

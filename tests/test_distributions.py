@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+
 from support.serving import subprocess_server
 
 ROOT = Path(__file__).parent.parent
@@ -49,8 +50,8 @@ pytestmark = pytest.mark.timeout(600)
 
 
 def built_wheel(project: Path, into: Path) -> Path:
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", into]
-    subprocess.run([*command, project], check=True, capture_output=True)
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(into)]
+    subprocess.run([*command, str(project)], check=True, capture_output=True)
     [wheel] = into.glob("*.whl")
     return wheel
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import httpx
 import pytest
+
+from spanserve import Span, SpanKind
 from support.backends import KINDS, backend
 from support.holding import HELD, UNTRACED, in_one_batch, in_one_crowd
 from support.serving import subprocess_server
 from support.traces import check_all, check_batches, traces
-
-from spanserve import Span, SpanKind
 
 Drive = Callable[[httpx.AsyncClient], Awaitable[list[httpx.Response]]]
 

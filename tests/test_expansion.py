@@ -8,16 +8,10 @@ from hypothesis import strategies as st
 
 from spanserve import AttributeValue, Event, Link, Span, SpanKind, hookimpl
 from spanserve.tracing.expansion import Expansion
+from spanserve.tracing.failure import failure_of
 from spanserve.tracing.pieces import Pieces
-from spanserve.tracing.record import (
-    MAX_CUSTOM_SPANS,
-    RUN,
-    ItemRecord,
-    Record,
-    RequestRecord,
-    failure_of,
-    item_place,
-)
+from spanserve.tracing.places import RUN, item_place
+from spanserve.tracing.record import MAX_CUSTOM_SPANS, ItemRecord, Record, RequestRecord
 from spanserve.tracing.tracing import Tracing
 from support.gate import (
     UNIX_NS,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
 from support.distributions import install
 from support.holding import HELD, UNTRACED, in_one_batch
 from support.serving import subprocess_server

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spanserve import Span, SpanStart, hookimpl
-from spanserve.tracing.record import RUN, failure_of, item_place
+from spanserve.tracing.failure import failure_of
+from spanserve.tracing.places import RUN, item_place
 from spanserve.tracing.tracing import Tracing
 from support.gate import Watch, answered, begun, gate, queued, released, run
 from support.workload import Workload

@@ -5,26 +5,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spanserve import hookimpl
-from spanserve.tracing.record import (
+from spanserve.tracing.failure import MAX_MESSAGE_CHARS, MAX_STACK_CHARS, Failure, failure_of
+from spanserve.tracing.places import (
     COLLATE,
     DECODE,
     ENCODE,
-    MAX_CUSTOM_SPANS,
-    MAX_MESSAGE_CHARS,
-    MAX_STACK_CHARS,
     QUEUE,
     ROOT,
     RUN,
     SPLIT,
-    BatchRecord,
-    Failure,
-    ItemRecord,
-    RequestRecord,
     copy_place,
     derived_id,
-    failure_of,
     item_place,
 )
+from spanserve.tracing.record import MAX_CUSTOM_SPANS, BatchRecord, ItemRecord, RequestRecord
 from support.gate import begun, gate, http_scope
 
 

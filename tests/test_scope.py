@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spanserve import Span, TraceIds, current_trace, hookimpl, outgoing_headers, span
+from spanserve.tracing.places import RUN, item_place
 from spanserve.tracing.plain import MAX_ELEMENTS, MAX_TEXT_CHARS, plain_value
-from spanserve.tracing.record import RUN, RequestRecord, item_place
+from spanserve.tracing.record import RequestRecord
 from spanserve.tracing.scope import MAX_EVENTS, entered
 from spanserve.tracing.tracing import Tracing
 from support.gate import answered, begun, gate, queued, released

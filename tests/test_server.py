@@ -166,14 +166,14 @@ def test_a_sane_request_id_is_kept(client: httpx.Client, request_id: str) -> Non
 
 @pytest.mark.parametrize("request_id", ["", "a b", "x" * 129, 'a"b', "a;b", "<script>", "\xe9"])
 def test_an_insane_request_id_is_replaced(client: httpx.Client, request_id: str) -> None:
-    headers = {"X-Request-Id": request_id.encode("latin-1")}
+    headers = {b"X-Request-Id": request_id.encode("latin-1")}
     response = client.post("/double", json=[1, 2], headers=headers)
     assert HEX_32.fullmatch(response.headers["x-request-id"])
 
 
 def test_trace_headers_can_be_switched_off() -> None:
-    tracers = [("silent", Silent(), {})]
-    with serving(Everything, {"server": {"trace_headers": False}}, tracers=tracers) as server:
+    tracer = ("silent", Silent(), dict[str, object]())
+    with serving(Everything, {"server": {"trace_headers": False}}, tracers=[tracer]) as server:
         for response in (
             httpx.post(f"{server.url}/double", json=[1, 2]),
             httpx.post(f"{server.url}/add", json={"a": 2}),

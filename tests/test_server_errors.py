@@ -14,7 +14,7 @@ import pytest
 from fastapi import FastAPI, HTTPException
 
 from spanserve import Array, Span, api, hookimpl, service
-from support.serving import DEADLINE_S, Serving, serving, until
+from support.serving import DEADLINE_S, Serving, TracerLike, serving, until
 
 HEX_32 = re.compile("[0-9a-f]{32}")
 SECRET = "the password is hush"
@@ -364,7 +364,7 @@ def gated(gate: Gate) -> type[Any]:
     return Gated
 
 
-TRACERS = [("silent", Silent(), {})]
+TRACERS: list[TracerLike] = [("silent", Silent(), {})]
 
 
 def test_a_full_queue_is_429_with_a_time_to_try_again() -> None:

@@ -11,7 +11,7 @@ import pytest
 from spanserve import Resource, Span, SpanStart, hookimpl
 from spanserve.config.model import TracingConfig
 from spanserve.tracing.clock import Ids
-from spanserve.tracing.record import RUN
+from spanserve.tracing.places import RUN
 from spanserve.tracing.tracing import Tracing
 from support.gate import (
     RESOURCE,

@@ -139,7 +139,7 @@ class JaegerServer:
     def ready_urls(self) -> Sequence[str]:
         """What answers once it can be used."""
         health = f"http://{HOST}:{self.ports.health}"
-        return [f"{health}/status" if self.major == 2 else health, f"{self.url}/api/services"]
+        return [f"{health}/status" if self.major == 2 else health, f"{self.url}/api/v3/services"]
 
 
 def jaeger_server(

@@ -101,18 +101,20 @@ def serving(
 def _started(
     plan: Callable[[Path], S], deadline_s: float, grace_s: float
 ) -> tuple[S, subprocess.Popen[bytes]]:
-    for start in range(1, _STARTS + 1):
+    for starts_left in reversed(range(_STARTS)):
         server = plan(Path(tempfile.mkdtemp(prefix="spanserve-server-")))
         process = _launch(server)
         try:
             _wait_until_ready(server, process, deadline_s)
         except BaseException as error:
             stop(process, grace_s)
-            if isinstance(error, _PortTakenError) and start < _STARTS:
+            retry = isinstance(error, _PortTakenError) and starts_left > 0
+            if retry or not isinstance(error, Exception):
                 shutil.rmtree(server.log.parent, ignore_errors=True)
-                continue
-            raise
-        return server, process
+            if not retry:
+                raise
+        else:
+            return server, process
     raise AssertionError("the last start returns or raises")
 
 

@@ -6,11 +6,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from spanserve import AttributeValue, Link, Span, SpanKind
 from support.otlp_sink import OtlpGrpcSink, OtlpHttpSink, OtlpSink
 from support.thrift_sink import ThriftSink
 from support.zipkin_sink import ZipkinSink
-
-from spanserve import AttributeValue, Link, Span, SpanKind
 
 
 class Backend(Protocol):
@@ -49,7 +48,7 @@ class Zipkin:
 
     def _span(self, span: Mapping[str, Any]) -> Span:
         tags = span.get("tags", {})
-        links = []
+        links: list[Link] = []
         while (text := tags.get(f"otlp.link.{len(links)}")) is not None:
             trace_id, span_id, _, attributes, _ = text.split("|")
             links.append(Link(trace_id, span_id, json.loads(attributes)))

@@ -88,15 +88,14 @@ class StepRunner:
 
     def step(self) -> None:
         """Run the job, if there is one, and let everybody go on."""
-        job = self.job
+        job, self.job = self.job, None
         if job is None:
             return
         job.run(self.instance)
-        self.job = None
         self.free_ns = self._now_ns()
         job.done()
         for _ in range(len(self._waiting)):
-            if self.job is not None:
+            if self.busy:
                 return
             self._waiting.popleft()()
 

@@ -9,18 +9,12 @@ from dataclasses import dataclass, field
 from hypothesis import strategies as st
 
 from spanserve import Span
+from spanserve.tracing.custom import CustomEvent
 from spanserve.tracing.expansion import Expansion
+from spanserve.tracing.failure import failure_of
 from spanserve.tracing.pieces import Pieces
-from spanserve.tracing.record import (
-    RUN,
-    BatchRecord,
-    CustomEvent,
-    ItemRecord,
-    Record,
-    RequestRecord,
-    failure_of,
-    item_place,
-)
+from spanserve.tracing.places import RUN, item_place
+from spanserve.tracing.record import BatchRecord, ItemRecord, Record, RequestRecord
 from spanserve.tracing.tracing import Tracing
 from support.gate import UNIX_NS, answered, begun, queued, released
 

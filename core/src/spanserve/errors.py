@@ -14,4 +14,4 @@ class BundleError(SpanserveError):
 
 
 class ServiceError(SpanserveError):
-    """A service class breaks the rules of `@service` or `@api`: the start stops with exit code 2."""
+    """A service class breaks a rule of `@service` or `@api`: the start stops with exit code 2."""

@@ -16,14 +16,9 @@ from spanserve.batching.call import is_fault
 from spanserve.batching.policy import Policy, Release, ReleaseReason
 from spanserve.batching.runner import Runner
 from spanserve.errors import SpanserveError
-from spanserve.tracing.record import (
-    RUN,
-    BatchRecord,
-    ItemRecord,
-    RequestRecord,
-    failure_of,
-    item_place,
-)
+from spanserve.tracing.failure import failure_of
+from spanserve.tracing.places import RUN, item_place
+from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
 from spanserve.tracing.scope import entered
 from spanserve.tracing.tracing import Tracing
 

@@ -5,7 +5,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from spanserve.batching.runner import Runner, carried
-from spanserve.tracing.record import RUN, RequestRecord, failure_of
+from spanserve.tracing.failure import failure_of
+from spanserve.tracing.places import RUN
+from spanserve.tracing.record import RequestRecord
 from spanserve.tracing.scope import entered
 from spanserve.tracing.tracing import Tracing
 

@@ -16,7 +16,7 @@ from spanserve.server.exchange import ClientLeftError, Exchange
 from spanserve.server.running import Running
 from spanserve.service.codecs import BatchCodec, PlainCodec
 from spanserve.service.spec import ApiSpec
-from spanserve.tracing.record import failure_of
+from spanserve.tracing.failure import failure_of
 from spanserve.tracing.tracing import Tracing
 
 log = logging.getLogger(__name__)

@@ -23,7 +23,9 @@ from spanserve.server.exchange import (
     send_answer,
 )
 from spanserve.tracing.clock import Ids
-from spanserve.tracing.record import ROOT, RequestRecord, failure_of
+from spanserve.tracing.failure import failure_of
+from spanserve.tracing.places import ROOT
+from spanserve.tracing.record import RequestRecord
 from spanserve.tracing.scope import entered
 from spanserve.tracing.tracing import Tracing
 

@@ -20,19 +20,10 @@ when the span around it did, is cut off there; what began later is left out.
 from collections.abc import Iterator, Sequence
 
 from spanserve.tracing import names
+from spanserve.tracing.custom import CustomSpan
 from spanserve.tracing.pieces import Pieces, cut
-from spanserve.tracing.record import (
-    DECODE,
-    ENCODE,
-    ROOT,
-    RUN,
-    BatchRecord,
-    CustomSpan,
-    ItemRecord,
-    Record,
-    RequestRecord,
-    item_place,
-)
+from spanserve.tracing.places import DECODE, ENCODE, ROOT, RUN, item_place
+from spanserve.tracing.record import BatchRecord, ItemRecord, Record, RequestRecord
 from spanserve.tracing.span import Span
 
 _Ends = dict[int, int]

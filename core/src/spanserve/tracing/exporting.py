@@ -18,9 +18,10 @@ from typing import Final
 from spanserve.config.redact import without_credentials
 from spanserve.tracing.clock import Clock
 from spanserve.tracing.expansion import Expansion
+from spanserve.tracing.failure import failure_of
 from spanserve.tracing.hookspecs import ExportResult
 from spanserve.tracing.outcome import Drop, Outcome, outcome_of
-from spanserve.tracing.record import Record, failure_of
+from spanserve.tracing.record import Record
 from spanserve.tracing.span import Span
 
 __all__ = ["Counters", "Drop", "Exporter", "QueueLimits", "State"]

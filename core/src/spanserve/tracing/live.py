@@ -12,22 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from spanserve.tracing import names
+from spanserve.tracing.custom import CustomSpan
 from spanserve.tracing.pieces import Pieces
-from spanserve.tracing.record import (
-    COLLATE,
-    DECODE,
-    ENCODE,
-    QUEUE,
-    ROOT,
-    RUN,
-    SPLIT,
-    BatchRecord,
-    CustomSpan,
-    ItemRecord,
-    Record,
-    RequestRecord,
-    item_place,
-)
+from spanserve.tracing.places import COLLATE, DECODE, ENCODE, QUEUE, ROOT, RUN, SPLIT, item_place
+from spanserve.tracing.record import BatchRecord, ItemRecord, Record, RequestRecord
 from spanserve.tracing.span import NO_ATTRIBUTES, Attributes, Span, SpanStart
 
 _NOWHERE = -1

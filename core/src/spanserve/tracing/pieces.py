@@ -3,22 +3,19 @@
 from typing import Literal
 
 from spanserve.tracing import http, names
-from spanserve.tracing.record import (
+from spanserve.tracing.custom import CustomSpan
+from spanserve.tracing.failure import Failure
+from spanserve.tracing.places import (
     COLLATE,
     QUEUE,
     ROOT,
     RUN,
     SPLIT,
-    BatchRecord,
-    CustomSpan,
-    Failure,
-    ItemRecord,
-    Record,
-    RequestRecord,
     copy_place,
     derived_id,
     item_place,
 )
+from spanserve.tracing.record import BatchRecord, ItemRecord, Record, RequestRecord
 from spanserve.tracing.span import (
     NO_ATTRIBUTES,
     Attributes,

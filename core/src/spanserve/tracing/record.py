@@ -4,115 +4,26 @@ A mark is one reading of the monotonic clock, in nanoseconds; 0 means that it wa
 reached. Nothing is formatted here: `expansion` makes spans of a record later, on another
 thread. The marks are written through methods, so that the records of a live tracer
 (`live`) can announce each boundary where it happens and all others pay for none of it.
-
-Ids of spans are derived from their record's random root id and their place in the record,
-so that a finished record says all its ids by itself.
 """
 
 import itertools
-import traceback
 from collections.abc import Iterator, MutableMapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from spanserve.tracing.plain import bounded
-from spanserve.tracing.span import NO_ATTRIBUTES, Attributes, AttributeValue
-
-ROOT: Final = 0
-DECODE: Final = 1
-ENCODE: Final = 2
-QUEUE: Final = 3
-COLLATE: Final = 4
-RUN: Final = 5
-SPLIT: Final = 6
-
-_PARTS: Final = 8
-_ITEMS: Final = 1 << 8
-# Odd offsets, so that ids of all ranges look alike.
-_CUSTOM: Final = (1 << 40) + 12_345_679
-_COPIES: Final = (1 << 48) + 76_543_211
-_COPIES_OF_ITEM: Final = 1 << 20
+from spanserve.tracing.custom import CustomSpan
+from spanserve.tracing.failure import Failure
+from spanserve.tracing.places import (
+    COLLATE,
+    FIRST_CUSTOM,
+    QUEUE,
+    RUN,
+    SPLIT,
+    derived_id,
+    item_place,
+)
+from spanserve.tracing.span import NO_ATTRIBUTES, Attributes
 
 MAX_CUSTOM_SPANS: Final = 1_000
-MAX_MESSAGE_CHARS: Final = 1_000
-MAX_STACK_CHARS: Final = 16_000
-MAX_STACK_FRAMES: Final = 50
-
-_GOLDEN: Final = 0x9E37_79B9_7F4A_7C15
-_MASK: Final = (1 << 64) - 1
-
-
-def derived_id(root_id: int, place: int) -> str:
-    """Return the 16 hex digits of the span at this place; distinct for distinct places."""
-    return f"{(root_id + place * _GOLDEN) & _MASK or 1:016x}"
-
-
-def item_place(index: int, part: int) -> int:
-    """Return the place of a part (`QUEUE`, `COLLATE`, `RUN`, `SPLIT`) of a request's item."""
-    return _ITEMS + index * _PARTS + part
-
-
-def copy_place(index: int, place: int) -> int:
-    """Return where the copy of a batch's span stands in the request of its item `index`."""
-    if place < _CUSTOM:
-        return item_place(index, place)
-    return _COPIES + index * _COPIES_OF_ITEM + place - _CUSTOM
-
-
-class Failure(NamedTuple):
-    """An exception, made plain where it was caught; `time_ns` is monotonic."""
-
-    time_ns: int
-    type: str
-    message: str
-    stack: str
-
-
-def failure_of(exception: BaseException, time_ns: int) -> Failure:
-    """Describe an exception in bounded text."""
-    kind = type(exception)
-    name = kind.__qualname__
-    if kind.__module__ != "builtins":
-        name = f"{kind.__module__}.{name}"
-    try:
-        message = str(exception)
-        stack = "".join(traceback.format_exception(exception, limit=-MAX_STACK_FRAMES))
-    except Exception:  # noqa: BLE001  # a user's __str__ may do anything
-        message, stack = "(its text cannot be read)", ""
-    message = bounded(message, MAX_MESSAGE_CHARS)
-    return Failure(time_ns, name, message, bounded(stack[-MAX_STACK_CHARS:], MAX_STACK_CHARS))
-
-
-class CustomEvent(NamedTuple):
-    """An event of a custom span; `time_ns` is monotonic."""
-
-    name: str
-    time_ns: int
-    attributes: Attributes
-
-
-class CustomSpan:
-    """A span that the user's code opened: its marks, and what was said of it."""
-
-    __slots__ = (
-        "attributes",
-        "ended_ns",
-        "events",
-        "failure",
-        "name",
-        "parent_place",
-        "place",
-        "started_ns",
-    )
-
-    def __init__(self, name: str, place: int, parent_place: int, started_ns: int) -> None:
-        self.name = name
-        self.place = place
-        self.parent_place = parent_place
-        self.started_ns = started_ns
-        self.ended_ns = 0
-        self.attributes: dict[str, AttributeValue] = {}
-        self.events: list[CustomEvent] = []
-        self.failure: Failure | None = None
 
 
 class Record:
@@ -143,7 +54,7 @@ class Record:
         """Prepare for spans of the user's code, which may come from several threads."""
         if self.custom_spans is Record.custom_spans:
             self.custom_spans = self._customs = []
-            self._places = itertools.count(_CUSTOM)
+            self._places = itertools.count(FIRST_CUSTOM)
 
     def custom_started(
         self,

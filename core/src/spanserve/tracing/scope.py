@@ -13,8 +13,10 @@ from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Any, Final, NamedTuple, ParamSpec, Protocol, TypeVar, cast
 
+from spanserve.tracing.custom import CustomEvent, CustomSpan
+from spanserve.tracing.failure import failure_of
 from spanserve.tracing.plain import plain_attributes, plain_text, plain_value
-from spanserve.tracing.record import CustomEvent, CustomSpan, Record, failure_of
+from spanserve.tracing.record import Record
 from spanserve.tracing.span import NO_ATTRIBUTES
 
 P = ParamSpec("P")

@@ -1,0 +1,39 @@
+"""The spans of the user's own code, as a record keeps them."""
+
+from typing import NamedTuple
+
+from spanserve.tracing.failure import Failure
+from spanserve.tracing.span import Attributes, AttributeValue
+
+
+class CustomEvent(NamedTuple):
+    """An event of a custom span; `time_ns` is monotonic."""
+
+    name: str
+    time_ns: int
+    attributes: Attributes
+
+
+class CustomSpan:
+    """A span that the user's code opened: its marks, and what was said of it."""
+
+    __slots__ = (
+        "attributes",
+        "ended_ns",
+        "events",
+        "failure",
+        "name",
+        "parent_place",
+        "place",
+        "started_ns",
+    )
+
+    def __init__(self, name: str, place: int, parent_place: int, started_ns: int) -> None:
+        self.name = name
+        self.place = place
+        self.parent_place = parent_place
+        self.started_ns = started_ns
+        self.ended_ns = 0
+        self.attributes: dict[str, AttributeValue] = {}
+        self.events: list[CustomEvent] = []
+        self.failure: Failure | None = None

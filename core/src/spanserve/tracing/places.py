@@ -1,0 +1,42 @@
+"""The places of spans in a record, and the ids that follow from them.
+
+Ids of spans are derived from their record's random root id and their place in the record,
+so that a finished record says all its ids by itself.
+"""
+
+from typing import Final
+
+ROOT: Final = 0
+DECODE: Final = 1
+ENCODE: Final = 2
+QUEUE: Final = 3
+COLLATE: Final = 4
+RUN: Final = 5
+SPLIT: Final = 6
+
+_PARTS: Final = 8
+_ITEMS: Final = 1 << 8
+# Odd offsets, so that ids of all ranges look alike.
+FIRST_CUSTOM: Final = (1 << 40) + 12_345_679
+_COPIES: Final = (1 << 48) + 76_543_211
+_COPIES_OF_ITEM: Final = 1 << 20
+
+_GOLDEN: Final = 0x9E37_79B9_7F4A_7C15
+_MASK: Final = (1 << 64) - 1
+
+
+def derived_id(root_id: int, place: int) -> str:
+    """Return the 16 hex digits of the span at this place; distinct for distinct places."""
+    return f"{(root_id + place * _GOLDEN) & _MASK or 1:016x}"
+
+
+def item_place(index: int, part: int) -> int:
+    """Return the place of a part (`QUEUE`, `COLLATE`, `RUN`, `SPLIT`) of a request's item."""
+    return _ITEMS + index * _PARTS + part
+
+
+def copy_place(index: int, place: int) -> int:
+    """Return where the copy of a batch's span stands in the request of its item `index`."""
+    if place < FIRST_CUSTOM:
+        return item_place(index, place)
+    return _COPIES + index * _COPIES_OF_ITEM + place - FIRST_CUSTOM
