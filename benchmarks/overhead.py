@@ -152,7 +152,8 @@ def server(row: Row) -> Iterator[tuple[int, int]]:
         if row.model is not None:
             target = f"{HERE / 'services' / 'models.py'}:{row.model}"
             command = [*SERVE, target, "--port", str(port), "--config", config.name]
-        with subprocess.Popen(["taskset", "-c", "0", *command], stderr=subprocess.DEVNULL) as process:
+        command = ["taskset", "-c", "0", *command]
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
             try:
                 wait_until_served(port)
                 yield port, process.pid

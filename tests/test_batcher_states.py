@@ -84,7 +84,7 @@ class Batching(RuleBasedStateMachine):
         if "raise" in fates:
             raise BoomError("all")
         if "exit" in fates:
-            raise SystemExit(1)
+            raise SystemExit("all")
         if "stop" in fates:
             raise StopIteration
         results: list[object] = []
@@ -171,6 +171,7 @@ class Batching(RuleBasedStateMachine):
         assert all(len(outcomes) <= 1 for outcomes in self.outcomes.values())
 
     def teardown(self) -> None:
+        logging.getLogger("spanserve").setLevel(logging.NOTSET)
         for _ in range(20 * len(self.tasks) + 20):
             self.loop.settle()
             if all(task.done() for task in self.tasks.values()):

@@ -98,6 +98,12 @@ def test_excluded_paths_are_not_recorded_and_only_a_star_stands_for_anything(
     assert (tracing.request(http_scope(path)) is not None) is traced
 
 
+def test_an_excluded_path_is_the_one_behind_the_root_path_of_a_proxy() -> None:
+    tracing = gate(Keeps(), excluded_urls=("/healthz",))
+    assert tracing.request(http_scope("/ml/healthz", root_path="/ml")) is None
+    assert tracing.request(http_scope("/ml/healthz", root_path="/other")) is not None
+
+
 def traceparent(flags: str) -> dict[str, str]:
     return {"traceparent": f"00-{TRACE}-{CALLER}-{flags}"}
 

@@ -9,7 +9,7 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
 
-    def do_POST(self) -> None:  # noqa: N802  # http.server's name
+    def do_POST(self) -> None:  # http.server's name
         """Take it."""
         self.rfile.read(int(self.headers["Content-Length"]))
         self.send_response(202)

@@ -1,6 +1,7 @@
 """A tracer that implements every hook and prints each call, a line of JSON for each."""
 
 import json
+import sys
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +22,9 @@ class RecorderSettings(BaseModel):
 
 def _say(hook: str, **details: Any) -> None:
     thread = threading.current_thread().name.partition("_")[0]
-    print(json.dumps({"hook": hook, "thread": thread, **details}), flush=True)
+    line = json.dumps({"hook": hook, "thread": thread, **details})
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def _place(span: SpanStart | Span) -> dict[str, Any]:

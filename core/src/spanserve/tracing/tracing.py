@@ -81,7 +81,7 @@ class Tracing:
         self, scope: MutableMapping[str, Any], *, request_id: str = "", route: str = ""
     ) -> RequestRecord | None:
         """Begin the record of an HTTP request; None where tracing is off or excludes it."""
-        if not self.on or self._excluded(scope["path"]):
+        if not self.on or self._excluded(_path(scope)):
             return None
         started_ns = self.now_ns()
         remote = self._propagators.extract(scope["headers"])
@@ -308,6 +308,13 @@ class _Listeners:
         )
         self._started = [t for t in self._started if t is not tracer]
         self._ended = [t for t in self._ended if t is not tracer]
+
+
+def _path(scope: MutableMapping[str, Any]) -> str:
+    """Return the path as the app's routes see it: without what a proxy in front strips."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    return path.removeprefix(root) if root else path
 
 
 def _guarded_stop(tracer: Tracer, deadline_s: float) -> None:

@@ -1,0 +1,26 @@
+"""Time as the records know it."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spanserve.tracing.clock import Clock, Ids, SteadyOffset
+
+
+def test_an_offset_is_steady_until_the_clocks_drift_apart_by_a_millisecond() -> None:
+    unix_ns = 1_000_000_000
+    offset = SteadyOffset(Clock(lambda: 0, lambda: unix_ns))
+    unix_ns += 1_000_000
+    assert offset() == 1_000_000_000
+    unix_ns += 1
+    assert offset() == 1_001_000_001
+    unix_ns -= 5_000_000
+    assert offset() == 996_000_001
+
+
+@given(st.integers())
+def test_ids_are_hex_of_their_length_and_never_zero(seed: int) -> None:
+    ids = Ids(seed)
+    trace_id, root_id = ids.trace_id(), ids.root_id()
+    assert len(trace_id) == 32
+    assert int(trace_id, 16) > 0
+    assert 0 < root_id < 1 << 64
