@@ -9,13 +9,8 @@ from typing import Any
 
 import pytest
 
-from spanserve.batching.batcher import (
-    AbandonedError,
-    Batcher,
-    Item,
-    QueueFullError,
-    RunFailedError,
-)
+from spanserve.batching.batch import Item, RunFailedError
+from spanserve.batching.batcher import AbandonedError, Batcher, QueueFullError
 from support.batching import HandClock, StepRunner, StillLoop, Thing, batcher_on
 
 

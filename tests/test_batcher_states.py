@@ -10,7 +10,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from spanserve.batching.batcher import AbandonedError, Batcher, QueueFullError, RunFailedError
+from spanserve.batching.batch import RunFailedError
+from spanserve.batching.batcher import AbandonedError, Batcher, QueueFullError
 from support.batching import HandClock, StepRunner, StillLoop, Thing, batcher_on
 
 FATES = ("answer",) * 8 + ("entry", "not found", "raise", "short", "exit", "stop")

@@ -1,24 +1,22 @@
 """The queue of one batch endpoint, and its releases.
 
-Everything here happens on the event loop but `Batch.run`, which the runner calls. The
-policy decides, the batcher waits: it asks when an item arrives, when the runner becomes
-free and when the policy's own wait is over, and never in between.
+Everything here happens on the event loop. The policy decides, the batcher waits: it asks
+when an item arrives, when the runner becomes free and when the policy's own wait is over,
+and never in between.
 """
 
 import asyncio
 import logging
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
-from spanserve.batching.call import is_fault
+from spanserve.batching.batch import Batch, Batched, Item, Work
 from spanserve.batching.policy import Policy, Release, ReleaseReason
 from spanserve.batching.runner import Runner
 from spanserve.errors import SpanserveError
-from spanserve.tracing.failure import failure_of
-from spanserve.tracing.places import RUN, item_place
-from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
+from spanserve.tracing.record import RequestRecord
 from spanserve.tracing.scope import entered
 from spanserve.tracing.tracing import Tracing
 
@@ -38,52 +36,6 @@ class QueueFullError(SpanserveError):
 
 class AbandonedError(SpanserveError):
     """The item left the queue unanswered, since nobody waits for its answer any more."""
-
-
-class RunFailedError(SpanserveError):
-    """The user's code raised, or returned what cannot be split; the cause is what it raised."""
-
-
-class Batched(Protocol):
-    """How a method runs on a batch: what the batcher needs of an endpoint's codec."""
-
-    def batch_key(self, item: Any) -> Hashable:
-        """Return what all items of one batch must have in common."""
-
-    def collate(self, items: Sequence[Any]) -> Any:
-        """Make the method's argument of the items; on the runner."""
-
-    def split(self, result: Any, count: int) -> Sequence[Any]:
-        """Make one result an item of the method's answer; on the runner."""
-
-
-class Item(ItemRecord):
-    """One item in the queue: its value, and the future of its result."""
-
-    __slots__ = ("future", "gone", "key", "value")
-
-    def __init__(  # noqa: PLR0917  # made for every request: keywords would cost
-        self,
-        value: Any,
-        key: Hashable,
-        future: "asyncio.Future[Any]",
-        gone: Callable[[], bool] | None,
-        request: RequestRecord | None,
-        queued_ns: int,
-        depth: int,
-    ) -> None:
-        super().__init__(request, queued_ns, depth)
-        self.value = value
-        self.key = key
-        self.future = future
-        self.gone = gone
-
-    def forget(self) -> None:
-        """Let go of all but the record, once answered: an exporter holds on to that for a while.
-
-        What is let go of would keep the request's data alive, and close a cycle with its record.
-        """
-        del self.value, self.future, self.gone
 
 
 class Tally:
@@ -112,14 +64,13 @@ class Batcher:
         max_queue: int,
     ) -> None:
         self.endpoint = endpoint
-        self.method = method
-        self.codec = codec
-        self.tracing = tracing
         self.tally = Tally()
         self.limits = policy.limits
+        self.max_queue = max_queue
+        self._work = Work(endpoint, method, codec, tracing)
+        self._tracing = tracing
         self._policy = policy
         self._runner = runner
-        self.max_queue = max_queue
         self._now_ns = tracing.now_ns
         self._items: deque[Item] = deque()
         self._running: Batch | None = None
@@ -156,7 +107,7 @@ class Batcher:
             raise QueueFullError(depth, self._retry_after_s(depth))
         now_ns = self._now_ns()
         future = self._loop.create_future()
-        item = Item(value, self.codec.batch_key(value), future, gone, request, now_ns, depth)
+        item = Item(value, self._work.codec.batch_key(value), future, gone, request, now_ns, depth)
         items.append(item)
         in_system = depth + 1 + (self._running.record.size if self._running else 0)
         self._policy.arrived(now_ns / 1e6, in_system)
@@ -217,7 +168,7 @@ class Batcher:
         now_ns = self._now_ns()
         items = self._take(size, now_ns)
         if items:
-            record = self.tracing.batch(
+            record = self._tracing.batch(
                 self.endpoint,
                 reason.value,
                 items,
@@ -226,7 +177,7 @@ class Batcher:
             )
             self.tally.sizes[len(items)] += 1
             self.tally.reasons[reason.value] += 1
-            self._running = Batch(self, items, record)
+            self._running = Batch(self._work, items, record, self._batch_done)
             self._runner.submit(self._running)
         if self._items and not self._asking:
             self._ask_soon()
@@ -255,18 +206,18 @@ class Batcher:
         if item.request is not None:
             item.request.item_dequeued(item, self._now_ns())
 
-    def batch_done(self, batch: "Batch") -> None:
+    def _batch_done(self, batch: Batch) -> None:
         """Hand out the results of the batch that ran, and learn from it."""
         self._running = None
         record = batch.record
         self._policy.observed(record.size, (self._now_ns() - record.released_ns) / 1e6)
         if batch.error is not None:
             self.tally.failed_batches += 1
-        with entered(self.tracing.scope(*batch.place)):
+        with entered(self._tracing.scope(*batch.place)):
             batch.log_failures()
         batch.hand_out()
         if record.recording:
-            self.tracing.batch_ended(record)
+            self._tracing.batch_ended(record)
 
     def _retry_after_s(self, queued: int) -> float:
         """Return when the items that are queued now will be gone, as far as is known."""
@@ -276,85 +227,3 @@ class Batcher:
 
 def _client_left(item: Item, now_ns: int) -> bool:
     return item.gone is not None and now_ns - item.queued_ns > LONG_WAIT_NS and item.gone()
-
-
-class Batch:
-    """One release: the job that runs on the runner, and what it gave."""
-
-    __slots__ = ("_batcher", "_items", "_results", "error", "record")
-
-    def __init__(self, batcher: Batcher, items: Sequence[Item], record: BatchRecord) -> None:
-        self._batcher = batcher
-        self._items = items
-        self._results: Sequence[Any] = ()
-        self.record = record
-        self.error: BaseException | None = None
-
-    def run(self, instance: object) -> None:
-        """Collate, run the user's method, and split; on the runner."""
-        batcher, record = self._batcher, self.record
-        now_ns, codec = batcher.tracing.now_ns, batcher.codec
-        record.collate_started(now_ns())
-        try:
-            argument = codec.collate([item.value for item in self._items])
-            record.run_started(now_ns())
-            with entered(batcher.tracing.scope(*self.place)):
-                result = batcher.method(instance, argument)
-            record.run_ended(now_ns())
-            self._results = codec.split(result, len(self._items))
-        except BaseException as error:  # noqa: BLE001  # even SystemExit of a model must not end the runner
-            self._failed(error)
-        record.ended(now_ns())
-
-    @property
-    def place(self) -> tuple[BatchRecord | RequestRecord | None, int]:
-        """Return where the user's code runs: a batch of one lies in its request's trace."""
-        if self.record.size == 1:
-            item = self._items[0]
-            return item.request, item_place(item.index, RUN)
-        return self.record, RUN
-
-    def _failed(self, error: BaseException) -> None:
-        record = self.record
-        now_ns = self._batcher.tracing.now_ns()
-        if record.run_ns and not record.ran_ns:
-            record.run_ended(now_ns)
-        self.error = error
-        if is_fault(error):
-            record.failure = failure = failure_of(error, now_ns)
-            for item in self._items:
-                item.failure = failure
-
-    def done(self) -> None:
-        """Go on, on the loop."""
-        self._batcher.batch_done(self)
-
-    def log_failures(self) -> None:
-        """Say once what failed: the whole batch, or each item that did."""
-        endpoint, size = self._batcher.endpoint, self.record.size
-        if self.error is not None:
-            if is_fault(self.error):
-                log.error("%s failed for a batch of %d", endpoint, size, exc_info=self.error)
-            return
-        for result in self._results:
-            if isinstance(result, BaseException) and is_fault(result):
-                log.error("%s failed for an item of a batch of %d", endpoint, size, exc_info=result)
-
-    def hand_out(self) -> None:
-        """Give each item its result, or the reason why it has none."""
-        results = self._results
-        if self.error is not None:
-            results = [self.error] * len(self._items)
-        for item, result in zip(self._items, results, strict=True):
-            if isinstance(result, BaseException):
-                self._fail(item, result)
-            elif not item.future.done():
-                item.future.set_result(result)
-
-    def _fail(self, item: Item, error: BaseException) -> None:
-        if item.failure is None and is_fault(error):
-            item.failure = failure_of(error, self.record.ran_ns)
-        if not item.future.done():
-            failed = RunFailedError(f"the run failed with {type(error).__name__}")
-            failed.__cause__ = error
-            item.future.set_exception(failed)

@@ -12,7 +12,8 @@ from typing import Any, Final, NamedTuple
 from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
-from spanserve.batching.batcher import QueueFullError, RunFailedError
+from spanserve.batching.batch import RunFailedError
+from spanserve.batching.batcher import QueueFullError
 from spanserve.batching.runner import CarriedError
 from spanserve.service.problems import InvalidBody, InvalidItem, InvalidResult
 

@@ -9,7 +9,8 @@ import logging
 from abc import ABC, abstractmethod
 from typing import Any
 
-from spanserve.batching.batcher import AbandonedError, Batcher, RunFailedError
+from spanserve.batching.batch import RunFailedError
+from spanserve.batching.batcher import AbandonedError, Batcher
 from spanserve.batching.call import Call, on_loop, on_runner
 from spanserve.server.answer import NOBODY, Answer, RequestError, request_error, timed_out
 from spanserve.server.exchange import ClientLeftError, Exchange
