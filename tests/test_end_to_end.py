@@ -1,7 +1,12 @@
-"""The main job: requests to a server as users start it, and their traces at every backend."""
+"""The main job: requests to a server as users start it, and their traces at every backend.
+
+Each test runs against strict sinks of our own and against real servers, read back through
+their query APIs. Zipkin lower-cases names, and so does every comparison here.
+"""
 
 import asyncio
 import json
+import secrets
 import signal
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -13,57 +18,82 @@ import pytest
 
 from spanserve import Span, SpanKind
 from support.backends import KINDS, backend
-from support.holding import HELD, UNTRACED, in_one_batch, in_one_crowd
+from support.holding import HELD, UNTRACED, in_one_batch, in_one_crowd, metric
 from support.serving import subprocess_server
 from support.traces import check_all, check_batches, traces
 
 Drive = Callable[[httpx.AsyncClient], Awaitable[list[httpx.Response]]]
+Exported = Callable[..., Awaitable[tuple[list[httpx.Response], Sequence[Span]]]]
 
-MEMBER = ["POST /predict", "decode", "encode", "multiply", "queue", "run", "scale"]
+MEMBER = ["decode", "encode", "multiply", "post /predict", "queue", "run", "scale"]
 BATCH = ["batch /predict", "collate", "multiply", "run", "scale", "split"]
-TRACE_ID, SPAN_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
-
-CALLERS: Mapping[str, Mapping[str, str]] = {
-    "traceparent": {"traceparent": f"00-{TRACE_ID}-{SPAN_ID}-01"},
-    "b3": {"b3": f"{TRACE_ID}-{SPAN_ID}-1"},
-    "X-B3-*": {"X-B3-TraceId": TRACE_ID, "X-B3-SpanId": SPAN_ID, "X-B3-Sampled": "1"},
-    "uber-trace-id": {"uber-trace-id": f"{TRACE_ID}:{SPAN_ID}:0:1"},
-}
+CALLER = "00f067aa0ba902b7"
 
 
-async def exported(
-    kind: str, tmp_path: Path, drive: Drive, **tracing: Any
-) -> tuple[list[httpx.Response], list[Span]]:
-    """Serve with a backend's tracer, drive, stop; return the answers and what was exported."""
-    with backend(kind) as receiver:
-        config = tmp_path / "config.yaml"
-        config.write_text(
-            json.dumps({"tracing": {**receiver.tracing, "excluded_urls": UNTRACED, **tracing}})
-        )
-        with subprocess_server(str(HELD), "--config", str(config)) as server:
-            limits = httpx.Limits(max_connections=None)
-            async with httpx.AsyncClient(base_url=server.url, limits=limits, timeout=60) as client:
-                answers = await drive(client)
-            server.stop(signal.SIGTERM)
-    return answers, receiver.spans()
+def callers(trace_id: str) -> dict[int, Mapping[str, str]]:
+    """Return the headers of a caller's span in each format, for the first four items."""
+    formats = [
+        {"traceparent": f"00-{trace_id}-{CALLER}-01"},
+        {"b3": f"{trace_id}-{CALLER}-1"},
+        {"X-B3-TraceId": trace_id, "X-B3-SpanId": CALLER, "X-B3-Sampled": "1"},
+        {"uber-trace-id": f"{trace_id}:{CALLER}:0:1"},
+    ]
+    return dict(enumerate(formats))
+
+
+async def served(
+    tmp_path: Path, drive: Drive, tracing: Mapping[str, Any]
+) -> tuple[list[httpx.Response], int]:
+    """Serve in a process of its own, drive, stop; return the answers and how many spans went."""
+    config = tmp_path / "config.yaml"
+    config.write_text(json.dumps({"tracing": tracing}))
+    limits = httpx.Limits(max_connections=None)
+    with subprocess_server(str(HELD), "--config", str(config)) as server:
+        async with httpx.AsyncClient(base_url=server.url, limits=limits, timeout=60) as client:
+            answers = await drive(client)
+            recorded = await metric(client, "spanserve_spans_recorded_total")
+        assert server.stop(signal.SIGTERM) == 0, server.text()
+    return answers, int(recorded)
+
+
+@pytest.fixture
+def exported(tmp_path: Path, request: pytest.FixtureRequest) -> Exported:
+    """Serves with a backend's tracer, drives and stops; returns what came of it."""
+
+    async def run(
+        kind: str, drive: Drive, **more: Any
+    ) -> tuple[list[httpx.Response], Sequence[Span]]:
+        service = f"held-{secrets.token_hex(4)}"
+        with backend(kind, request) as receiver:
+            own = {"excluded_urls": UNTRACED, "service_name": service}
+            tracing = {**receiver.tracing, **own, **more}
+            answers, recorded = await served(tmp_path, drive, tracing)
+        return answers, receiver.spans(service, recorded)
+
+    return run
 
 
 def names(spans: Sequence[Span]) -> list[str]:
-    return sorted(span.name for span in spans)
+    return sorted(span.name.lower() for span in spans)
 
 
 def roots(spans: Sequence[Span]) -> list[Span]:
     return [span for span in spans if span.kind is SpanKind.SERVER]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-async def test_every_trace_of_500_concurrent_requests_is_whole(kind: str, tmp_path: Path) -> None:
-    async def drive(client: httpx.AsyncClient) -> list[httpx.Response]:
-        return list(
-            await asyncio.gather(*(client.post("/predict", json=[n, n]) for n in range(500)))
-        )
+def batches(spans: Sequence[Span]) -> list[Span]:
+    return [span for span in spans if span.name == "batch /predict"]
 
-    answers, spans = await exported(kind, tmp_path, drive)
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_every_trace_of_500_concurrent_requests_is_whole(
+    kind: str, exported: Exported
+) -> None:
+    async def drive(client: httpx.AsyncClient) -> list[httpx.Response]:
+        posts = [client.post("/predict", json=[n, n]) for n in range(500)]
+        return list(await asyncio.gather(*posts))
+
+    answers, spans = await exported(kind, drive)
     assert [answer.json() for answer in answers] == [[2.0 * n] * 2 for n in range(500)]
     check_all(spans)
     assert {answer.headers["X-Trace-Id"] for answer in answers} == {
@@ -71,18 +101,20 @@ async def test_every_trace_of_500_concurrent_requests_is_whole(kind: str, tmp_pa
     }
     assert len(roots(spans)) == 500
     assert max(Counter((span.trace_id, span.span_id) for span in spans).values()) == 1
-    assert sum(len(span.links) for span in spans if span.name == "batch /predict") > 250
+    assert sum(len(batch.links) for batch in batches(spans)) > 250
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_batch_of_200_is_linked_to_each_of_its_members(kind: str, tmp_path: Path) -> None:
+async def test_a_batch_of_200_is_linked_to_each_of_its_members(
+    kind: str, exported: Exported
+) -> None:
     async def drive(client: httpx.AsyncClient) -> list[httpx.Response]:
         return await in_one_crowd(client, range(200))
 
-    answers, spans = await exported(kind, tmp_path, drive)
+    answers, spans = await exported(kind, drive)
     assert [answer.json() for answer in answers] == [2.0 * n for n in range(200)]
     check_all(spans)
-    [batch] = [span for span in spans if span.name == "batch /predict"]
+    [batch] = batches(spans)
     assert len(batch.links) == 200
     assert batch.attributes["spanserve.batch.size"] == 200
     assert {link.trace_id for link in batch.links} == {root.trace_id for root in roots(spans)}
@@ -92,39 +124,39 @@ async def test_a_batch_of_200_is_linked_to_each_of_its_members(kind: str, tmp_pa
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_callers_traces_of_every_format_are_continued(kind: str, tmp_path: Path) -> None:
-    headers = dict(enumerate(CALLERS.values()))
+async def test_callers_traces_of_every_format_are_continued(kind: str, exported: Exported) -> None:
+    trace_id = secrets.token_hex(16)
 
     async def drive(client: httpx.AsyncClient) -> list[httpx.Response]:
-        return await in_one_batch(client, [1, 2, 3, 4, 5], headers)
+        return await in_one_batch(client, [1, 2, 3, 4, 5], callers(trace_id))
 
-    answers, spans = await exported(kind, tmp_path, drive)
-    joined = [root for root in roots(spans) if root.trace_id == TRACE_ID]
-    assert [root.parent_id for root in joined] == [SPAN_ID] * len(CALLERS)
-    assert [answer.headers["X-Trace-Id"] == TRACE_ID for answer in answers] == [True] * 4 + [False]
-    check_all(spans, remote_parents={TRACE_ID: SPAN_ID})
-    [batch] = [span for span in spans if span.name == "batch /predict"]
-    assert batch.trace_id != TRACE_ID
+    answers, spans = await exported(kind, drive)
+    joined = [root for root in roots(spans) if root.trace_id == trace_id]
+    assert [root.parent_id for root in joined] == [CALLER] * 4
+    assert [answer.headers["X-Trace-Id"] == trace_id for answer in answers] == [True] * 4 + [False]
+    check_all(spans, remote_parents={trace_id: CALLER})
+    [batch] = batches(spans)
+    assert batch.trace_id != trace_id
     assert batch.parent_id is None
-    assert [link.trace_id for link in batch.links][:4] == [TRACE_ID] * 4
+    assert [link.trace_id for link in batch.links][:4] == [trace_id] * 4
 
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_failed_run_is_an_error_on_the_batch_and_on_its_members(
-    kind: str, tmp_path: Path
+    kind: str, exported: Exported
 ) -> None:
     async def drive(client: httpx.AsyncClient) -> list[httpx.Response]:
         return await in_one_batch(client, [1, -1])
 
-    answers, spans = await exported(kind, tmp_path, drive)
+    answers, spans = await exported(kind, drive)
     check_all(spans)
     assert [answer.status_code for answer in answers] == [500, 500]
-    failed = sorted((span.name, span.error) for span in spans if span.error is not None)
+    failed = sorted((span.name.lower(), span.error) for span in spans if span.error is not None)
     message = "a number below zero"
     assert failed == [
-        ("POST /predict", ""),
-        ("POST /predict", ""),
         ("batch /predict", ""),
+        ("post /predict", ""),
+        ("post /predict", ""),
         *[("run", message)] * 3,
         *[("scale", message)] * 3,
     ]
@@ -133,36 +165,38 @@ async def test_a_failed_run_is_an_error_on_the_batch_and_on_its_members(
     }
 
 
-async def test_an_unsampled_member_is_counted_and_not_linked(tmp_path: Path) -> None:
+async def test_an_unsampled_member_is_counted_and_not_linked(exported: Exported) -> None:
+    trace_id = secrets.token_hex(16)
+
     async def drive(client: httpx.AsyncClient) -> list[httpx.Response]:
-        deny = {"traceparent": f"00-{TRACE_ID}-{SPAN_ID}-00"}
+        deny = {"traceparent": f"00-{trace_id}-{CALLER}-00"}
         return await in_one_batch(client, [1, 2, 3], {1: deny})
 
-    _, spans = await exported("zipkin", tmp_path, drive)
+    _, spans = await exported("zipkin", drive)
     check_batches(spans, unsampled=1)
-    [batch] = [span for span in spans if span.name == "batch /predict"]
+    [batch] = batches(spans)
     assert batch.attributes["spanserve.batch.size"] == 3
     assert [link.attributes["position"] for link in batch.links] == [0, 2]
-    assert TRACE_ID not in traces(spans)
+    assert trace_id not in traces(spans)
 
 
-async def test_linked_members_carry_the_reference_and_not_the_run(tmp_path: Path) -> None:
+async def test_linked_members_carry_the_reference_and_not_the_run(exported: Exported) -> None:
     async def drive(client: httpx.AsyncClient) -> list[httpx.Response]:
         return await in_one_batch(client, [1, 2])
 
-    _, spans = await exported("zipkin", tmp_path, drive, batch_spans="linked")
+    _, spans = await exported("zipkin", drive, batch_spans="linked")
     assert sorted(map(names, traces(spans).values())) == [
-        ["POST /predict", "decode", "encode", "queue"],
-        ["POST /predict", "decode", "encode", "queue"],
         BATCH,
+        ["decode", "encode", "post /predict", "queue"],
+        ["decode", "encode", "post /predict", "queue"],
     ]
 
 
-async def test_code_in_an_async_endpoint_knows_its_place_in_the_trace(tmp_path: Path) -> None:
+async def test_code_in_an_async_endpoint_knows_its_place_in_the_trace(exported: Exported) -> None:
     async def drive(client: httpx.AsyncClient) -> list[httpx.Response]:
         return [await client.post("/ids")]
 
-    [answer], spans = await exported("zipkin", tmp_path, drive)
+    [answer], spans = await exported("zipkin", drive)
     trace_id, span_id, traceparent = answer.json()
     [run] = [span for span in spans if span.name == "run"]
     assert (run.trace_id, run.span_id) == (trace_id, span_id)

@@ -22,6 +22,7 @@ class JaegerPorts:
     query_http: int
     query_grpc: int
     health: int
+    health_grpc: int
     otlp_http: int
     otlp_grpc: int
     thrift_compact: int

@@ -40,8 +40,8 @@ ZIPKIN: Final = MavenJar(
     source="io.zipkin:zipkin-server:3.6.1:exec, with Maven",
 )
 
-# Jaeger's v2 tags are no versions for Go, whose module path lacks the /v2; v1.76.0 is the same
-# commit as v2.13.0, and holds both programs.
+# Jaeger's v2 tags are no versions for Go, whose module path lacks the /v2. v1.76.0 was released
+# as v2.13.0, too (its changelog has them as one), and holds the program of v2: cmd/jaeger.
 JAEGER2: Final = GoProgram(
     name="jaeger",
     version="2.13.0",

@@ -1,13 +1,18 @@
 """The backends that traces are sent to in tests, behind one face: what arrived, as spans."""
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from spanserve import AttributeValue, Link, Span, SpanKind
+import pytest
+
+from servers import JaegerServer, ZipkinServer
+from spanserve import Link, Span, SpanKind
 from support.otlp_sink import OtlpGrpcSink, OtlpHttpSink, OtlpSink
+from support.queries import wait_for
+from support.query_formats import from_zipkin
+from support.real_servers import queries_of
 from support.thrift_sink import ThriftSink
 from support.zipkin_sink import ZipkinSink
 
@@ -17,20 +22,11 @@ class Backend(Protocol):
 
     tracing: dict[str, Any]
 
-    def spans(self) -> list[Span]:
-        """Return all that arrived; raises AssertionError where the backend found fault."""
+    def spans(self, service: str, expected: int) -> Sequence[Span]:
+        """Return all that arrived of a service; AssertionError where anything was wrong.
 
-
-def value_of(text: Any) -> AttributeValue:
-    """Return a number where a backend keeps numbers as texts, as Zipkin does."""
-    if isinstance(text, str):
-        for kind in (int, float):
-            try:
-                return kind(text)
-            except ValueError:
-                continue
-    value: AttributeValue = text
-    return value
+        A real server is asked until as many spans as expected are there.
+        """
 
 
 @dataclass
@@ -42,28 +38,10 @@ class Zipkin:
     def __post_init__(self) -> None:
         self.tracing = {"type": "zipkin", "zipkin": {"url": self.sink.url}}
 
-    def spans(self) -> list[Span]:
+    def spans(self, service: str, expected: int) -> Sequence[Span]:
         assert self.sink.violations == []
-        return [self._span(span) for span in self.sink.spans]
-
-    def _span(self, span: Mapping[str, Any]) -> Span:
-        tags = span.get("tags", {})
-        links: list[Link] = []
-        while (text := tags.get(f"otlp.link.{len(links)}")) is not None:
-            trace_id, span_id, _, attributes, _ = text.split("|")
-            links.append(Link(trace_id, span_id, json.loads(attributes)))
-        return Span(
-            name=span["name"],
-            kind=SpanKind(span.get("kind", "internal").lower()),
-            trace_id=span["traceId"],
-            span_id=span["id"],
-            parent_id=span.get("parentId"),
-            start_ns=span["timestamp"] * 1000,
-            end_ns=(span["timestamp"] + span["duration"]) * 1000,
-            attributes={key: value_of(value) for key, value in tags.items()},
-            links=links,
-            error=tags.get("error"),
-        )
+        assert len(self.sink.spans) == expected, service
+        return [from_zipkin(span) for span in self.sink.spans]
 
 
 @dataclass
@@ -76,8 +54,9 @@ class JaegerUdp:
         jaeger = {"address": self.sink.host, "port": self.sink.port}
         self.tracing = {"type": "jaeger", "jaeger": jaeger}
 
-    def spans(self) -> list[Span]:
+    def spans(self, service: str, expected: int) -> Sequence[Span]:
         assert self.sink.violations == []
+        assert len(self.sink.spans) == expected, service
         return [self._span(span) for span in self.sink.spans]
 
     def _span(self, span: Mapping[str, Any]) -> Span:
@@ -107,8 +86,9 @@ class JaegerOtlp:
         jaeger = {"protocol": self.protocol, "endpoint": self.sink.endpoint}
         self.tracing = {"type": "jaeger", "jaeger": jaeger}
 
-    def spans(self) -> list[Span]:
+    def spans(self, service: str, expected: int) -> Sequence[Span]:
         assert self.sink.violations == []
+        assert len(self.sink.spans) == expected, service
         return [self._span(span) for span in self.sink.spans]
 
     def _span(self, span: Mapping[str, Any]) -> Span:
@@ -126,11 +106,33 @@ class JaegerOtlp:
         )
 
 
-KINDS = ("zipkin", "jaeger-udp", "jaeger-otlp-http", "jaeger-otlp-grpc")
+@dataclass
+class Real:
+    """An unmodified server, read back through its own query API."""
+
+    server: ZipkinServer | JaegerServer
+    tracing: dict[str, Any]
+
+    def spans(self, service: str, expected: int) -> Sequence[Span]:
+        queries = queries_of(self.server)
+        spans = wait_for(lambda: queries.traces(service), expected)
+        assert len(spans) == expected, f"{len(spans)} spans came, {expected} were recorded"
+        return spans
+
+
+SINKS = ("zipkin", "jaeger-udp", "jaeger-otlp-http", "jaeger-otlp-grpc")
+REAL = (
+    "real zipkin",
+    "real jaeger by udp",
+    "real jaeger by otlp-http",
+    "real jaeger by otlp-grpc",
+    "real jaeger 1 by udp",
+)
+KINDS = (*SINKS, *REAL)
 
 
 @contextmanager
-def backend(kind: str) -> Iterator[Backend]:
+def backend(kind: str, request: pytest.FixtureRequest) -> Iterator[Backend]:
     """Run a backend; what it received can be read after the block, when all has arrived."""
     if kind == "zipkin":
         with ZipkinSink() as zipkin:
@@ -141,6 +143,22 @@ def backend(kind: str) -> Iterator[Backend]:
     elif kind == "jaeger-otlp-http":
         with OtlpHttpSink() as collector:
             yield JaegerOtlp(collector, "otlp-http")
-    else:
+    elif kind == "jaeger-otlp-grpc":
         with OtlpGrpcSink() as grpc:
             yield JaegerOtlp(grpc, "otlp-grpc")
+    elif kind == "real zipkin":
+        zipkin_server: ZipkinServer = request.getfixturevalue("real_zipkin")
+        yield Real(zipkin_server, {"type": "zipkin", "zipkin": {"url": zipkin_server.spans_url}})
+    else:
+        yield _real_jaeger(kind, request)
+
+
+def _real_jaeger(kind: str, request: pytest.FixtureRequest) -> Real:
+    fixture = "real_jaeger1" if " 1 " in kind else "real_jaeger"
+    server: JaegerServer = request.getfixturevalue(fixture)
+    protocol = kind.rpartition(" ")[2]
+    jaeger: dict[str, Any] = {"address": server.udp_host, "port": server.udp_port}
+    if protocol != "udp":
+        endpoint = server.otlp_http if protocol == "otlp-http" else server.otlp_grpc
+        jaeger = {"protocol": protocol, "endpoint": endpoint}
+    return Real(server, {"type": "jaeger", "jaeger": jaeger})

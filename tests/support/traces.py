@@ -134,7 +134,7 @@ def _check_batch(batch: Span, queues: Sequence[Span]) -> None:
     assert set(positions) <= set(range(size)), f"positions {positions} of {batch}"
     for queue, link in zip(queues, batch.links, strict=True):
         assert queue.name == names.QUEUE, queue
-        if link.attributes:  # a reference over UDP has none
+        if names.LINK_POSITION in link.attributes:  # a reference over UDP says no more
             assert link.attributes[names.LINK_POSITION] == queue.attributes[names.BATCH_POSITION]
         said = {name: queue.attributes.get(name) for name in _OF_BATCH}
         assert said == {
