@@ -87,9 +87,20 @@ def test_a_debug_trace_carries_both_flags() -> None:
     assert [span["flags"] for span in decoded(spans)] == [1, 3]
 
 
-def test_a_duration_ends_where_the_end_does() -> None:
-    span = decoded([span_of(start_ns=1_999, end_ns=3_000)])[0]
-    assert (span["start_us"], span["duration_us"]) == (1, 2)
+@pytest.mark.parametrize(
+    ("start_ns", "end_ns", "start_us", "duration_us"),
+    [
+        (1_999, 3_000, 1, 2),
+        (1_999, 3_001, 1, 3),
+        (1_500, 1_501, 1, 1),
+        (2_000, 2_000, 2, 1),  # Jaeger v2 warns of 0 as of a negative duration
+    ],
+)
+def test_a_start_is_rounded_down_an_end_up_and_no_duration_is_0(
+    start_ns: int, end_ns: int, start_us: int, duration_us: int
+) -> None:
+    span = decoded([span_of(start_ns=start_ns, end_ns=end_ns)])[0]
+    assert (span["start_us"], span["duration_us"]) == (start_us, duration_us)
 
 
 def test_an_event_is_a_log_whose_field_event_holds_its_name() -> None:
@@ -307,7 +318,7 @@ def expected(span: Span) -> dict[str, Any]:
         ],
         "flags": 3 if span.debug else 1,
         "start_us": span.start_ns // 1000,
-        "duration_us": span.end_ns // 1000 - span.start_ns // 1000,
+        "duration_us": max(1, -(-span.end_ns // 1000) - span.start_ns // 1000),
         "tags": dict(tags),
         "logs": [
             {

@@ -167,9 +167,9 @@ def test_a_tracer_cannot_take_a_name_of_the_config_itself(tmp_path: Path, name: 
         (
             "NoHook",
             (
-                "implements no hook; there are export_spans, extend_app, span_ended, span_started, "
-                "trace_url, tracer_propagators, tracer_settings, tracer_started, tracer_stopping, "
-                "tracer_target, tracer_warnings"
+                "implements no hook; there are export_spans, extend_app, find_trace, span_ended, "
+                "span_started, trace_url, tracer_propagators, tracer_settings, tracer_started, "
+                "tracer_stopping, tracer_target, tracer_warnings"
             ),
         ),
         ("Unmarked", "implements no hook; mark span_ended with @hookimpl"),

@@ -156,8 +156,9 @@ def _read(protocol: Any, field: Field) -> Any:
 
 def _span(span: dict[str, Any]) -> dict[str, Any]:
     parent = _hex(span["parentSpanId"])
-    if span["duration"] < 0 or span["startTime"] < 0:
-        raise BadPacketError(f"negative times: {span}")
+    # A duration of 0 is tagged by Jaeger v2 as if it were negative.
+    if span["duration"] < 1 or span["startTime"] < 0:
+        raise BadPacketError(f"negative times, or no duration: {span}")
     return {
         "trace_id": _hex(span["traceIdHigh"]) + _hex(span["traceIdLow"]),
         "span_id": _hex(span["spanId"]),

@@ -82,6 +82,11 @@ class Recorder:
         return f"recorder:{trace_id}"
 
     @hookimpl
+    def find_trace(self, trace_id: str) -> bool | None:
+        _say("find_trace")
+        return bool(trace_id)
+
+    @hookimpl
     def extend_app(self, app: FastAPI) -> None:
         _say("extend_app", title=app.title)
 

@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from spanserve.config.redact import without_credentials
 from spanserve.tracing.clock import Clock
 from spanserve.tracing.expansion import Expansion
-from spanserve.tracing.failure import failure_of
+from spanserve.tracing.failure import raised
 from spanserve.tracing.hookspecs import ExportResult
 from spanserve.tracing.outcome import Drop, Outcome, outcome_of
 from spanserve.tracing.record import Record
@@ -65,7 +64,8 @@ class Exporter:
     """The queue, the thread, the retries and the counters of one tracer.
 
     `export` and `stopping` are the tracer's own hooks; `expansion` makes what expands
-    records, with the offset of the clock as of now.
+    records, with the offset of the clock as of now. `reason` is why the last call did not
+    deliver all, in the tracer's words; None where it did, or gave none.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class Exporter:
     ) -> None:
         self.name = name
         self.state = State.IDLE
+        self.reason: str | None = None
         self.counters = Counters()
         self._export = export
         self._expansion = expansion
@@ -240,9 +241,7 @@ class Exporter:
         try:
             outcome = outcome_of(self._export(spans), len(spans))
         except BaseException as error:  # noqa: BLE001  # a tracer may raise anything, SystemExit too
-            failure = failure_of(error, 0)
-            reason = without_credentials(f"it raised {failure.type}: {failure.message}")
-            return Outcome({Drop.TRACER_RAISED: len(spans)}, reason=reason)
+            return Outcome({Drop.TRACER_RAISED: len(spans)}, reason=raised(error))
         return outcome
 
     def _settle(self, outcome: Outcome, why_not_again: Drop | None) -> None:
@@ -250,6 +249,7 @@ class Exporter:
         with self._books:
             if self._given_up:
                 return
+            self.reason = outcome.reason
             self._in_hand = () if why_not_again else outcome.retry
             self.counters.delivered += outcome.delivered
             self.counters.unconfirmed += outcome.unconfirmed

@@ -3,6 +3,7 @@
 import traceback
 from typing import Final, NamedTuple
 
+from spanserve.config.redact import without_credentials
 from spanserve.tracing.plain import bounded
 
 MAX_MESSAGE_CHARS: Final = 1_000
@@ -32,3 +33,9 @@ def failure_of(exception: BaseException, time_ns: int) -> Failure:
         message, stack = "(its text cannot be read)", ""
     message = bounded(message, MAX_MESSAGE_CHARS)
     return Failure(time_ns, name, message, bounded(stack[-MAX_STACK_CHARS:], MAX_STACK_CHARS))
+
+
+def raised(exception: BaseException) -> str:
+    """Say in one line, without secrets, that a tracer raised this."""
+    failure = failure_of(exception, 0)
+    return without_credentials(f"it raised {failure.type}: {failure.message}")

@@ -140,6 +140,21 @@ def trace_url(trace_id: str) -> str | None:
     """
 
 
+@hookspec(firstresult=True)
+def find_trace(trace_id: str) -> bool | None:
+    """Ask the backend whether it holds this trace (32 hex digits), any span of it.
+
+    When: on demand, for a person who waits for the answer (`spanserve check --send`), after
+    `tracer_started` and before `tracer_stopping`; perhaps several times in a few seconds,
+    since a backend may store later than it accepts.
+    Thread: never the event loop; `export_spans` may run meanwhile on its own.
+    It may connect, and must return within a few seconds: a call that hangs cannot be helped.
+    True: it is there. False: the backend answered that it is not there, or not yet.
+    None: it cannot be asked, or what answered is no backend's query API.
+    Raising counts as None.
+    """
+
+
 @hookspec
 def extend_app(app: "FastAPI") -> None:
     """Add routes of this tracer's own, a viewer for example.

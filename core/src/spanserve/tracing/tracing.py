@@ -17,6 +17,7 @@ from spanserve.config.model import TracingConfig
 from spanserve.tracing.clock import Clock, Ids, SteadyOffset
 from spanserve.tracing.expansion import Expansion
 from spanserve.tracing.exporting import Exporter, QueueLimits
+from spanserve.tracing.failure import raised
 from spanserve.tracing.live import Live, LiveBatchRecord, LiveRequestRecord
 from spanserve.tracing.pieces import Pieces
 from spanserve.tracing.propagation import KNOWN_FORMATS, Propagators, Remote
@@ -73,6 +74,7 @@ class Tracing:
         self._excluded = _matcher(config.excluded_urls)
         self._listeners = _Listeners(self.tracers)
         self._is_live = bool(self._listeners)
+        self.live_failures = self._listeners.failures
         self.exporters = tuple(
             self._new_exporter(tracer) for tracer in self.tracers if "export_spans" in tracer.hooks
         )
@@ -243,6 +245,20 @@ class Tracing:
                 return url
         return None
 
+    def find_trace(self, trace_id: str) -> bool | None:
+        """Return whether a backend holds a trace, from the first tracer that can tell; blocks.
+
+        None: no tracer can tell. Only between `start` and `stop`, and never on an event loop.
+        """
+        for tracer in self.tracers:
+            try:
+                found = tracer.manager.hook.find_trace(trace_id=trace_id)
+            except Exception:  # noqa: BLE001, S112  # the contract: raising counts as None
+                continue
+            if isinstance(found, bool):
+                return found
+        return None
+
     def _expansion(self) -> Expansion:
         return Expansion(self._pieces())
 
@@ -275,11 +291,15 @@ class Tracing:
 
 
 class _Listeners:
-    """The live hooks of all tracers; one that raises is switched off."""
+    """The live hooks of all tracers; one that raises is switched off.
+
+    `failures` says why, by the tracer's name.
+    """
 
     def __init__(self, tracers: Sequence[Tracer]) -> None:
         self._started = [t for t in tracers if "span_started" in t.hooks]
         self._ended = [t for t in tracers if "span_ended" in t.hooks]
+        self.failures: dict[str, str] = {}
 
     def __bool__(self) -> bool:
         return bool(self._started or self._ended)
@@ -301,6 +321,7 @@ class _Listeners:
     def _switch_off(self, tracer: Tracer, error: Exception) -> None:
         if tracer not in self._started and tracer not in self._ended:
             return  # another thread was faster
+        self.failures[tracer.name] = raised(error)
         log.error(
             "tracer %s raised in a live hook; its live hooks are off now",
             tracer.name,
