@@ -224,7 +224,7 @@ def test_links_win_over_attributes_of_the_same_name() -> None:
     attributes = {"otlp.link.0": "forged", "otlp.link.7": "forged", "linked.trace_ids": "forged"}
     links = [Link("1" * 32, "2" * 16), Link("3" * 32, "4" * 16), Link("1" * 32, "5" * 16)]
     assert tags_of(attributes=attributes, links=links) == {
-        "linked.trace_ids": f"{'1' * 32},{'3' * 32}",
+        "linked.trace_ids": f"{'1' * 32}, {'3' * 32}",
         "otlp.link.0": f"{'1' * 32}|{'2' * 16}||{{}}|0",
         "otlp.link.1": f"{'3' * 32}|{'4' * 16}||{{}}|0",
         "otlp.link.2": f"{'1' * 32}|{'5' * 16}||{{}}|0",

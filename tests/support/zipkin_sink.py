@@ -1,5 +1,6 @@
 """A Zipkin server for tests: real sockets, strict, and misbehaving on demand."""
 
+import json
 import socket
 import struct
 import sys
@@ -15,6 +16,7 @@ from typing import Any, Self
 from support.zipkin_rules import JsonObject, RefusedError, read_spans, violations
 
 PATH = "/api/v2/spans"
+_TRACE_PATH = "/api/v2/trace/"
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -45,17 +47,20 @@ class ZipkinSink:
     but must never be sent; span ids that came twice are among it, and `debug` unless
     `allow_debug`. `requests` holds every post, `connections` counts the clients' sockets.
     Behaviour can be changed at any time: `answer`, `hang`, `reset`, `refuse_if`, and
-    `accept` to be good again.
+    `accept` to be good again. A trace can be asked for as at Zipkin, too, under
+    `/api/v2/trace/`; `queries` holds the ids that were, and `store_late` hides traces at first.
     """
 
     def __init__(self, *, allow_debug: bool = False) -> None:
         self.spans: list[JsonObject] = []
         self.violations: list[str] = []
         self.requests: list[Request] = []
+        self.queries: list[str] = []
         self.connections = 0
         self._allow_debug = allow_debug
         self._ids: Counter[tuple[str, str]] = Counter()
         self._changed = threading.Condition()
+        self._hidden_times = 0
         self._script: _Script | None = None
         self._refuse: Callable[[bytes], bool] = lambda _body: False
         self._refusal = _Answer(400)
@@ -138,6 +143,10 @@ class ZipkinSink:
         self._refusal = _Answer(status, body=body)
         self._refuse = predicate
 
+    def store_late(self, times: int) -> None:
+        """Answer the next so many questions as if what was accepted were not there yet."""
+        self._hidden_times = times
+
     def _set_script(self, script: _Script | None, times: int | None = None) -> None:
         left = [times]
 
@@ -193,6 +202,19 @@ class ZipkinSink:
             released.wait()
         return answer
 
+    def respond_to_query(self, path: str) -> _Answer:
+        """Answer a GET as Zipkin does."""
+        if not path.startswith(_TRACE_PATH):
+            return _Answer(404, body=b"404 Not Found")
+        trace_id = path.removeprefix(_TRACE_PATH)
+        spans = self.traces().get(trace_id)
+        with self._changed:
+            self.queries.append(trace_id)
+            self._hidden_times -= 1
+            if spans is None or self._hidden_times >= 0:
+                return _Answer(404, body=f"{trace_id} not found".encode())
+        return _Answer(200, body=json.dumps(spans, separators=(",", ":")).encode())
+
     def _answer_to(self, handler: "_Handler", body: bytes) -> _Answer:
         if handler.path != PATH:
             return _Answer(404, body=b"no such path")
@@ -239,6 +261,9 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     server: _Server
     is_hanging = False
+
+    def do_GET(self) -> None:
+        self._send(self.server.sink.respond_to_query(self.path))
 
     def do_POST(self) -> None:
         raw = self.rfile.read(int(self.headers["Content-Length"]))

@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 
 from spanserve.errors import SpanserveError
 
+FAILED = 1
 WRONG_USE = 2
 
 
@@ -117,6 +118,11 @@ def check(
     file: Annotated[
         Path | None, typer.Argument(help="The config file; without one, SPANSERVE_CONFIG names it.")
     ] = None,
+    *,
+    send: Annotated[
+        bool,
+        typer.Option("--send", help="Send a test trace to each tracer; exit code 1 if one fails."),
+    ] = False,
 ) -> None:
     """Print the effective configuration with the source of each value, and the live tracers."""
     import os  # noqa: PLC0415  # see the module's first line
@@ -129,6 +135,12 @@ def check(
     tracers = load_tracers(loaded.config.tracing, sources=loaded.sources)
     for text, comment in aligned(report(loaded, tracers)):
         typer.echo(text + typer.style(comment, dim=True))
+    if send:
+        from spanserve.commands.send import send_all  # noqa: PLC0415  # ditto
+
+        # As comments, so that all of it is still a config.
+        if not send_all(loaded.config.tracing, tracers, lambda line: typer.echo(f"# {line}")):
+            raise typer.Exit(FAILED)
 
 
 @app.command()

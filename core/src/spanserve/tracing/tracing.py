@@ -6,19 +6,17 @@ never a request: it is caught here, said once in the log, and counted.
 """
 
 import logging
-import re
-from collections.abc import Callable, MutableMapping, Sequence
-from typing import Any, Protocol
-
-import pluggy
-from pydantic import BaseModel
+from collections.abc import MutableMapping, Sequence
+from typing import Any
 
 from spanserve.config.model import TracingConfig
 from spanserve.tracing.clock import Clock, Ids, SteadyOffset
+from spanserve.tracing.excluded import ExcludedPaths
 from spanserve.tracing.expansion import Expansion
 from spanserve.tracing.exporting import Exporter, QueueLimits
 from spanserve.tracing.failure import raised
 from spanserve.tracing.live import Live, LiveBatchRecord, LiveRequestRecord
+from spanserve.tracing.loading import LoadedTracer
 from spanserve.tracing.pieces import Pieces
 from spanserve.tracing.propagation import KNOWN_FORMATS, Propagators, Remote
 from spanserve.tracing.record import BatchRecord, ItemRecord, Member, Record, RequestRecord
@@ -29,23 +27,6 @@ from spanserve.tracing.span import Resource, Span, SpanStart
 log = logging.getLogger(__name__)
 
 
-class Tracer(Protocol):
-    """A loaded tracer: its name, its validated settings, and its hooks."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def settings(self) -> BaseModel: ...
-    @property
-    def propagators(self) -> Sequence[str]: ...
-    @property
-    def target(self) -> str: ...
-    @property
-    def hooks(self) -> frozenset[str]: ...
-    @property
-    def manager(self) -> pluggy.PluginManager: ...
-
-
 class Tracing:
     """All tracing of one app in one process.
 
@@ -54,7 +35,7 @@ class Tracing:
 
     def __init__(
         self,
-        tracers: Sequence[Tracer],
+        tracers: Sequence[LoadedTracer],
         config: TracingConfig,
         resource: Resource,
         *,
@@ -71,7 +52,7 @@ class Tracing:
         self._ids = ids or Ids()
         self._sampler = RatioSampler(config.sample_rate)
         self._propagators = _propagators(self.tracers, config)
-        self._excluded = _matcher(config.excluded_urls)
+        self._excludes = ExcludedPaths(config.excluded_urls)
         self._listeners = _Listeners(self.tracers)
         self._is_live = bool(self._listeners)
         self.live_failures = self._listeners.failures
@@ -83,7 +64,7 @@ class Tracing:
         self, scope: MutableMapping[str, Any], *, request_id: str = "", route: str = ""
     ) -> RequestRecord | None:
         """Begin the record of an HTTP request; None where tracing is off or excludes it."""
-        if not self.on or self._excluded(_path(scope)):
+        if not self.on or self._excludes(scope):
             return None
         started_ns = self.now_ns()
         remote = self._propagators.extract(scope["headers"])
@@ -273,7 +254,7 @@ class Tracing:
         """Return what announces a record, with the offset of the clock as of now."""
         return Live(self._listeners.started, self._listeners.ended, self._pieces())
 
-    def _new_exporter(self, tracer: Tracer) -> Exporter:
+    def _new_exporter(self, tracer: LoadedTracer) -> Exporter:
         hook, queue = tracer.manager.hook, self._config.queue
         return Exporter(
             tracer.name,
@@ -296,7 +277,7 @@ class _Listeners:
     `failures` says why, by the tracer's name.
     """
 
-    def __init__(self, tracers: Sequence[Tracer]) -> None:
+    def __init__(self, tracers: Sequence[LoadedTracer]) -> None:
         self._started = [t for t in tracers if "span_started" in t.hooks]
         self._ended = [t for t in tracers if "span_ended" in t.hooks]
         self.failures: dict[str, str] = {}
@@ -318,7 +299,7 @@ class _Listeners:
             except Exception as error:  # noqa: BLE001  # a tracer may raise anything
                 self._switch_off(tracer, error)
 
-    def _switch_off(self, tracer: Tracer, error: Exception) -> None:
+    def _switch_off(self, tracer: LoadedTracer, error: Exception) -> None:
         if tracer not in self._started and tracer not in self._ended:
             return  # another thread was faster
         self.failures[tracer.name] = raised(error)
@@ -331,32 +312,15 @@ class _Listeners:
         self._ended = [t for t in self._ended if t is not tracer]
 
 
-def _path(scope: MutableMapping[str, Any]) -> str:
-    """Return the path as the app's routes see it: without what a proxy in front strips."""
-    path: str = scope["path"]
-    root: str = scope.get("root_path", "")
-    return path.removeprefix(root) if root else path
-
-
-def _guarded_stop(tracer: Tracer, deadline_s: float) -> None:
+def _guarded_stop(tracer: LoadedTracer, deadline_s: float) -> None:
     try:
         tracer.manager.hook.tracer_stopping(deadline_s=deadline_s)
     except Exception:
         log.exception("tracer %s failed to stop", tracer.name)
 
 
-def _propagators(tracers: Sequence[Tracer], config: TracingConfig) -> Propagators:
+def _propagators(tracers: Sequence[LoadedTracer], config: TracingConfig) -> Propagators:
     if config.propagators is not None:
         return Propagators(config.propagators, config.propagators)
     wanted = [name for tracer in tracers for name in tracer.propagators]
     return Propagators(KNOWN_FORMATS, list(dict.fromkeys(["tracecontext", *wanted])))
-
-
-def _matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
-    """Return whether a path is one of these; `*` in a pattern stands for anything."""
-    exact = frozenset(pattern for pattern in patterns if "*" not in pattern)
-    globs = [".*".join(map(re.escape, p.split("*"))) for p in patterns if "*" in p]
-    if not globs:
-        return exact.__contains__
-    matches = re.compile("|".join(globs), re.DOTALL).fullmatch
-    return lambda path: path in exact or matches(path) is not None

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
 from spanserve import ExportResult, Resource, Span, hookimpl
 from spanserve_jaeger.otlp import exporter_class, otlp_export, otlp_url
+from spanserve_jaeger.query import USUAL_PORT, QueryApi, query_host
 from spanserve_jaeger.settings import JaegerSettings, likely_mistakes
 from spanserve_jaeger.udp import UdpSender, udp_url
 
@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 
 
 class Jaeger:
-    """Sends spans to Jaeger; over UDP nobody confirms them, and so they are counted."""
+    """Sends spans to Jaeger; over UDP nobody confirms them, and so they are counted.
 
-    def __init__(self) -> None:
+    `query_port` is where Jaeger's query API and its web page are.
+    """
+
+    def __init__(self, *, query_port: int = USUAL_PORT) -> None:
+        self._query_port = query_port
         self._sender: UdpSender | OtelExport | None = None
-        self._page: str | None = None
+        self._query: QueryApi | None = None
 
     @hookimpl
     def tracer_settings(self) -> type[BaseModel]:
@@ -44,7 +48,7 @@ class Jaeger:
 
     @hookimpl
     def tracer_started(self, settings: JaegerSettings, resource: Resource) -> None:
-        self._page = _page(settings)
+        self._query = QueryApi(query_host(settings), self._query_port)
         if settings.protocol == "udp":
             self._sender = UdpSender(settings.address or "", settings.port, resource)
         else:
@@ -58,19 +62,15 @@ class Jaeger:
 
     @hookimpl
     def trace_url(self, trace_id: str) -> str | None:
-        return None if self._page is None else f"{self._page}/trace/{trace_id}"
+        return None if self._query is None else f"{self._query.url}/trace/{trace_id}"
+
+    @hookimpl
+    def find_trace(self, trace_id: str) -> bool | None:
+        """Whether Jaeger's query API, at its usual port of the same host, knows the trace."""
+        return None if self._query is None else self._query.holds(trace_id)
 
     @hookimpl
     def tracer_stopping(self) -> None:
         if self._sender is not None:
             self._sender.close()
             self._sender = None
-
-
-def _page(settings: JaegerSettings) -> str:
-    """Jaeger's web page: on the same host, at its usual port."""
-    if settings.protocol == "udp":
-        host = settings.address or ""
-    else:
-        host = urlsplit(settings.endpoint or "").hostname or ""
-    return f"http://[{host}]:16686" if ":" in host else f"http://{host}:16686"

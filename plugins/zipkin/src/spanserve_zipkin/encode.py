@@ -127,7 +127,8 @@ class Encoder:
             + quote(f"{link.trace_id}|{link.span_id}||{self._json(link.attributes)}|0")
             for number, link in enumerate(links)
         ]
-        trace_ids = ",".join(dict.fromkeys(link.trace_id for link in links))
+        # With spaces, for people: the web page breaks lines there, and each id can be copied.
+        trace_ids = ", ".join(dict.fromkeys(link.trace_id for link in links))
         return [f'"{_LINKED_TRACES_TAG}":{quote(trace_ids)}', *tags]
 
     def _annotations(self, events: Sequence[Event]) -> str:

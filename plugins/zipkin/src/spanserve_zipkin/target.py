@@ -63,6 +63,14 @@ def viewer_url(url: str, trace_id: str) -> str | None:
     return f"{base_url(url)}{path.removesuffix(_SPANS)}/zipkin/traces/{trace_id}"
 
 
+def query_path(url: str, trace_id: str) -> str | None:
+    """Return the path at which Zipkin's query API has the trace, if the URL is one of Zipkin's."""
+    path = urlsplit(url).path
+    if not path.endswith(_SPANS):
+        return None
+    return f"{path.removesuffix(_SPANS)}/api/v2/trace/{trace_id}"
+
+
 def path_warnings(url: str) -> list[str]:
     """Say what in the URL's path is probably a mistake."""
     parts = urlsplit(url)

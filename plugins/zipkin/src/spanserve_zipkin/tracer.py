@@ -6,7 +6,7 @@ from spanserve import ExportResult, Resource, Span, hookimpl
 from spanserve_zipkin.delivery import Delivery, Encoded
 from spanserve_zipkin.encode import Encoder
 from spanserve_zipkin.settings import ZipkinSettings
-from spanserve_zipkin.target import path_warnings, redacted, viewer_url
+from spanserve_zipkin.target import path_warnings, query_path, redacted, viewer_url
 from spanserve_zipkin.transport import Transport
 
 
@@ -47,6 +47,10 @@ class Zipkin:
         return self._exporter.trace_url(trace_id) if self._exporter else None
 
     @hookimpl
+    def find_trace(self, trace_id: str) -> bool | None:
+        return self._exporter.find_trace(trace_id) if self._exporter else None
+
+    @hookimpl
     def tracer_stopping(self) -> None:
         if self._exporter is not None:
             self._exporter.close()
@@ -79,6 +83,10 @@ class _Exporter:
 
     def trace_url(self, trace_id: str) -> str | None:
         return viewer_url(self._url, trace_id)
+
+    def find_trace(self, trace_id: str) -> bool | None:
+        path = query_path(self._url, trace_id)
+        return self._transport.holds(path, trace_id) if path else None
 
     def close(self) -> None:
         self._transport.close()

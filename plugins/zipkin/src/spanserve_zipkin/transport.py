@@ -1,4 +1,4 @@
-"""One post to Zipkin: bytes out, an answer in."""
+"""One post to Zipkin, or one question: bytes out, an answer in."""
 
 import gzip
 import re
@@ -24,6 +24,7 @@ from spanserve_zipkin.target import (
 _MAX_EXCERPT = 200
 _MAX_ANSWER_BYTES = 64 * 1024
 _MAX_WAIT_S = 3600.0
+_QUESTION_TIMEOUT_S = 2.0
 _MIN_SECRET = 4  # letters: shorter ones stand in too many words that are none
 _TRY_LATER = frozenset({408, 425, 429})
 
@@ -83,6 +84,29 @@ class Transport:
             return self._answer(response)
         except (HTTPError, OSError) as error:
             return Answer(None, self._shown(_failure(error, self._settings.timeout_s)))
+
+    def holds(self, path: str, trace_id: str) -> bool | None:
+        """Ask the query API, at this path, for a trace; None: nobody answers as Zipkin does."""
+        timeout_s = min(self._settings.timeout_s, _QUESTION_TIMEOUT_S)
+        try:
+            response = self._pool.urlopen(
+                "GET",
+                path,
+                headers=self._headers,
+                timeout=urllib3.Timeout(connect=timeout_s, read=timeout_s),
+                retries=False,
+                redirect=False,
+                preload_content=False,
+            )
+            content = _content(response)
+        except (HTTPError, OSError):
+            return None
+        if response.status == HTTPStatus.OK and content.startswith(b"[{"):
+            return True
+        # Zipkin's own words, an id of 64 bits in its short form: any other server may answer
+        # 404 to a path that it does not know.
+        absent = {f"{each} not found".encode() for each in (trace_id, trace_id[16:])}
+        return False if response.status == HTTPStatus.NOT_FOUND and content in absent else None
 
     def close(self) -> None:
         """Close the connection."""
