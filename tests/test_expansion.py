@@ -197,7 +197,7 @@ def test_a_batch_of_three_is_four_traces_that_name_each_other() -> None:
             Link(
                 record.trace_id,
                 record.span_id(item_place(0, 3)),
-                {"position": position, "wait_ms": 0.003 - position / 1e3},
+                {"position": position, "wait_ms": (4 - position) / 1e3},
             )
             for position, record in enumerate(requests)
         ],

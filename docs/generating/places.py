@@ -3,7 +3,7 @@
 from typing import Final
 
 SPAN_PLACES: Final = {
-    "DECODE": "under the request: the body becomes an item",
+    "DECODE": "under the request: the body is read and becomes an item",
     "QUEUE": "under the request: until the runner starts; of a plain endpoint only if it waited",
     "COLLATE": "under the batch: items become one array or list",
     "RUN": "under the request: the model's run, of the whole batch; and under the batch, once",

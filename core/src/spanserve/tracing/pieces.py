@@ -150,7 +150,7 @@ class Pieces:
         """Return the run of the item's batch, as this item's request saw it."""
         attributes: dict[str, AttributeValue] = {}
         if record.reached(batch.ran_ns):
-            attributes[names.RUN_SHARE_MS] = (batch.ran_ns - batch.run_ns) / 1e6 / batch.size
+            attributes[names.RUN_SHARE_MS] = (batch.ran_ns - batch.run_ns) // batch.size / 1e6
         elif record.ended_ns:
             attributes[names.RUN_UNFINISHED] = True
         return self.part(
@@ -205,13 +205,14 @@ class Pieces:
         if failure := record.failure:
             attributes[names.ERROR_TYPE] = failure.type
             error = ""
+        begun_ns = record.started_ns or record.released_ns
         links = [
             Link(
                 member.trace_id,
                 member.span_id,
                 {
                     names.LINK_POSITION: member.position,
-                    names.LINK_WAIT_MS: (record.released_ns - member.queued_ns) / 1e6,
+                    names.LINK_WAIT_MS: (begun_ns - member.queued_ns) / 1e6,
                 },
             )
             for member in record.members
