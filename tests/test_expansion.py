@@ -217,7 +217,8 @@ def test_a_member_s_queue_and_run_say_what_they_shared() -> None:
         "spanserve.batch.position": 1,
         "spanserve.release_reason": "deadline",
         "spanserve.wait.for_peers_ms": 0.001,
-        "spanserve.wait.for_runner_ms": 0.001,
+        "spanserve.wait.for_runner_ms": 0.0,
+        "spanserve.wait.for_start_ms": 0.001,
         "spanserve.batch.trace_id": batch.trace_id,
         "spanserve.batch.span_id": batch.span_id(0),
     }
@@ -239,7 +240,8 @@ def test_a_batch_of_one_lies_in_the_request_s_own_trace() -> None:
         "spanserve.batch.position": 0,
         "spanserve.release_reason": "idle",
         "spanserve.wait.for_peers_ms": 0.001,
-        "spanserve.wait.for_runner_ms": 0.001,
+        "spanserve.wait.for_runner_ms": 0.0,
+        "spanserve.wait.for_start_ms": 0.001,
     }
 
 

@@ -147,20 +147,21 @@ def test_items_are_numbered_as_they_come() -> None:
     free_ns=st.integers(0, 300),
     started=st.integers(0, 100),
 )
-def test_the_two_waits_are_never_negative_and_add_up_to_the_whole(
+def test_the_three_waits_are_never_negative_and_add_up_to_the_whole(
     queued_ns: int, released: int, free_ns: int, started: int
 ) -> None:
     released_ns = queued_ns + released
     batch = BatchRecord("/p", "full", 1, runner_free_ns=free_ns, released_ns=released_ns)
     until_ns = released_ns + started
-    for_peers, for_runner = ItemRecord(None, queued_ns, 0).waits_ns(batch, until_ns)
-    assert for_peers + for_runner == until_ns - queued_ns
-    assert min(for_peers, for_runner) >= 0
+    waits = ItemRecord(None, queued_ns, 0).waits_ns(batch, until_ns)
+    assert sum(waits) == until_ns - queued_ns
+    assert min(waits) >= 0
+    assert waits.for_start_ns == started
 
 
-def test_the_wait_is_for_the_runner_while_it_is_busy_and_then_for_peers() -> None:
+def test_the_wait_is_for_the_busy_runner_then_for_peers_and_then_to_start() -> None:
     batch = BatchRecord("/p", "full", 1, runner_free_ns=30, released_ns=50)
-    assert ItemRecord(None, 10, 0).waits_ns(batch, 55) == (20, 25)
+    assert ItemRecord(None, 10, 0).waits_ns(batch, 55) == (20, 20, 5)
 
 
 def test_a_failure_belongs_to_the_part_in_which_it_happened() -> None:

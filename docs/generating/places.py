@@ -21,6 +21,7 @@ ATTRIBUTE_PLACES: Final = {
     "QUEUE_DEPTH": ("queue", "items that waited when this one came"),
     "WAIT_FOR_PEERS_MS": ("queue", "of the wait: with the runner free, for others to come"),
     "WAIT_FOR_RUNNER_MS": ("queue", "of the wait: for the runner to become free"),
+    "WAIT_FOR_START_MS": ("queue", "of the wait: released, until the runner started"),
     "RELEASE_REASON": ("queue, batch", "`full`, `idle`, `deadline` or `drain`"),
     "RUN_SHARE_MS": ("run of a request", "the run's time divided by the batch's size"),
     "RUN_UNFINISHED": ("run of a request", "true where the request ended before the run did"),

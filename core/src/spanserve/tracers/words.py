@@ -54,6 +54,7 @@ _SAID: Final = frozenset(
         "spanserve.run.share_ms",
         "spanserve.wait.for_peers_ms",
         "spanserve.wait.for_runner_ms",
+        "spanserve.wait.for_start_ms",
     }
 )
 _UNSAID_OF_A_SERVER: Final = (
@@ -118,9 +119,9 @@ def _batching(attributes: Attributes, script: Script) -> Iterator[str]:
         value = attributes.get(_OWN + name)
         return None if value is None else value_text(value, script)
 
-    for whom in ("peers", "runner"):
-        if waited_ms := attributes.get(f"spanserve.wait.for_{whom}_ms"):
-            yield f"{_ms_text(waited_ms, script)} for {whom}"
+    for what, words in (("peers", "for peers"), ("runner", "for runner"), ("start", "to start")):
+        if waited_ms := attributes.get(f"spanserve.wait.for_{what}_ms"):
+            yield f"{_ms_text(waited_ms, script)} {words}"
     if reason := said("release_reason"):
         yield f"released: {reason}"
     size, position = said("batch.size"), said("batch.position")

@@ -132,13 +132,14 @@ class Pieces:
         end_ns = item.dequeued_ns
         if batch is not None:
             end_ns = cut(record, item.queued_ns, batch.started_ns)
-            for_peers_ns, for_runner_ns = item.waits_ns(batch, end_ns)
+            waits = item.waits_ns(batch, end_ns)
             attributes |= {
                 names.BATCH_SIZE: batch.size,
                 names.BATCH_POSITION: item.position,
                 names.RELEASE_REASON: batch.reason,
-                names.WAIT_FOR_PEERS_MS: for_peers_ns / 1e6,
-                names.WAIT_FOR_RUNNER_MS: for_runner_ns / 1e6,
+                names.WAIT_FOR_PEERS_MS: waits.for_peers_ns / 1e6,
+                names.WAIT_FOR_RUNNER_MS: waits.for_runner_ns / 1e6,
+                names.WAIT_FOR_START_MS: waits.for_start_ns / 1e6,
             }
             if batch.recording:
                 attributes[names.BATCH_TRACE_ID] = batch.trace_id

@@ -207,12 +207,24 @@ class ItemRecord:
         self.batch: BatchRecord | None = None
         self.failure: Failure | None = None
 
-    def waits_ns(self, batch: "BatchRecord", until_ns: int) -> tuple[int, int]:
-        """Split the wait for this batch: for peers to come, and for the runner to be free."""
+    def waits_ns(self, batch: "BatchRecord", until_ns: int) -> "Waits":
+        """Split the wait for this batch into the three things that it can be."""
         released_ns = min(batch.released_ns, until_ns)
         ready_ns = max(self.queued_ns, min(batch.runner_free_ns, released_ns))
-        for_peers_ns = released_ns - ready_ns
-        return for_peers_ns, until_ns - self.queued_ns - for_peers_ns
+        return Waits(ready_ns - self.queued_ns, released_ns - ready_ns, until_ns - released_ns)
+
+
+class Waits(NamedTuple):
+    """An item's wait, in the order in which its parts come; nanoseconds."""
+
+    for_runner_ns: int
+    """The runner was busy with what came before."""
+
+    for_peers_ns: int
+    """The runner was free, and the policy waited for others."""
+
+    for_start_ns: int
+    """The batch was released and on its way to the runner."""
 
 
 class Member(NamedTuple):
