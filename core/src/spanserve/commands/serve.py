@@ -123,7 +123,7 @@ def url_of(server: ServerConfig, listener: socket.socket) -> str:
     """Return where the server is reached."""
     host, port = listener.getsockname()[:2]
     scheme = "https" if server.ssl_certfile else "http"
-    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{server.root_path}"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def announce(worker: Worker, tracers: Sequence[LoadedTracer], url: str) -> None:
