@@ -15,6 +15,7 @@ from fastapi import FastAPI, HTTPException
 
 from spanserve import Array, Span, api, hookimpl, service
 from support.serving import DEADLINE_S, Serving, TracerLike, serving, until
+from support.traces import check_all
 
 HEX_32 = re.compile("[0-9a-f]{32}")
 SECRET = "the password is hush"
@@ -27,6 +28,17 @@ class Silent:
     @hookimpl
     def export_spans(self, spans: list[Span]) -> None:
         del spans
+
+
+class KeepsSpans:
+    """A tracer that keeps everything."""
+
+    def __init__(self) -> None:
+        self.spans: list[Span] = []
+
+    @hookimpl
+    def export_spans(self, spans: list[Span]) -> None:
+        self.spans += spans
 
 
 Pair = Annotated[np.ndarray, Array("float64", (2,))]
@@ -402,6 +414,21 @@ def test_an_answer_that_takes_too_long_is_504(route: str, body: Any) -> None:
             "message": "the answer took longer than 20 ms (server.request_timeout_ms)",
         },
     )
+
+
+def test_a_trace_that_timed_out_names_the_status_and_what_was_not_finished() -> None:
+    gate, kept = Gate(), KeepsSpans()
+    config = {"server": {"request_timeout_ms": 500}}
+    with serving(gated(gate), config, tracers=[("kept", kept, {})]) as server:
+        late = httpx.post(f"{server.url}/row", json=[1, 1])
+        gate.open.set()
+    spans = {span.name: span for span in kept.spans}
+    assert late.status_code == 504
+    check_all(kept.spans)
+    assert spans["POST /row"].attributes["error.type"] == "504"
+    assert spans["POST /row"].error == ""
+    assert spans["run"].attributes == {"spanserve.run.unfinished": True}
+    assert sorted(spans) == ["POST /row", "collate", "decode", "queue", "run"]
 
 
 def test_one_that_timed_out_in_the_queue_does_not_run() -> None:

@@ -104,16 +104,13 @@ class Endpoint(ABC):
             exchange.client_left = True
             return NOBODY
         refusal = request_error(error)
-        if refusal.status >= 500:  # noqa: PLR2004
-            if not isinstance(error, (RequestError, RunFailedError)):
-                log.error(
-                    "%s failed for request %s", self.spec.route, exchange.request_id, exc_info=error
-                )
-            if (
-                record is not None
-                and record.failure is None
-                and not isinstance(error, RunFailedError)
-            ):
+        # A refusal of the server's own needs no stack, and a batch has told of its failure.
+        unforeseen = not isinstance(error, (RequestError, RunFailedError))
+        if refusal.status >= 500 and unforeseen:  # noqa: PLR2004
+            log.error(
+                "%s failed for request %s", self.spec.route, exchange.request_id, exc_info=error
+            )
+            if record is not None and record.failure is None:
                 record.failure = failure_of(error, self._now_ns())
         return refusal.answer(exchange.request_id, exchange.trace_id)
 
