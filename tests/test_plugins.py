@@ -116,7 +116,7 @@ def test_the_nearest_tracer_may_be_a_known_one_that_is_not_installed(registry: R
     assert message(registry, tracing("jeager")).endswith("; did you mean 'jaeger'?")
 
 
-@pytest.mark.parametrize("name", ["zipkin", "jaeger", "local"])
+@pytest.mark.parametrize("name", ["zipkin", "jaeger"])
 def test_a_known_tracer_that_is_not_installed_says_how_to_install_it(
     registry: Registry, name: str
 ) -> None:

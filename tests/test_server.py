@@ -468,6 +468,15 @@ def test_dependencies_of_the_app_guard_inference_too() -> None:
             assert chunked.json()["code"] == "body_too_large"
 
 
+def test_trace_headers_that_cannot_be_used_are_counted_and_harm_nothing() -> None:
+    with serving(Everything, tracers=[("silent", Silent(), {})]) as server:
+        before = server.metrics()["spanserve_trace_headers_ignored_total"]
+        bad = {"traceparent": "00-nonsense", "b3": "x", "uber-trace-id": "::::"}
+        assert httpx.get(f"{server.url}/metadata", headers=bad).status_code == 200
+        after = server.metrics()["spanserve_trace_headers_ignored_total"]
+    assert (before, after) == (0, 3)
+
+
 def test_a_root_path_is_stripped_and_put_before_the_docs() -> None:
     with serving(Everything, {"server": {"root_path": "/ml"}}) as server:
         assert httpx.post(f"{server.url}/double", json=[1, 2]).json() == [2.0, 4.0]

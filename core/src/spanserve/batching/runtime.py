@@ -27,11 +27,6 @@ class RunTime:
         # Whole numbers, so that what leaves the window leaves the sums exactly.
         self._size = self._size_size = self._run_ns = self._size_run_ns = 0
 
-    @property
-    def learned(self) -> bool:
-        """Whether there has been a run at all."""
-        return bool(self._runs)
-
     def observe(self, size: int, run_ms: float) -> None:
         """Learn from a run of `size` items (at least 1) that took `run_ms` (finite)."""
         run_ns = max(0, round(run_ms * _NS))

@@ -57,22 +57,8 @@ def create_app(
     """
     server = config.server
     running = Running(service, tracing.clock)
-    batchers: list[Batcher] = []
-
-    def endpoint_of(api: ApiSpec) -> Endpoint:
-        options: dict[str, Any] = {
-            "tracing": tracing,
-            "max_request_bytes": server.max_request_bytes,
-            "request_timeout_ms": server.request_timeout_ms,
-            "with_timing": server.trace_headers,
-        }
-        if not api.batch:
-            return PlainEndpoint(api, running, **options)
-        batcher = _batcher(api, config.batching, running, tracing)
-        batchers.append(batcher)
-        return BatchEndpoint(api, batcher, **options)
-
-    endpoints = [endpoint_of(api) for api in service.spec.apis]
+    endpoints = [_endpoint(api, config, running, tracing) for api in service.spec.apis]
+    batchers = [each.batcher for each in endpoints if isinstance(each, BatchEndpoint)]
     lifecycle = Lifecycle(
         batchers, drain_delay_s=server.drain_delay_s, drain_timeout_s=server.drain_timeout_s
     )
@@ -100,11 +86,23 @@ def create_app(
         endpoints=endpoints,
         tracing=tracing,
         lifecycle=lifecycle,
-        metrics=ServerMetrics(front.traffic, running.runner, batchers, tracing.exporters),
+        metrics=ServerMetrics(front.traffic, running.runner, batchers, tracing),
     )
     tracing.extend_app(app)
     app.front = front
     return app
+
+
+def _endpoint(api: ApiSpec, config: Config, running: Running, tracing: Tracing) -> Endpoint:
+    options: dict[str, Any] = {
+        "tracing": tracing,
+        "max_request_bytes": config.server.max_request_bytes,
+        "request_timeout_ms": config.server.request_timeout_ms,
+        "with_timing": config.server.trace_headers,
+    }
+    if api.batch:
+        return BatchEndpoint(api, _batcher(api, config.batching, running, tracing), **options)
+    return PlainEndpoint(api, running, **options)
 
 
 def _batcher(api: ApiSpec, config: BatchingConfig, running: Running, tracing: Tracing) -> Batcher:

@@ -13,7 +13,8 @@ from prometheus_client.registry import Collector
 from spanserve.batching.batcher import Batcher
 from spanserve.batching.runner import Runner
 from spanserve.server.exchange import Traffic
-from spanserve.tracing.exporting import Drop, Exporter, State
+from spanserve.tracing.exporting import Drop, State
+from spanserve.tracing.tracing import Tracing
 
 
 class ServerMetrics(Collector):
@@ -24,12 +25,12 @@ class ServerMetrics(Collector):
         traffic: Traffic,
         runner: Runner,
         batchers: Sequence[Batcher],
-        exporters: Sequence[Exporter],
+        tracing: Tracing,
     ) -> None:
         self._traffic = traffic
         self._runner = runner
         self._batchers = batchers
-        self._exporters = exporters
+        self._tracing = tracing
 
     def collect(self) -> Iterable[Metric]:
         """Return all metrics as they stand."""
@@ -38,6 +39,11 @@ class ServerMetrics(Collector):
             "spanserve_runner_busy", "1 while the runner runs the model", self._runner.busy
         )
         yield from self._batches()
+        yield CounterMetricFamily(
+            "spanserve_trace_headers_ignored",
+            "Times that a request's trace headers of a format could not be used",
+            self._tracing.ignored_headers,
+        )
         yield from self._spans()
 
     def _requests(self) -> Metric:
@@ -96,7 +102,7 @@ class ServerMetrics(Collector):
         failing = GaugeMetricFamily(
             "spanserve_tracer_failing", "1 while a tracer cannot deliver", labels=label
         )
-        for exporter in self._exporters:
+        for exporter in self._tracing.exporters:
             name, counters = exporter.name, exporter.counters
             recorded.add_metric([name], exporter.recorded_spans)
             exported.add_metric([name, "delivered"], counters.delivered)

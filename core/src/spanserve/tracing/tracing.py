@@ -60,6 +60,11 @@ class Tracing:
             self._new_exporter(tracer) for tracer in self.tracers if "export_spans" in tracer.hooks
         )
 
+    @property
+    def ignored_headers(self) -> int:
+        """How often a request's trace headers of a format could not be used."""
+        return self._propagators.ignored
+
     def request(
         self, scope: MutableMapping[str, Any], *, request_id: str = "", route: str = ""
     ) -> RequestRecord | None:
