@@ -15,7 +15,7 @@ from spanserve.tracing.expansion import Expansion
 from spanserve.tracing.exporting import Drop, Exporter, QueueLimits, State
 from spanserve.tracing.pieces import Pieces
 from spanserve.tracing.record import Record, RequestRecord
-from support.gate import Watch, http_scope
+from support.gate import Watch, http_fields
 
 WAIT_S = 10
 Export = Callable[[Sequence[Span]], object]
@@ -23,7 +23,7 @@ Export = Callable[[Sequence[Span]], object]
 
 def record(number: int = 1, parts: int = 2) -> RequestRecord:
     """Make a record of 1 to 3 spans."""
-    made = RequestRecord(f"{number:032x}", number, sampled=True, scope=http_scope(), started_ns=1)
+    made = RequestRecord(f"{number:032x}", number, sampled=True, http=http_fields(), started_ns=1)
     made.decode_ns, made.decoded_ns = (2, 3) if parts > 1 else (0, 0)
     made.encode_ns, made.encoded_ns = (4, 5) if parts > 2 else (0, 0)
     made.ended_ns = 6

@@ -19,7 +19,7 @@ from spanserve.tracing.places import (
     item_place,
 )
 from spanserve.tracing.record import MAX_CUSTOM_SPANS, BatchRecord, ItemRecord, RequestRecord
-from support.gate import begun, gate, http_scope
+from support.gate import begun, gate, http_fields
 
 
 class Recording:
@@ -31,7 +31,7 @@ class Recording:
 
 
 def request(**marks: int) -> RequestRecord:
-    record = RequestRecord("a" * 32, 7, sampled=True, scope=http_scope(), started_ns=1)
+    record = RequestRecord("a" * 32, 7, sampled=True, http=http_fields(), started_ns=1)
     for name, mark_ns in marks.items():
         setattr(record, name, mark_ns)
     return record

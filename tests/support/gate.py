@@ -6,6 +6,7 @@ from typing import Any
 from spanserve import Resource
 from spanserve.config.model import TracingConfig
 from spanserve.tracing.clock import Clock, Ids
+from spanserve.tracing.http import HttpFields, fields_of
 from spanserve.tracing.loading import LoadedTracer, opened
 from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
 from spanserve.tracing.tracing import Tracing
@@ -65,6 +66,12 @@ def http_scope(path: str = "/predict", **changes: Any) -> dict[str, Any]:
         "client": ("127.0.0.1", 5555),
     }
     return scope | changes
+
+
+def http_fields() -> HttpFields:
+    """Return what a record keeps of a POST request."""
+    scope = http_scope()
+    return fields_of(scope, dict(scope["headers"]))
 
 
 def begun(

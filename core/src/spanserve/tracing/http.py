@@ -1,4 +1,4 @@
-"""The HTTP attributes of a server span, from an ASGI scope.
+"""The HTTP attributes of a server span, from what the record keeps of an ASGI scope.
 
 OpenTelemetry's semantic conventions for HTTP server spans, 1.44: the stable set of
 required and recommended attributes. Secrets in the query are redacted as they demand.
@@ -6,11 +6,17 @@ required and recommended attributes. Secrets in the query are redacted as they d
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import unquote_plus
 
 from spanserve.tracing import names
-from spanserve.tracing.span import AttributeValue
+from spanserve.tracing.span import AttributeValue, Shared
+
+HttpFields = tuple[
+    str, str, bytes, str, str, tuple[str, int | None] | None, bytes | None, bytes | None
+]
+"""Method, path, query, scheme, version, client, and the headers Host and User-Agent."""
 
 _METHODS: Final = frozenset(
     ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE")
@@ -41,29 +47,57 @@ def span_name(method: str, route: str) -> str:
     return f"{method} {route}" if route else method
 
 
-def attributes_of(scope: Mapping[str, Any]) -> dict[str, AttributeValue]:
-    """Return what the scope of a request says, before anything is known of the answer."""
-    attributes = _url(scope)
-    attributes[names.PROTOCOL_VERSION] = scope["http_version"]
-    _addresses(scope, attributes)
-    for name, value in scope["headers"]:
-        if name == b"host":
-            _host(value.decode("latin-1"), scope.get("scheme", "http"), attributes)
-        elif name == b"user-agent":
-            attributes[names.USER_AGENT] = value.decode("latin-1")[:MAX_TEXT_CHARS]
+def fields_of(scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> HttpFields:
+    """Keep what the attributes are made of; it is all that a record holds of the request."""
+    client = scope.get("client")
+    return (
+        scope["method"],
+        scope["path"],
+        scope["query_string"],
+        scope.get("scheme", "http"),
+        scope["http_version"],
+        client and tuple(client),
+        headers.get(b"host"),
+        headers.get(b"user-agent"),
+    )
+
+
+# Most are asked for again by the next request of the same connection.
+@lru_cache(maxsize=4096)
+def server_attributes(fields: HttpFields, route: str, endpoint: str, status: int) -> Shared:
+    """Return what all requests have in common that came and were answered alike."""
+    attributes = Shared(_request_attributes(fields))
+    if route:
+        attributes[names.HTTP_ROUTE] = route
+    if endpoint:
+        attributes[names.ENDPOINT] = endpoint
+    if status:
+        attributes[names.HTTP_STATUS] = status
     return attributes
 
 
-def _url(scope: Mapping[str, Any]) -> dict[str, AttributeValue]:
-    method = scope["method"]
+def _request_attributes(fields: HttpFields) -> dict[str, AttributeValue]:
+    method, path, query, scheme, version, client, host, agent = fields
+    attributes = _url(method, path, query, scheme)
+    attributes[names.PROTOCOL_VERSION] = version
+    if client is not None:
+        _addresses(*client, attributes)
+    if host is not None:
+        _host(host.decode("latin-1"), scheme, attributes)
+    if agent is not None:
+        attributes[names.USER_AGENT] = agent.decode("latin-1")[:MAX_TEXT_CHARS]
+    return attributes
+
+
+def _url(method: str, path: str, query: bytes, scheme: str) -> dict[str, AttributeValue]:
     attributes: dict[str, AttributeValue] = {
         names.HTTP_METHOD: method if method in _METHODS else "_OTHER",
-        names.URL_PATH: scope["path"][:MAX_TEXT_CHARS],
-        names.URL_SCHEME: scope.get("scheme", "http"),
+        names.URL_PATH: path[:MAX_TEXT_CHARS],
+        names.URL_SCHEME: scheme,
     }
     if method not in _METHODS:
         attributes[names.HTTP_METHOD_ORIGINAL] = method[:MAX_TEXT_CHARS]
-    if query := scope["query_string"]:
+    if query:
         text = _QUERY_FIELD.sub(_redacted, query[:MAX_TEXT_CHARS].decode("latin-1"))
         attributes[names.URL_QUERY] = text[:MAX_TEXT_CHARS]
     return attributes
@@ -74,8 +108,7 @@ def _redacted(field: re.Match[str]) -> str:
     return f"{name}=REDACTED" if unquote_plus(name).lower() in _SECRET_FIELDS else field[0]
 
 
-def _addresses(scope: Mapping[str, Any], attributes: dict[str, AttributeValue]) -> None:
-    host, port = scope.get("client") or (None, None)
+def _addresses(host: str, port: int | None, attributes: dict[str, AttributeValue]) -> None:
     if host:
         attributes[names.CLIENT_ADDRESS] = host[:MAX_TEXT_CHARS]
         # A client without a port stood in a proxy's header: the peer is that proxy.

@@ -7,12 +7,12 @@ batch's trace.
 """
 
 import threading
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from spanserve.tracing import names
 from spanserve.tracing.custom import CustomSpan
+from spanserve.tracing.http import HttpFields
 from spanserve.tracing.pieces import Pieces
 from spanserve.tracing.places import COLLATE, DECODE, ENCODE, QUEUE, ROOT, RUN, SPLIT, item_place
 from spanserve.tracing.record import BatchRecord, ItemRecord, Record, RequestRecord
@@ -98,10 +98,10 @@ class LiveRequestRecord(_LiveCustoms, RequestRecord):
         root_id: int,
         *,
         sampled: bool,
-        scope: MutableMapping[str, Any],
+        http: HttpFields,
         started_ns: int,
     ) -> None:
-        super().__init__(trace_id, root_id, sampled=sampled, scope=scope, started_ns=started_ns)
+        super().__init__(trace_id, root_id, sampled=sampled, http=http, started_ns=started_ns)
         self.pieces = live.pieces
         if sampled:
             self.announcer = Announcer(live)

@@ -21,6 +21,7 @@ from spanserve.tracing.span import (
     Attributes,
     AttributeValue,
     Event,
+    Layered,
     Link,
     Span,
     SpanKind,
@@ -51,33 +52,28 @@ class Pieces:
 
     def server(self, record: RequestRecord) -> Span:
         """Return the root span of a request."""
-        attributes = http.attributes_of(record.scope)
-        if record.route:
-            attributes[names.HTTP_ROUTE] = record.route
-        if record.endpoint:
-            attributes[names.ENDPOINT] = record.endpoint
+        shared = http.server_attributes(record.http, record.route, record.endpoint, record.status)
+        own: dict[str, AttributeValue] = {}
         if record.request_id:
-            attributes[names.REQUEST_ID] = record.request_id
-        if record.status:
-            attributes[names.HTTP_STATUS] = record.status
+            own[names.REQUEST_ID] = record.request_id
         if record.client_left:
-            attributes[names.CLIENT_LEFT] = True
+            own[names.CLIENT_LEFT] = True
         if record.custom_lost:
-            attributes[names.CUSTOM_LOST] = record.custom_lost
-        cause, own = self._cause(record)
-        error, events = self._failed(own, attributes)
+            own[names.CUSTOM_LOST] = record.custom_lost
+        cause, shown = self._cause(record)
+        error, events = self._failed(shown, own)
         if record.status >= 500:  # noqa: PLR2004  # a 4xx is no error of the server's
-            attributes.setdefault(names.ERROR_TYPE, cause.type if cause else f"{record.status}")
+            own.setdefault(names.ERROR_TYPE, cause.type if cause else f"{record.status}")
             error = error or ""
         return Span(
-            http.span_name(record.scope["method"], record.route),
+            http.span_name(record.http[0], record.route),
             SpanKind.SERVER,
             record.trace_id,
             record.span_id(ROOT),
             record.parent_id,
             record.started_ns + self.offset_ns,
             (record.ended_ns or record.started_ns) + self.offset_ns,
-            attributes,
+            Layered(shared, own),
             (),
             events,
             error,
@@ -209,15 +205,15 @@ class Pieces:
         begun_ns = record.started_ns or record.released_ns
         links = [
             Link(
-                member.trace_id,
-                member.span_id,
+                trace_id,
+                derived_id(root_id, item_place(index, QUEUE)),
                 {
-                    names.LINK_POSITION: member.position,
-                    names.LINK_WAIT_MS: (begun_ns - member.queued_ns) / 1e6,
+                    names.LINK_POSITION: position,
+                    names.LINK_WAIT_MS: (begun_ns - queued_ns) / 1e6,
                 },
             )
-            for member in record.members
-            if member.position not in record.not_kept
+            for trace_id, root_id, index, position, queued_ns in record.members
+            if position not in record.not_kept
         ]
         return Span(
             f"{names.BATCH} {record.endpoint}",

@@ -4,7 +4,7 @@ Headers come from anyone. All are bounded before they are parsed, matched whole,
 logged; a bad one costs itself and nothing else.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from spanserve.errors import ConfigError
@@ -53,20 +53,25 @@ class Propagators:
         self._names = frozenset[bytes]().union(*(form.headers for form in self._readers))
         self.ignored = 0
 
-    def extract(self, headers: Iterable[tuple[bytes, bytes]]) -> Remote | None:
+    def extract(
+        self,
+        headers: Iterable[tuple[bytes, bytes]],
+        fields: Mapping[bytes, bytes] | None = None,
+    ) -> Remote | None:
         """Return what a request's ASGI headers say of its trace; never raises.
 
         The first format with valid ids wins. A decision without ids counts only where no
-        format has ids.
+        format has ids. Where the caller has the headers by their names, too (`fields`), a
+        request without any of interest, as most are, is known at once.
         """
         names = self._names
-        fields: dict[bytes, list[bytes]] | None = None
+        if fields is not None and names.isdisjoint(fields):
+            return None
+        found: dict[bytes, list[bytes]] = {}
         for name, value in headers:
             if name in names:
-                if fields is None:
-                    fields = {}
-                fields.setdefault(name, []).append(value)
-        return None if fields is None else self._first_valid(fields)
+                found.setdefault(name, []).append(value)
+        return self._first_valid(found) if found else None
 
     def inject(
         self,

@@ -7,19 +7,18 @@ thread. The marks are written through methods, so that the records of a live tra
 """
 
 import itertools
-from collections.abc import Iterator, MutableMapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
 
 from spanserve.tracing.custom import CustomSpan
 from spanserve.tracing.failure import Failure
+from spanserve.tracing.http import HttpFields
 from spanserve.tracing.places import (
     COLLATE,
     FIRST_CUSTOM,
-    QUEUE,
     RUN,
     SPLIT,
     derived_id,
-    item_place,
 )
 from spanserve.tracing.span import NO_ATTRIBUTES, Attributes
 
@@ -106,13 +105,13 @@ class RequestRecord(Record):
         root_id: int,
         *,
         sampled: bool,
-        scope: MutableMapping[str, Any],
+        http: HttpFields,
         started_ns: int,
     ) -> None:
         self.trace_id = trace_id
         self.root_id = root_id
         self.sampled = self.recording = sampled
-        self.scope = scope
+        self.http = http
         self.started_ns = started_ns
 
     def decode_started(self, now_ns: int) -> None:
@@ -227,19 +226,11 @@ class Waits(NamedTuple):
     """The batch was released and on its way to the runner."""
 
 
-class Member(NamedTuple):
-    """A recorded item of a batch: where a link to it points, and what the link says."""
+Member = tuple[str, int, int, int, int]
+"""A recorded item of a batch: its trace, root id, index in its request, position and start.
 
-    trace_id: str
-    root_id: int
-    item_index: int
-    position: int
-    queued_ns: int
-
-    @property
-    def span_id(self) -> str:
-        """Return the id of the item's queue span, which names the batch in turn."""
-        return derived_id(self.root_id, item_place(self.item_index, QUEUE))
+A link points at the item's queue span, which names the batch in turn.
+"""
 
 
 class BatchRecord(Record):

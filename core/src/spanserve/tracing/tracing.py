@@ -6,7 +6,7 @@ never a request: it is caught here, said once in the log, and counted.
 """
 
 import logging
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spanserve.config.model import TracingConfig
@@ -15,11 +15,12 @@ from spanserve.tracing.excluded import ExcludedPaths
 from spanserve.tracing.expansion import Expansion
 from spanserve.tracing.exporting import Exporter, QueueLimits
 from spanserve.tracing.failure import raised
+from spanserve.tracing.http import fields_of
 from spanserve.tracing.live import Live, LiveBatchRecord, LiveRequestRecord
 from spanserve.tracing.loading import LoadedTracer
 from spanserve.tracing.pieces import Pieces
 from spanserve.tracing.propagation import KNOWN_FORMATS, Propagators, Remote
-from spanserve.tracing.record import BatchRecord, ItemRecord, Member, Record, RequestRecord
+from spanserve.tracing.record import BatchRecord, ItemRecord, Record, RequestRecord
 from spanserve.tracing.sampling import RatioSampler
 from spanserve.tracing.scope import Scope
 from spanserve.tracing.span import Resource, Span, SpanStart
@@ -66,28 +67,27 @@ class Tracing:
         return self._propagators.ignored
 
     def request(
-        self, scope: MutableMapping[str, Any], *, request_id: str = "", route: str = ""
+        self, scope: Mapping[str, Any], *, request_id: str = "", route: str = ""
     ) -> RequestRecord | None:
         """Begin the record of an HTTP request; None where tracing is off or excludes it."""
         if not self.on or self._excludes(scope):
             return None
         started_ns = self.now_ns()
-        remote = self._propagators.extract(scope["headers"])
-        trace_id = remote.trace_id if remote is not None else ""
-        sampled = self._sampler.decide(trace_id := trace_id or self._ids.trace_id(), remote)
+        headers = scope["headers"]
+        fields = dict(headers)
+        http = fields_of(scope, fields)
+        remote = self._propagators.extract(headers, fields)
+        trace_id = (remote and remote.trace_id) or self._ids.trace_id()
+        root_id = self._ids.root_id()
+        sampled = self._sampler.decide(trace_id, remote)
         if not self._is_live:
             record = RequestRecord(
-                trace_id, self._ids.root_id(), sampled=sampled, scope=scope, started_ns=started_ns
+                trace_id, root_id, sampled=sampled, http=http, started_ns=started_ns
             )
             self._describe(record, remote, request_id, route)
             return record
         live = LiveRequestRecord(
-            self._new_live(),
-            trace_id,
-            self._ids.root_id(),
-            sampled=sampled,
-            scope=scope,
-            started_ns=started_ns,
+            self._new_live(), trace_id, root_id, sampled=sampled, http=http, started_ns=started_ns
         )
         self._describe(live, remote, request_id, route)
         live.started()
@@ -144,7 +144,7 @@ class Tracing:
         batch.sampled = any(request.sampled for request in requests)
         batch.debug = any(request.sampled and request.debug for request in requests)
         batch.members = [
-            Member(request.trace_id, request.root_id, item.index, item.position, item.queued_ns)
+            (request.trace_id, request.root_id, item.index, item.position, item.queued_ns)
             for item in items
             if (request := item.request) is not None and request.recording
         ]
