@@ -1,14 +1,19 @@
 """From records to spans: the shape of a trace, its rules for any work, and whole examples."""
 
+import marshal
+from enum import StrEnum
+from http import HTTPStatus
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from spanserve import AttributeValue, Event, Link, Span, SpanKind, hookimpl
+from spanserve.tracing.expander import Expander
 from spanserve.tracing.expansion import Expansion
 from spanserve.tracing.failure import failure_of
+from spanserve.tracing.frozen import USUAL, frozen_batch_record, frozen_request, plain
 from spanserve.tracing.pieces import Pieces
 from spanserve.tracing.places import RUN, item_place
 from spanserve.tracing.record import MAX_CUSTOM_SPANS, ItemRecord, Record, RequestRecord
@@ -113,6 +118,51 @@ def test_a_request_s_spans_are_the_same_whenever_they_are_made_after_its_end(
         if record.recording:
             late = work.expansion().spans(record)
             assert late == work.early[id(record)]
+
+
+@settings(max_examples=300, deadline=None)
+@given(draw=st.data(), linked=st.booleans())
+def test_what_crossed_to_another_process_makes_the_same_spans(
+    draw: st.DataObject, *, linked: bool
+) -> None:
+    tracing, _ = on()
+    work = Workload(tracing, draw, linked=linked)
+    work.run()
+    expander = Expander(batch_spans="linked" if linked else "full", exceptions="full")
+    requests = [each for each in work.requests if each.recording]
+    frozen = [frozen_request(each, with_runs=not linked) for each in requests]
+    frozen += [frozen_batch_record(each) for each in work.batches if each.recording]
+    for kind in {each[0] for each in frozen}:
+        event(f"kind {kind}")
+    crossed = marshal.loads(marshal.dumps(frozen))
+    assert [span for each in crossed for span in expander.spans(each, UNIX_NS)] == work.spans()
+
+
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_usual_request_crosses_in_its_shortest_form(*, size: int, linked: bool) -> None:
+    tracing, _ = on()
+    requests, items = batch_of(tracing, size)
+    batch = released(tracing, items)
+    run(tracing, batch)
+    for record in requests:
+        answered(tracing, record)
+    frozen = [frozen_request(record, with_runs=not linked) for record in requests]
+    assert {each[0] for each in frozen} == {USUAL}
+    expander = Expander(batch_spans="linked" if linked else "full", exceptions="full")
+    made = [expander.spans(each, UNIX_NS) for each in frozen]
+    batch_spans: Literal["full", "linked"] = "linked" if linked else "full"
+    assert made == [expand(record, batch_spans=batch_spans) for record in requests]
+    assert [len(spans) for spans in made] == [each[1] for each in frozen]
+
+
+def test_subclasses_of_plain_types_cross_as_what_they_are() -> None:
+    class Colour(StrEnum):
+        RED = "red"
+
+    values = (HTTPStatus.OK, Colour.RED, [True, 1.5, None, b"x"], {Colour.RED: (2,)})
+    crossed = marshal.loads(marshal.dumps(plain(values)))
+    assert crossed == (200, "red", (True, 1.5, None, b"x"), {"red": (2,)})
 
 
 @settings(max_examples=200, deadline=None)

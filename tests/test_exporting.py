@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from spanserve import ExportResult, Span
 from spanserve.tracing.clock import Clock
-from spanserve.tracing.expansion import Expansion
+from spanserve.tracing.delivery import DirectDelivery
+from spanserve.tracing.expander import Expander
 from spanserve.tracing.exporting import Drop, Exporter, QueueLimits, State
-from spanserve.tracing.pieces import Pieces
-from spanserve.tracing.record import Record, RequestRecord
+from spanserve.tracing.frozen import Frozen, frozen_request
+from spanserve.tracing.record import RequestRecord
 from support.gate import Watch, http_fields
 
 WAIT_S = 10
@@ -23,7 +24,7 @@ Export = Callable[[Sequence[Span]], object]
 
 def record(number: int = 1, parts: int = 2) -> RequestRecord:
     """Make a record of 1 to 3 spans."""
-    made = RequestRecord(f"{number:032x}", number, sampled=True, http=http_fields(), started_ns=1)
+    made = RequestRecord(f"{number:032x}", number, True, http_fields(), 1)
     made.decode_ns, made.decoded_ns = (2, 3) if parts > 1 else (0, 0)
     made.encode_ns, made.encoded_ns = (4, 5) if parts > 2 else (0, 0)
     made.ended_ns = 6
@@ -55,19 +56,22 @@ class Backend:
         assert self.called.acquire(timeout=WAIT_S)
 
 
+def new_expander() -> Expander:
+    return Expander(batch_spans="full", exceptions="full")
+
+
 def exporter(
     backend: Backend,
     *,
     clock: Clock | None = None,
-    expansion: Callable[[], Expansion] = lambda: Expansion(Pieces(0)),
+    expander: Expander | None = None,
     **limits: float,
 ) -> Exporter:
     settled = {"flush_interval_s": 0.001, "first_pause_s": 0.001} | limits
     return Exporter(
         "fake",
-        backend.export,
-        expansion=expansion,
-        stopping=backend.stopping,
+        DirectDelivery(backend.export, backend.stopping, expander or new_expander()),
+        offset_ns=lambda: 0,
         limits=QueueLimits(**settled),  # type: ignore[arg-type]  # ints among them
         clock=clock or Clock(),
     )
@@ -75,7 +79,7 @@ def exporter(
 
 def put(to: Exporter, *records: RequestRecord) -> None:
     for each in records:
-        to.put(each, each.span_count(with_runs=True))
+        to.put(frozen_request(each, with_runs=True))
 
 
 @contextmanager
@@ -344,14 +348,14 @@ def test_a_tracer_that_fails_to_stop_is_said(caplog: pytest.LogCaptureFixture) -
 def test_a_record_that_cannot_be_expanded_costs_itself_and_is_said_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    class Odd(Expansion):
-        def spans(self, record: Record) -> list[Span]:
-            if record.trace_id.endswith(("1", "2")):
+    class Odd(Expander):
+        def spans(self, frozen: Frozen, offset_ns: int) -> list[Span]:
+            if frozen[2]["trace_id"].endswith(("1", "2")):
                 raise ValueError("odd")
-            return super().spans(record)
+            return super().spans(frozen, offset_ns)
 
     backend = Backend()
-    each = exporter(backend, expansion=lambda: Odd(Pieces(0)))
+    each = exporter(backend, expander=Odd(batch_spans="full", exceptions="full"))
     put(each, record(1, 3), record(2, 3), record(3, 3))
     with running(each):
         pass
@@ -363,7 +367,8 @@ def test_a_record_that_cannot_be_expanded_costs_itself_and_is_said_once(
 def test_an_estimate_that_was_off_is_put_right_when_the_spans_are_made() -> None:
     backend = Backend()
     each = exporter(backend)
-    each.put(record(1, 3), 7)
+    kind, _, fields = frozen_request(record(1, 3), with_runs=True)
+    each.put((kind, 7, fields))
     assert each.recorded_spans == 7
     with running(each):
         pass

@@ -168,8 +168,9 @@ def test_a_tracer_cannot_take_a_name_of_the_config_itself(tmp_path: Path, name: 
             "NoHook",
             (
                 "implements no hook; there are export_spans, extend_app, find_trace, span_ended, "
-                "span_started, trace_url, tracer_propagators, tracer_settings, tracer_started, "
-                "tracer_stopping, tracer_target, tracer_warnings"
+                "span_started, trace_url, tracer_isolation, tracer_propagators, "
+                "tracer_settings, tracer_started, tracer_stopping, tracer_target, "
+                "tracer_warnings"
             ),
         ),
         ("Unmarked", "implements no hook; mark span_ended with @hookimpl"),
@@ -194,6 +195,7 @@ def test_a_tracer_cannot_take_a_name_of_the_config_itself(tmp_path: Path, name: 
         ),
         ("TextForAList", "returned str from tracer_propagators, not a list of texts"),
         ("TargetIsNoText", "returned int from tracer_target, not text"),
+        ("Cloudy", "returned 'cloud' from tracer_isolation, not 'thread' or 'process'"),
     ],
 )
 def test_a_tracer_that_breaks_its_contract_stops_the_start(

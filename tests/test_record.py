@@ -31,7 +31,7 @@ class Recording:
 
 
 def request(**marks: int) -> RequestRecord:
-    record = RequestRecord("a" * 32, 7, sampled=True, http=http_fields(), started_ns=1)
+    record = RequestRecord("a" * 32, 7, True, http_fields(), 1)
     for name, mark_ns in marks.items():
         setattr(record, name, mark_ns)
     return record

@@ -113,6 +113,14 @@ class Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Cloudy:
+    """Asks for a place that there is not."""
+
+    @hookimpl
+    def tracer_isolation(self) -> str:
+        return "cloud"
+
+
 class TargetIsNoText:
     """Gives a number where a text is wanted."""
 

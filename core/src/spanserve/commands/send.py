@@ -94,9 +94,13 @@ def send(config: TracingConfig, tracer: LoadedTracer, patience: Patience | None 
 
 
 def _test_config(config: TracingConfig, patience: Patience) -> TracingConfig:
-    """Return the configuration that records the test trace whatever is sampled or excluded."""
+    """Return the configuration that records the test trace whatever is sampled or excluded.
+
+    On a thread: one trace is sent before a process would be ready for it.
+    """
     queue = QueueConfig(flush_interval_ms=_FLUSH_INTERVAL_MS, retry_for_s=patience.retry_s)
-    return config.model_copy(update={"sample_rate": 1.0, "excluded_urls": (), "queue": queue})
+    changes = {"sample_rate": 1.0, "excluded_urls": (), "exporter": "thread", "queue": queue}
+    return config.model_copy(update=changes)
 
 
 def _resource(config: TracingConfig) -> Resource:

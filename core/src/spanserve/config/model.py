@@ -79,7 +79,7 @@ class QueueConfig(Section):
     flush_interval_ms: Length = Field(
         default=200, description="How long a span waits for others, at most"
     )
-    max_export_spans: Count = Field(default=512, description="Spans handed to a tracer in one call")
+    max_export_spans: Count = Field(default=2_000, description="Spans handed to a tracer in one call")
     retry_for_s: Pause = Field(
         default=60, description="How long spans are retried that the backend did not take"
     )
@@ -114,6 +114,11 @@ class TracingConfig(Section):
     )
     exceptions: Annotated[Literal["full", "type"], BeforeValidator(_lower)] = Field(
         default="full", description="full: message and stack of an exception; type: its type only"
+    )
+    exporter: Annotated[Literal["process", "thread"], BeforeValidator(_lower)] = Field(
+        default="process",
+        description="Where spans are encoded and sent: process: in one of its own, for each tracer "
+        "that can; thread: in the server's",
     )
     queue: QueueConfig = Field(
         default_factory=QueueConfig, description="The queue between the requests and each tracer"

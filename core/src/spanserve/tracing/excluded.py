@@ -16,8 +16,7 @@ class ExcludedPaths:
     def __call__(self, scope: Mapping[str, Any]) -> bool:
         """Say whether a request is excluded, by its path without what a proxy in front strips."""
         path: str = scope["path"]
-        if root := scope.get("root_path", ""):
+        if root := scope.get("root_path"):
             path = path.removeprefix(root)
-        if path in self._exact:
-            return True
-        return self._globs is not None and self._globs.fullmatch(path) is not None
+        globs = self._globs
+        return path in self._exact or (globs is not None and globs.fullmatch(path) is not None)

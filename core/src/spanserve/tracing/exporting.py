@@ -1,14 +1,13 @@
-"""One tracer's way out: a bounded queue of records, and a thread that delivers their spans.
+"""One tracer's way out: a bounded queue of records, and a thread that has them delivered.
 
-The event loop only appends to the queue. The thread expands records in small steps, so
-that it never holds the interpreter for long, and hands their spans to the tracer. Each of
-the numbers below is written by one thread only, so that the event loop needs no lock; the
-thread and the one that stops it share one, since a thread that hangs is given up.
+The event loop only appends to the queue. Where the tracer works in a process of its own,
+the thread only passes records on. Each of the numbers below is written by one thread only,
+so that the event loop needs no lock; the thread and the one that stops it share one, since
+a thread that hangs is given up.
 """
 
 import logging
 import threading
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,18 +15,14 @@ from enum import StrEnum
 from typing import Final
 
 from spanserve.tracing.clock import Clock
-from spanserve.tracing.expansion import Expansion
-from spanserve.tracing.failure import raised
-from spanserve.tracing.hookspecs import ExportResult
-from spanserve.tracing.outcome import Drop, Outcome, outcome_of
-from spanserve.tracing.record import Record
-from spanserve.tracing.span import Span
+from spanserve.tracing.delivery import Delivery
+from spanserve.tracing.frozen import Frozen, span_count
+from spanserve.tracing.outcome import Drop, Outcome
 
 __all__ = ["Counters", "Drop", "Exporter", "QueueLimits", "State"]
 
 log = logging.getLogger(__name__)
 
-RECORDS_A_STEP: Final = 16
 LONGEST_PAUSE_S: Final = 10.0
 
 
@@ -55,7 +50,7 @@ class QueueLimits:
 
     max_spans: int = 20_000
     flush_interval_s: float = 0.2
-    max_export_spans: int = 512
+    max_export_spans: int = 2_000
     retry_for_s: float = 60.0
     first_pause_s: float = 0.25
 
@@ -63,18 +58,17 @@ class QueueLimits:
 class Exporter:
     """The queue, the thread, the retries and the counters of one tracer.
 
-    `export` and `stopping` are the tracer's own hooks; `expansion` makes what expands
-    records, with the offset of the clock as of now. `reason` is why the last call did not
-    deliver all, in the tracer's words; None where it did, or gave none.
+    `delivery` hands records over to the tracer, and `offset_ns` turns their marks into Unix
+    time, as of now. `reason` is why the last call did not deliver all, in the tracer's words;
+    None where it did, or gave none.
     """
 
     def __init__(
         self,
         name: str,
-        export: Callable[[Sequence[Span]], ExportResult | None],
+        delivery: Delivery,
         *,
-        expansion: Callable[[], Expansion],
-        stopping: Callable[[float], None],
+        offset_ns: Callable[[], int],
         limits: QueueLimits,
         clock: Clock,
     ) -> None:
@@ -82,18 +76,19 @@ class Exporter:
         self.state = State.IDLE
         self.reason: str | None = None
         self.counters = Counters()
-        self._export = export
-        self._expansion = expansion
-        self._stopping = stopping
+        self._delivery = delivery
+        self._offset_ns = offset_ns
         self._limits = limits
         self._clock = clock
-        self._records: deque[tuple[Record, int]] = deque()
+        self._records: deque[Frozen] = deque()
         self._put_spans = 0
         self._overflowed_spans = 0
         self._taken_spans = 0
-        self._expanded_spans = 0
-        self._in_hand: Sequence[Span] = ()
+        self._more_spans = 0
+        self._in_hand = 0
         self._given_up = False
+        self._is_stopped = False
+        self._enough = min(limits.max_export_spans, limits.max_spans)
         self._books = threading.Lock()
         self._wake = threading.Event()
         self._stopped = threading.Event()
@@ -103,12 +98,12 @@ class Exporter:
     @property
     def recorded_spans(self) -> int:
         """Spans that were ever recorded for this tracer."""
-        return self._put_spans - self._taken_spans + self._expanded_spans
+        return self._put_spans + self._more_spans
 
     @property
     def waiting_spans(self) -> int:
         """Spans that are queued, or in hand: being delivered, perhaps not for the first time."""
-        return self._queued_spans + len(self._in_hand)
+        return self._queued_spans + self._in_hand
 
     @property
     def _queued_spans(self) -> int:
@@ -116,27 +111,32 @@ class Exporter:
 
     def start(self) -> None:
         """Start the thread; before this, records only queue up."""
+        self._delivery.start()
         self._thread.start()
 
-    def put(self, record: Record, spans: int) -> None:
-        """Queue a finished record that will make so many spans; never blocks."""
-        self._put_spans += spans
-        if self._stopped.is_set():
-            with self._books:
-                self._overflowed_spans += spans
-                self.counters.dropped[Drop.STOPPED] += spans
+    def put(self, record: Frozen) -> None:
+        """Queue a finished record; never blocks."""
+        self._put_spans += record[1]
+        if self._is_stopped:
+            self._drop_late(span_count(record))
             return
-        self._records.append((record, spans))
-        queued = self._queued_spans
-        if queued > self._limits.max_spans:
-            self._drop_oldest(queued - self._limits.max_spans)
-        if queued >= self._limits.max_export_spans and not self._wake.is_set():
-            self._wake.set()
+        self._records.append(record)
+        queued = self._put_spans - self._overflowed_spans - self._taken_spans
+        if queued >= self._enough:
+            if queued > self._limits.max_spans:
+                self._drop_oldest(queued - self._limits.max_spans)
+            if not self._wake.is_set():
+                self._wake.set()
+
+    def _drop_late(self, spans: int) -> None:
+        with self._books:
+            self._overflowed_spans += spans
+            self.counters.dropped[Drop.STOPPED] += spans
 
     def _drop_oldest(self, over: int) -> None:
         while over > 0:
             try:
-                _, spans = self._records.popleft()
+                spans = span_count(self._records.popleft())
             except IndexError:  # the thread was faster
                 return
             over -= spans
@@ -151,6 +151,7 @@ class Exporter:
     def ask_to_stop(self, deadline_s: float) -> None:
         """Begin to stop, without waiting for it."""
         self._stop_at_ns = self._clock.now_ns() + int(deadline_s * 1e9)
+        self._is_stopped = True
         self._stopped.set()
         self._wake.set()
 
@@ -162,6 +163,7 @@ class Exporter:
         if self._thread.is_alive():
             lost = self._given_up_spans()
             log.warning("tracer %s did not stop in time; %d spans are lost", self.name, lost)
+            self._delivery.abandon()
 
     def _given_up_spans(self) -> int:
         """Count all that waits as dropped; from now on the thread counts nothing any more."""
@@ -170,7 +172,7 @@ class Exporter:
             lost = self.waiting_spans
             self._records.clear()
             self._overflowed_spans = self._put_spans - self._taken_spans
-            self._in_hand = ()
+            self._in_hand = 0
             self.counters.dropped[Drop.STOPPED] += lost
         return lost
 
@@ -184,65 +186,44 @@ class Exporter:
 
     def _flush(self) -> None:
         """Deliver all that is queued now."""
-        while spans := self._take():
-            self._deliver(spans)
+        while records := self._take():
+            self._deliver(records)
 
-    def _take(self) -> list[Span]:
-        """Expand queued records, in small steps, into the spans of one export."""
-        spans: list[Span] = []
-        expansion = self._expansion()
-        step = 0
-        while len(spans) < self._limits.max_export_spans:
-            with self._books:
-                self._in_hand = spans
+    def _take(self) -> list[Frozen]:
+        """Take the oldest records that make the spans of one export."""
+        records: list[Frozen] = []
+        spans = 0
+        with self._books:
+            while spans < self._enough:
                 try:
-                    record, expected = self._records.popleft()
+                    record = self._records.popleft()
                 except IndexError:
                     break
-                self._taken_spans += expected
-                spans += self._expanded(expansion, record, expected)
-            step += 1
-            if step % RECORDS_A_STEP == 0:
-                time.sleep(0)  # lets the event loop have the interpreter
-        return spans
+                spans += span_count(record)
+                records.append(record)
+            self._taken_spans += spans
+            self._in_hand = spans
+        return records
 
-    def _expanded(self, expansion: Expansion, record: Record, expected: int) -> Sequence[Span]:
-        try:
-            spans = expansion.spans(record)
-        except Exception:
-            if not self.counters.dropped[Drop.NOT_EXPANDED]:
-                log.exception("a record could not be made into spans: a defect of spanserve")
-            self._expanded_spans += expected
-            self.counters.dropped[Drop.NOT_EXPANDED] += expected
-            return ()
-        self._expanded_spans += len(spans)
-        return spans
-
-    def _deliver(self, spans: Sequence[Span]) -> None:
-        """Hand spans to the tracer, again and again while it asks for that and time is left."""
+    def _deliver(self, records: Sequence[Frozen]) -> None:
+        """Hand records over, and again while the tracer asks for that and time is left."""
         pause_s = self._limits.first_pause_s
         give_up_ns = self._clock.now_ns() + int(self._limits.retry_for_s * 1e9)
-        while spans and not self._given_up:
-            last = self._stopped.is_set()
-            outcome = self._handed_over(spans)
-            spans = outcome.retry
+        last = self._stopped.is_set()
+        outcome = self._delivery.deliver(records, self._offset_ns())
+        while True:
             wait_s = max(pause_s, outcome.retry_after_s or 0.0)
             late = self._clock.now_ns() + int(wait_s * 1e9) > give_up_ns
             why = Drop.STOPPED if last else Drop.RETRIES_EXHAUSTED if late else None
             self._settle(outcome, why)
-            if why is not None:
+            if why is not None or not outcome.retry:
                 return
-            if spans:
-                self._stopped.wait(wait_s)
+            self._stopped.wait(wait_s)
+            if self._given_up:
+                return
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
-
-    def _handed_over(self, spans: Sequence[Span]) -> Outcome:
-        """Call the tracer; whatever it does, every span of the call is in the outcome."""
-        try:
-            outcome = outcome_of(self._export(spans), len(spans))
-        except BaseException as error:  # noqa: BLE001  # a tracer may raise anything, SystemExit too
-            return Outcome({Drop.TRACER_RAISED: len(spans)}, reason=raised(error))
-        return outcome
+            last = self._stopped.is_set()
+            outcome = self._delivery.again()
 
     def _settle(self, outcome: Outcome, why_not_again: Drop | None) -> None:
         """Enter an outcome in the books, unless they were closed while the tracer hung."""
@@ -250,13 +231,14 @@ class Exporter:
             if self._given_up:
                 return
             self.reason = outcome.reason
-            self._in_hand = () if why_not_again else outcome.retry
+            self._more_spans += outcome.spans - self._in_hand
+            self._in_hand = 0 if why_not_again else outcome.retry
             self.counters.delivered += outcome.delivered
             self.counters.unconfirmed += outcome.unconfirmed
             for why, spans in outcome.dropped.items():
                 self.counters.dropped[why] += spans
             if why_not_again:
-                self.counters.dropped[why_not_again] += len(outcome.retry)
+                self.counters.dropped[why_not_again] += outcome.retry
         self._turned(State.FAILING if outcome.failing else State.DELIVERING, outcome.reason)
 
     def _turned(self, state: State, reason: str | None) -> None:
@@ -274,6 +256,6 @@ class Exporter:
     def _stop_tracer(self) -> None:
         left_s = (self._stop_at_ns - self._clock.now_ns()) / 1e9
         try:
-            self._stopping(max(0.0, left_s))
+            self._delivery.stop(max(0.0, left_s))
         except BaseException:
             log.exception("tracer %s failed to stop", self.name)

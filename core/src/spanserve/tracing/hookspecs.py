@@ -87,6 +87,21 @@ def tracer_warnings(settings: BaseModel) -> Sequence[str]:  # type: ignore[empty
     """
 
 
+@hookspec(firstresult=True)
+def tracer_isolation() -> str:  # type: ignore[empty-body]
+    """Say where spans may be exported: `thread` (the default) or `process`.
+
+    When: once, while the tracer is loaded.
+    With `process`, `export_spans` is called in a process of its own, where encoding and
+    sending take nothing from the requests: for a tracer that needs nothing of the server but
+    its settings. That process loads the tracer by its entry point and calls `tracer_started`,
+    `export_spans` and `tracer_stopping`; all other hooks are called in the server's process,
+    where `tracer_started` and `tracer_stopping` are called, too. `tracing.exporter: thread`
+    keeps everything in the server's process.
+    Another answer or an exception stops the start.
+    """
+
+
 @hookspec
 def tracer_started(settings: BaseModel, resource: Resource) -> None:
     """Open what this tracer needs: sockets, files, sessions.

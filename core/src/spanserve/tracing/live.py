@@ -9,10 +9,10 @@ batch's trace.
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from spanserve.tracing import names
 from spanserve.tracing.custom import CustomSpan
-from spanserve.tracing.http import HttpFields
 from spanserve.tracing.pieces import Pieces
 from spanserve.tracing.places import COLLATE, DECODE, ENCODE, QUEUE, ROOT, RUN, SPLIT, item_place
 from spanserve.tracing.record import BatchRecord, ItemRecord, Record, RequestRecord
@@ -94,16 +94,11 @@ class LiveRequestRecord(_LiveCustoms, RequestRecord):
     def __init__(
         self,
         live: Live,
-        trace_id: str,
-        root_id: int,
-        *,
-        sampled: bool,
-        http: HttpFields,
-        started_ns: int,
+        *fields: Any,
     ) -> None:
-        super().__init__(trace_id, root_id, sampled=sampled, http=http, started_ns=started_ns)
+        super().__init__(*fields)
         self.pieces = live.pieces
-        if sampled:
+        if self.sampled:
             self.announcer = Announcer(live)
 
     def started(self) -> None:

@@ -17,6 +17,7 @@ from spanserve.errors import ConfigError
 from spanserve.tracing import hookspecs
 
 _PROPAGATORS: Final = get_args(Propagator)
+_ISOLATIONS: Final = ("thread", "process")
 
 Result = TypeVar("Result")
 
@@ -39,6 +40,7 @@ class LoadedTracer:
     version: str
     settings: BaseModel
     propagators: tuple[str, ...]
+    isolation: str
     target: str
     warnings: tuple[str, ...]
     hooks: frozenset[str]
@@ -56,6 +58,7 @@ class Plugin:
     hooks: frozenset[str]
     settings_model: type[BaseModel]
     propagators: tuple[str, ...]
+    isolation: str
     unmarked: tuple[str, ...]
 
     def configured(self, section: Mapping[str, Any], sources: Mapping[str, Source]) -> LoadedTracer:
@@ -67,6 +70,7 @@ class Plugin:
             version=self.version,
             settings=settings,
             propagators=self.propagators,
+            isolation=self.isolation,
             target=self._target(settings),
             warnings=(*self._unmarked_warnings(), *self._warnings(settings)),
             hooks=self.hooks,
@@ -143,7 +147,15 @@ def opened(target: object, name: str, distribution: str, version: str) -> Plugin
         raise _broken(origin, f"implements no hook; {hint}")
     model = _settings_model(manager, origin)
     return Plugin(
-        name, distribution, version, manager, hooks, model, _propagators(manager, origin), unmarked
+        name,
+        distribution,
+        version,
+        manager,
+        hooks,
+        model,
+        _propagators(manager, origin),
+        _isolation(manager, origin),
+        unmarked,
     )
 
 
@@ -215,6 +227,14 @@ def _propagators(manager: pluggy.PluginManager, origin: _Origin) -> tuple[str, .
             hint = did_you_mean(name, _PROPAGATORS)
             raise _broken(origin, f"asks for an unknown propagator '{name}'{hint}")
     return tuple(dict.fromkeys(names))
+
+
+def _isolation(manager: pluggy.PluginManager, origin: _Origin) -> str:
+    answer = _ask(origin, "tracer_isolation", manager.hook.tracer_isolation)
+    if answer not in {None, *_ISOLATIONS}:
+        there = " or ".join(map(repr, _ISOLATIONS))
+        raise _broken(origin, f"returned {answer!r} from tracer_isolation, not {there}")
+    return answer or _ISOLATIONS[0]
 
 
 def _ask(origin: Origin, hook: str, call: Callable[[], Result]) -> Result:

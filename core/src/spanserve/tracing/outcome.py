@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final, NamedTuple
 
 from spanserve.tracing.hookspecs import ExportResult
 from spanserve.tracing.span import Span
@@ -18,34 +18,39 @@ class Drop(StrEnum):
     RETRIES_EXHAUSTED = "retries_exhausted"
     TRACER_RAISED = "tracer_raised"
     NOT_EXPANDED = "not_expanded"
+    EXPORTER_DIED = "exporter_died"
     STOPPED = "stopped"
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """Where each span of a call went: delivered, unconfirmed, dropped or to be retried."""
+NOTHING_DROPPED: Final[Mapping[Drop, int]] = {}
 
-    dropped: Mapping[Drop, int] = field(default_factory=dict)
+
+class Outcome(NamedTuple):
+    """Where each of `spans` went: delivered, unconfirmed, dropped or to be retried."""
+
+    dropped: Mapping[Drop, int] = NOTHING_DROPPED
+    spans: int = 0
     delivered: int = 0
     unconfirmed: int = 0
-    retry: Sequence[Span] = ()
+    retry: int = 0
     retry_after_s: float | None = None
     reason: str | None = None
 
     @property
     def failing(self) -> bool:
-        """Whether the tracer could not deliver all."""
-        return bool(self.retry or self.reason or any(self.dropped.values()))
+        """Whether the tracer could not deliver all that it was handed."""
+        lost = any(n for why, n in self.dropped.items() if why is not Drop.NOT_EXPANDED)
+        return bool(self.retry or self.reason or lost)
 
 
-def outcome_of(answer: object, handed: int) -> Outcome:
-    """Return what a tracer's answer means for the `handed` spans of the call.
+def outcome_of(answer: object, handed: int) -> tuple[Outcome, Sequence[Span]]:
+    """Return what a tracer's answer means for the `handed` spans of the call, and those to retry.
 
     Spans that the tracer says nothing of are dropped as unaccounted for. Raises TypeError
     or ValueError where the answer is none, or speaks of more spans than it was handed.
     """
     if answer is None:
-        return Outcome(delivered=handed)
+        return Outcome(spans=handed, delivered=handed), ()
     if not isinstance(answer, ExportResult):
         raise TypeError(f"export_spans returned {type(answer).__name__}, not ExportResult or None")
     retry = tuple(answer.retry)
@@ -53,14 +58,16 @@ def outcome_of(answer: object, handed: int) -> Outcome:
     missing = handed - sum(counts) - len(retry)
     if missing < 0 or min(counts) < 0:
         raise ValueError(f"export_spans was handed {handed} spans and told of {handed - missing}")
-    return Outcome(
+    outcome = Outcome(
         {Drop.REJECTED: answer.rejected, Drop.UNACCOUNTED: missing},
+        spans=handed,
         delivered=answer.delivered,
         unconfirmed=answer.unconfirmed,
-        retry=retry,
+        retry=len(retry),
         retry_after_s=_pause_s(answer.retry_after_s),
         reason=answer.reason,
     )
+    return outcome, retry
 
 
 def _pause_s(wish_s: float | None) -> float | None:

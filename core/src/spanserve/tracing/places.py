@@ -27,7 +27,12 @@ _MASK: Final = (1 << 64) - 1
 
 def derived_id(root_id: int, place: int) -> str:
     """Return the 16 hex digits of the span at this place; distinct for distinct places."""
-    return f"{(root_id + place * _GOLDEN) & _MASK or 1:016x}"
+    return f"{(root_id + id_step(place)) & _MASK or 1:016x}"
+
+
+def id_step(place: int) -> int:
+    """Return how far the id of the span at this place is from its root's."""
+    return place * _GOLDEN
 
 
 def item_place(index: int, part: int) -> int:

@@ -23,6 +23,7 @@ __all__ = [
     "LoadedTracer",
     "Registry",
     "installed_tracers",
+    "load_plugin",
     "load_tracers",
 ]
 
@@ -118,6 +119,11 @@ def load_tracers(
         _plugin(entry_point).configured(tracing.sections.get(entry_point.name, {}), sources)
         for entry_point in selected
     )
+
+
+def load_plugin(name: str, registry: Registry | None = None) -> Plugin:
+    """Import and check the tracer of this name, without a configuration; raises ConfigError."""
+    return _plugin((registry or Registry.installed()).find(name))
 
 
 def installed_tracers(registry: Registry | None = None) -> tuple[InstalledTracer, ...]:

@@ -8,7 +8,7 @@ thread. The marks are written through methods, so that the records of a live tra
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from spanserve.tracing.custom import CustomSpan
 from spanserve.tracing.failure import Failure
@@ -84,13 +84,11 @@ class RequestRecord(Record):
     """One HTTP request, from its first byte in the server to the last of its answer."""
 
     parent_id: str | None = None
-    request_id: str = ""
     endpoint: str = ""
-    route: str = ""
     status: int = 0
     client_left: bool = False
     failure: Failure | None = None
-    items: "tuple[ItemRecord, ...]" = ()
+    items: "tuple[ItemRecord, ...]"
     decode_ns: int = 0
     decoded_ns: int = 0
     queued_ns: int = 0
@@ -99,20 +97,30 @@ class RequestRecord(Record):
     encode_ns: int = 0
     encoded_ns: int = 0
 
-    def __init__(
+    usual: bool = True
+    """Whether it has one item at most, and no run of its own."""
+
+    def __init__(  # noqa: PLR0917  # made for every request: keywords would cost
         self,
         trace_id: str,
         root_id: int,
-        *,
-        sampled: bool,
+        sampled: bool,  # noqa: FBT001  # as above
         http: HttpFields,
         started_ns: int,
+        request_id: str = "",
+        route: str = "",
     ) -> None:
         self.trace_id = trace_id
         self.root_id = root_id
         self.sampled = self.recording = sampled
         self.http = http
         self.started_ns = started_ns
+        self.request_id = request_id
+        self.route = route
+        self.items = ()
+
+    def started(self) -> None:
+        """Begin, now that its parent is known."""
 
     def decode_started(self, now_ns: int) -> None:
         """Begin to read the body."""
@@ -124,8 +132,12 @@ class RequestRecord(Record):
 
     def item_queued(self, item: "ItemRecord") -> None:
         """Hand an item to the batcher."""
-        item.index = len(self.items)
-        self.items = (*self.items, item)
+        if self.items:
+            item.index = len(self.items)
+            self.items = (*self.items, item)
+            self.usual = False
+        else:
+            self.items = (item,)
 
     def item_dequeued(self, item: "ItemRecord", now_ns: int) -> None:
         """Take an item out of the queue: its batch begins on the runner, or nothing will run."""
@@ -134,10 +146,12 @@ class RequestRecord(Record):
     def plain_queued(self, now_ns: int) -> None:
         """Wait for the runner, without a batch."""
         self.queued_ns = now_ns
+        self.usual = False
 
     def plain_run_started(self, now_ns: int) -> None:
         """Begin to run the user's method for this request alone."""
         self.run_ns = now_ns
+        self.usual = False
 
     def plain_run_ended(self, now_ns: int) -> None:
         """Have the method's answer, or its exception."""
@@ -255,6 +269,9 @@ class BatchRecord(Record):
 
     pending: int = 0
     """Ends that are still to come: each recorded member's, and the batch's own."""
+
+    frozen: tuple[Any, ...] | None = None
+    """What its members keep of it, once it ended: made by `frozen`, for all of them once."""
 
     @property
     def split_started(self) -> bool:

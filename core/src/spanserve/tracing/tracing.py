@@ -6,20 +6,23 @@ never a request: it is caught here, said once in the log, and counted.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from spanserve.config.model import TracingConfig
 from spanserve.tracing.clock import Clock, Ids, SteadyOffset
+from spanserve.tracing.delivery import Delivery, DirectDelivery
 from spanserve.tracing.excluded import ExcludedPaths
-from spanserve.tracing.expansion import Expansion
+from spanserve.tracing.expander import Expander
 from spanserve.tracing.exporting import Exporter, QueueLimits
 from spanserve.tracing.failure import raised
+from spanserve.tracing.frozen import Frozen, frozen_batch_record, frozen_request
 from spanserve.tracing.http import fields_of
 from spanserve.tracing.live import Live, LiveBatchRecord, LiveRequestRecord
 from spanserve.tracing.loading import LoadedTracer
 from spanserve.tracing.pieces import Pieces
-from spanserve.tracing.propagation import KNOWN_FORMATS, Propagators, Remote
+from spanserve.tracing.process import Assignment, ProcessDelivery
+from spanserve.tracing.propagation import KNOWN_FORMATS, Propagators
 from spanserve.tracing.record import BatchRecord, ItemRecord, Record, RequestRecord
 from spanserve.tracing.sampling import RatioSampler
 from spanserve.tracing.scope import Scope
@@ -56,6 +59,10 @@ class Tracing:
         self._excludes = ExcludedPaths(config.excluded_urls)
         self._listeners = _Listeners(self.tracers)
         self._is_live = bool(self._listeners)
+        self._new_record: Callable[..., RequestRecord] = (
+            self._new_live_record if self._is_live else RequestRecord
+        )
+        self._with_runs = config.batch_spans == "full"
         self.live_failures = self._listeners.failures
         self.exporters = tuple(
             self._new_exporter(tracer) for tracer in self.tracers if "export_spans" in tracer.hooks
@@ -75,33 +82,23 @@ class Tracing:
         started_ns = self.now_ns()
         headers = scope["headers"]
         fields = dict(headers)
-        http = fields_of(scope, fields)
         remote = self._propagators.extract(headers, fields)
         trace_id = (remote and remote.trace_id) or self._ids.trace_id()
-        root_id = self._ids.root_id()
-        sampled = self._sampler.decide(trace_id, remote)
-        if not self._is_live:
-            record = RequestRecord(
-                trace_id, root_id, sampled=sampled, http=http, started_ns=started_ns
-            )
-            self._describe(record, remote, request_id, route)
-            return record
-        live = LiveRequestRecord(
-            self._new_live(), trace_id, root_id, sampled=sampled, http=http, started_ns=started_ns
+        record = self._new_record(
+            trace_id,
+            self._ids.root_id(),
+            self._sampler.decide(trace_id, remote),
+            fields_of(scope, fields),
+            started_ns,
+            request_id,
+            route,
         )
-        self._describe(live, remote, request_id, route)
-        live.started()
-        return live
-
-    def _describe(
-        self, record: RequestRecord, remote: Remote | None, request_id: str, route: str
-    ) -> None:
-        record.request_id = request_id
-        record.route = route
         if remote is not None:
             record.parent_id = remote.span_id or None
             record.debug = remote.debug
             record.tracestate = remote.tracestate
+        record.started()
+        return record
 
     def batch(
         self,
@@ -162,14 +159,13 @@ class Tracing:
     def request_ended(self, record: RequestRecord) -> None:
         """End a request's record, decide whether it is kept, and hand it over if so."""
         record.ended(self.now_ns())
+        if record.recording and self.exporters:
+            self._submit(frozen_request(record, with_runs=self._with_runs))
         for item in record.items:
             item.request = None  # so that records form no cycles
-        if not record.recording:
-            return
-        self._submit(record, record.span_count(with_runs=self._config.batch_spans == "full"))
-        for item in record.items:
-            if item.batch is not None and item.batch.recording:
-                self.batch_ended(item.batch)
+            batch = item.batch
+            if batch is not None and batch.recording and record.recording:
+                self.batch_ended(batch)
 
     def batch_ended(self, batch: BatchRecord) -> None:
         """Count one of the ends that a batch waits for: its own, and each recorded member's.
@@ -178,11 +174,11 @@ class Tracing:
         """
         batch.pending -= 1
         if batch.pending == 0 and len(batch.not_kept) < len(batch.members):
-            self._submit(batch, batch.span_count())
+            self._submit(frozen_batch_record(batch))
 
-    def _submit(self, record: Record, spans: int) -> None:
+    def _submit(self, record: Frozen) -> None:
         for exporter in self.exporters:
-            exporter.put(record, spans)
+            exporter.put(record)
 
     def headers_for(self, record: Record, span_id: str) -> dict[str, str]:
         """Return the headers that continue this span's trace in another service."""
@@ -245,27 +241,24 @@ class Tracing:
                 return found
         return None
 
-    def _expansion(self) -> Expansion:
-        return Expansion(self._pieces())
+    def _new_live_record(self, *known: Any) -> LiveRequestRecord:
+        return LiveRequestRecord(self._new_live(), *known)
 
-    def _pieces(self) -> Pieces:
-        return Pieces(
+    def _new_live(self) -> Live:
+        """Return what announces a record, with the offset of the clock as of now."""
+        pieces = Pieces(
             self._offset_ns(),
             batch_spans=self._config.batch_spans,
             exceptions=self._config.exceptions,
         )
-
-    def _new_live(self) -> Live:
-        """Return what announces a record, with the offset of the clock as of now."""
-        return Live(self._listeners.started, self._listeners.ended, self._pieces())
+        return Live(self._listeners.started, self._listeners.ended, pieces)
 
     def _new_exporter(self, tracer: LoadedTracer) -> Exporter:
-        hook, queue = tracer.manager.hook, self._config.queue
+        queue = self._config.queue
         return Exporter(
             tracer.name,
-            lambda spans: hook.export_spans(spans=spans),
-            expansion=self._expansion,
-            stopping=lambda deadline_s: hook.tracer_stopping(deadline_s=deadline_s),
+            self._new_delivery(tracer),
+            offset_ns=self._offset_ns,
             limits=QueueLimits(
                 max_spans=queue.max_spans,
                 flush_interval_s=queue.flush_interval_ms / 1e3,
@@ -274,6 +267,25 @@ class Tracing:
             ),
             clock=self.clock,
         )
+
+    def _new_delivery(self, tracer: LoadedTracer) -> Delivery:
+        config, hook = self._config, tracer.manager.hook
+        here = DirectDelivery(
+            lambda spans: hook.export_spans(spans=spans),
+            lambda deadline_s: hook.tracer_stopping(deadline_s=deadline_s),
+            Expander(batch_spans=config.batch_spans, exceptions=config.exceptions),
+        )
+        if tracer.isolation != "process" or config.exporter != "process":
+            return here
+        assignment = Assignment(
+            tracer.name,
+            tracer.settings,
+            self.resource,
+            config.batch_spans,
+            config.exceptions,
+            logging.getLogger().getEffectiveLevel(),
+        )
+        return ProcessDelivery(assignment, here)
 
 
 class _Listeners:

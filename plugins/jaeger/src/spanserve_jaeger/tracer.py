@@ -35,6 +35,10 @@ class Jaeger:
         return ("jaeger",)
 
     @hookimpl
+    def tracer_isolation(self) -> str:
+        return "process"
+
+    @hookimpl
     def tracer_target(self, settings: JaegerSettings) -> str:
         """The URL; ConfigError: the protocol's exporter is not installed."""
         if settings.protocol == "udp":

@@ -25,6 +25,10 @@ class Zipkin:
         return ("b3",)
 
     @hookimpl
+    def tracer_isolation(self) -> str:
+        return "process"
+
+    @hookimpl
     def tracer_target(self, settings: ZipkinSettings) -> str:
         return redacted(settings.url)
 

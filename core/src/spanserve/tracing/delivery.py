@@ -1,0 +1,106 @@
+"""From frozen records to a tracer's backend: expanded, handed over, and again where it asks.
+
+Whoever delivers holds what is to be handed over again. `DirectDelivery` calls the tracer
+where it is called itself; `ProcessDelivery` (in `process`) has one do so in another process.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from spanserve.tracing.expander import Expander
+from spanserve.tracing.failure import raised
+from spanserve.tracing.frozen import Frozen, span_count
+from spanserve.tracing.hookspecs import ExportResult
+from spanserve.tracing.outcome import Drop, Outcome, outcome_of
+from spanserve.tracing.span import Span
+
+log = logging.getLogger(__name__)
+
+RECORDS_A_STEP: Final = 16
+
+
+class Delivery(Protocol):
+    """What an exporter needs; called from its thread alone, but for `abandon`."""
+
+    def start(self) -> None:
+        """Get ready, without waiting for it."""
+
+    def deliver(self, records: Sequence[Frozen], offset_ns: int) -> Outcome:
+        """Hand the spans of these records over; raises nothing that a tracer can raise."""
+
+    def again(self) -> Outcome:
+        """Hand over again what the last call was asked to retry."""
+
+    def stop(self, deadline_s: float) -> None:
+        """Stop the tracer, within the deadline; raises what it raises."""
+
+    def abandon(self) -> None:
+        """Wait for nothing any more: a call is still under way, and time is over."""
+
+
+class DirectDelivery:
+    """Calls the tracer's own hooks, `export` and `stopping`, on the calling thread.
+
+    `breathe` is called between small steps of expansion: a thread that works at a stretch
+    keeps the interpreter from the event loop.
+    """
+
+    def __init__(
+        self,
+        export: Callable[[Sequence[Span]], ExportResult | None],
+        stopping: Callable[[float], None],
+        expander: Expander,
+        *,
+        breathe: Callable[[], None] = lambda: time.sleep(0),
+    ) -> None:
+        self._export = export
+        self._stopping = stopping
+        self._expander = expander
+        self._breathe = breathe
+        self._retry: Sequence[Span] = ()
+        self._said = False
+
+    def start(self) -> None:
+        """Be ready."""
+
+    def deliver(self, records: Sequence[Frozen], offset_ns: int) -> Outcome:
+        """Expand the records, and hand all spans over in one call."""
+        spans: list[Span] = []
+        lost = 0
+        for number, frozen in enumerate(records, 1):
+            try:
+                spans += self._expander.spans(frozen, offset_ns)
+            except Exception:
+                lost += span_count(frozen)
+                if not self._said:
+                    log.exception("a record could not be made into spans: a defect of spanserve")
+                self._said = True
+            if number % RECORDS_A_STEP == 0:
+                self._breathe()
+        outcome = self._handed_over(spans) if spans else Outcome()
+        if lost:
+            dropped = {**outcome.dropped, Drop.NOT_EXPANDED: lost}
+            outcome = outcome._replace(dropped=dropped)
+        return outcome._replace(spans=len(spans) + lost)
+
+    def again(self) -> Outcome:
+        """Hand over again what the tracer asked to have again."""
+        return self._handed_over(self._retry)
+
+    def stop(self, deadline_s: float) -> None:
+        """Stop the tracer."""
+        self._stopping(deadline_s)
+
+    def abandon(self) -> None:
+        """Leave the call that hangs to itself: a thread cannot be ended."""
+
+    def _handed_over(self, spans: Sequence[Span]) -> Outcome:
+        """Call the tracer; whatever it does, every span of the call is in the outcome."""
+        self._retry = ()
+        try:
+            outcome, self._retry = outcome_of(self._export(spans), len(spans))
+        except BaseException as error:  # noqa: BLE001  # a tracer may raise anything, SystemExit too
+            return Outcome({Drop.TRACER_RAISED: len(spans)}, len(spans), reason=raised(error))
+        return outcome

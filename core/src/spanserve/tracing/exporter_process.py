@@ -1,0 +1,101 @@
+"""The program of an exporter's process: `python -m spanserve.tracing.exporter_process`.
+
+It is told once what to do (`process.Assignment`), then answers one question after another:
+deliver these records, try again, stop. It has one tracer, one thread, and no state but what
+the tracer holds and what is to be handed over again.
+"""
+
+import gc
+import logging
+import marshal
+import os
+import pickle
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, BinaryIO
+
+from spanserve.tracing.delivery import DirectDelivery
+from spanserve.tracing.expander import Expander
+from spanserve.tracing.frames import read_frame, write_frame
+from spanserve.tracing.outcome import Outcome
+from spanserve.tracing.plugins import load_plugin
+from spanserve.tracing.process import AGAIN, DELIVER, STOP, Assignment
+
+
+class Lines(logging.Handler):
+    """Keeps what is logged until the server takes it along: its log is the only one."""
+
+    MOST = 100
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: list[tuple[str, int, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a line."""
+        if len(self._lines) < self.MOST:
+            self._lines.append((record.name, record.levelno, self.format(record)))
+
+    def taken(self) -> list[tuple[str, int, str]]:
+        """Return the lines, once."""
+        lines, self._lines = self._lines, []
+        return lines
+
+
+def main() -> None:
+    """Work until the server says stop, or is gone."""
+    questions, answers = _pipes()
+    path, assignment = pickle.loads(read_frame(questions))  # noqa: S301  # from the server, our parent
+    sys.path[:] = path
+    lines = Lines()
+    logging.basicConfig(level=assignment.log_level, handlers=[lines])
+    delivery = _delivery(assignment)
+    gc.freeze()
+    with suppress(EOFError, BrokenPipeError):
+        for outcome in _outcomes(delivery, questions):
+            dropped = {why.value: spans for why, spans in outcome.dropped.items()}
+            write_frame(answers, marshal.dumps(((dropped, *outcome[1:]), lines.taken())))
+
+
+def _outcomes(delivery: DirectDelivery, questions: BinaryIO) -> Iterator[Outcome]:
+    while True:
+        verb, *rest = marshal.loads(read_frame(questions))  # noqa: S302  # as above
+        if verb == DELIVER:
+            offset_ns, records = rest
+            yield delivery.deliver(records, offset_ns)
+        elif verb == AGAIN:
+            yield delivery.again()
+        elif verb == STOP:
+            yield _stopped(delivery, *rest)
+            return
+
+
+def _stopped(delivery: DirectDelivery, deadline_s: float) -> Outcome:
+    try:
+        delivery.stop(deadline_s)
+    except Exception:
+        logging.getLogger(__name__).exception("the tracer failed to stop")
+    return Outcome()
+
+
+def _delivery(assignment: Assignment) -> DirectDelivery:
+    hook: Any = load_plugin(assignment.tracer).manager.hook
+    hook.tracer_started(settings=assignment.settings, resource=assignment.resource)
+    return DirectDelivery(
+        lambda spans: hook.export_spans(spans=spans),
+        lambda deadline_s: hook.tracer_stopping(deadline_s=deadline_s),
+        Expander(batch_spans=assignment.batch_spans, exceptions=assignment.exceptions),
+        breathe=lambda: None,  # nobody else wants the interpreter
+    )
+
+
+def _pipes() -> tuple[BinaryIO, BinaryIO]:
+    """Return both ends, and let whatever prints do so on standard error."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return sys.stdin.buffer, answers
+
+
+if __name__ == "__main__":
+    main()

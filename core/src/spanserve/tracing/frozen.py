@@ -1,0 +1,237 @@
+"""Finished records as plain values: what waits for the exporter, and crosses to its process.
+
+A record is frozen when it ends, into tuples and dicts of nothing but texts, numbers, bytes
+and None: those are what `marshal` writes, and at a tenth of `pickle`'s cost for objects.
+Most requests are usual: one item, in a batch that went well, answered without failure.
+They are frozen into one flat tuple, from which `usual` makes spans without making a record
+again. All others keep every field by its name, and come back as records: `thawed`.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+from spanserve.tracing.custom import CustomEvent, CustomSpan
+from spanserve.tracing.failure import Failure
+from spanserve.tracing.plain import plain_text
+from spanserve.tracing.record import BatchRecord, ItemRecord, Record, RequestRecord
+
+USUAL: Final = 0
+REQUEST: Final = 1
+BATCH: Final = 2
+
+Frozen = tuple[Any, ...]
+"""A frozen record: its kind (`USUAL`, `REQUEST`, `BATCH`), its number of spans, its fields."""
+
+_REQUEST_FIELDS: Final = (
+    "trace_id",
+    "root_id",
+    "parent_id",
+    "http",
+    "route",
+    "endpoint",
+    "request_id",
+    "status",
+    "debug",
+    "client_left",
+    "custom_lost",
+    "started_ns",
+    "decode_ns",
+    "decoded_ns",
+    "queued_ns",
+    "run_ns",
+    "ran_ns",
+    "encode_ns",
+    "encoded_ns",
+    "ended_ns",
+)
+_ITEM_FIELDS: Final = ("queued_ns", "depth", "index", "position", "dequeued_ns")
+_BATCH_FIELDS: Final = (
+    "trace_id",
+    "root_id",
+    "endpoint",
+    "reason",
+    "size",
+    "debug",
+    "recording",
+    "custom_lost",
+    "runner_free_ns",
+    "released_ns",
+    "started_ns",
+    "run_ns",
+    "ran_ns",
+    "ended_ns",
+)
+_SERVER_ERROR: Final = 500
+
+
+def frozen_request(record: RequestRecord, *, with_runs: bool) -> Frozen:
+    """Freeze a request that ended; `with_runs` is whether its batch's run is in its trace."""
+    if record.usual and record.encode_ns and record.items and record.status < _SERVER_ERROR:
+        (item,) = record.items
+        batch = item.batch
+        if (
+            batch is not None
+            and item.failure is None
+            and 0 < batch.ended_ns <= record.ended_ns
+            and batch.failure is None
+            and record.decode_ns
+            and not (batch.custom_spans or record.custom_spans)
+            and not (record.failure or record.client_left)
+        ):
+            return (
+                USUAL,
+                7 if batch.size == 1 else 5 if with_runs else 4,
+                record.trace_id,
+                record.root_id,
+                record.parent_id,
+                record.http,
+                record.route,
+                record.endpoint,
+                record.request_id,
+                record.status,
+                record.debug,
+                record.started_ns,
+                record.decode_ns,
+                record.decoded_ns,
+                record.encode_ns,
+                record.encoded_ns,
+                record.ended_ns,
+                item.queued_ns,
+                item.depth,
+                item.position,
+                batch.frozen or frozen_batch(batch),
+            )
+    return REQUEST, record.span_count(with_runs=with_runs), _request_fields(record)
+
+
+def frozen_batch(batch: BatchRecord) -> Frozen:
+    """Freeze a batch for its members; once it ended all share the one tuple."""
+    frozen = (*[getattr(batch, name) for name in _BATCH_FIELDS],)
+    if batch.ended_ns:
+        batch.frozen = frozen
+    return frozen
+
+
+def frozen_batch_record(batch: BatchRecord) -> Frozen:
+    """Freeze a batch whose last member's end is decided."""
+    return (
+        BATCH,
+        batch.span_count(),
+        batch.frozen or frozen_batch(batch),
+        [each for each in batch.members if each[3] not in batch.not_kept],
+        _plain_failure(batch.failure),
+        [_plain_custom(custom) for custom in tuple(batch.custom_spans)],
+    )
+
+
+def thawed(frozen: Frozen) -> Record:
+    """Return a record again, ended, of a frozen one of any kind but `USUAL`."""
+    if frozen[0] == BATCH:
+        _, _, fields, members, failure, customs = frozen
+        batch = _thawed_batch(fields, failure, customs)
+        batch.members = members
+        return batch
+    return _thawed_request(frozen[2])
+
+
+def _request_fields(record: RequestRecord) -> dict[str, Any]:
+    fields: dict[str, Any] = {name: getattr(record, name) for name in _REQUEST_FIELDS}
+    fields["failure"] = _plain_failure(record.failure)
+    fields["custom_spans"] = [_plain_custom(custom) for custom in tuple(record.custom_spans)]
+    fields["items"] = [_plain_item(item) for item in record.items]
+    return fields
+
+
+def _plain_item(item: ItemRecord) -> tuple[Any, ...]:
+    batch = item.batch
+    return (
+        [getattr(item, name) for name in _ITEM_FIELDS],
+        _plain_failure(item.failure),
+        batch
+        and (
+            frozen_batch(batch),
+            _plain_failure(batch.failure),
+            [_plain_custom(custom) for custom in tuple(batch.custom_spans)],
+        ),
+    )
+
+
+def _plain_failure(failure: Failure | None) -> tuple[Any, ...] | None:
+    return failure and tuple(failure)
+
+
+def _plain_custom(custom: CustomSpan) -> tuple[Any, ...]:
+    return (
+        custom.name,
+        custom.place,
+        custom.parent_place,
+        custom.started_ns,
+        custom.ended_ns,
+        _plain_attributes(custom.attributes),
+        [(name, time_ns, _plain_attributes(own)) for name, time_ns, own in tuple(custom.events)],
+        _plain_failure(custom.failure),
+    )
+
+
+def _plain_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(attributes)  # at once: the user's threads may still add to it
+
+
+def _thawed_request(fields: dict[str, Any]) -> RequestRecord:
+    record = RequestRecord.__new__(RequestRecord)
+    vars(record).update(fields)
+    record.sampled = record.recording = True
+    record.failure = _failure(fields["failure"])
+    record.custom_spans = [_custom(custom) for custom in fields["custom_spans"]]
+    record.items = tuple(_thawed_item(item) for item in fields["items"])
+    return record
+
+
+def _thawed_item(plain: tuple[Any, ...]) -> ItemRecord:
+    fields, failure, batch = plain
+    item = ItemRecord(None, 0, 0)
+    for name, value in zip(_ITEM_FIELDS, fields, strict=True):
+        setattr(item, name, value)
+    item.failure = _failure(failure)
+    item.batch = batch and _thawed_batch(*batch)
+    return item
+
+
+def _thawed_batch(fields: Frozen, failure: Any, customs: Any) -> BatchRecord:
+    batch = BatchRecord.__new__(BatchRecord)
+    vars(batch).update(zip(_BATCH_FIELDS, fields, strict=True))
+    batch.failure = _failure(failure)
+    batch.custom_spans = [_custom(custom) for custom in customs]
+    return batch
+
+
+def _failure(plain: Any) -> Failure | None:
+    return None if plain is None else Failure(*plain)
+
+
+def _custom(plain: Any) -> CustomSpan:
+    name, place, parent_place, started_ns, ended_ns, attributes, events, failure = plain
+    custom = CustomSpan(name, place, parent_place, started_ns)
+    custom.ended_ns = ended_ns
+    custom.attributes = attributes
+    custom.events = [CustomEvent(*event) for event in events]
+    custom.failure = _failure(failure)
+    return custom
+
+
+def span_count(frozen: Frozen) -> int:
+    """Return how many spans a frozen record makes."""
+    return cast("int", frozen[1])
+
+
+def plain(value: Any) -> Any:
+    """Return a value without subclasses of plain types (enums and their like), deep down."""
+    if isinstance(value, (tuple, list)):
+        return tuple(map(plain, value))
+    if isinstance(value, dict):
+        return {plain(key): plain(each) for key, each in value.items()}
+    if value is None or isinstance(value, (bool, bytes)):
+        return value
+    if isinstance(value, (int, float)):
+        return int(value) if isinstance(value, int) else float(value)
+    return str.__str__(value) if isinstance(value, str) else plain_text(value)
