@@ -3,10 +3,10 @@
 from typing import Literal
 
 from spanserve.tracing.expansion import Expansion
-from spanserve.tracing.frozen import USUAL, Frozen, thawed
+from spanserve.tracing.frozen import USUAL, USUAL_BATCH, Frozen, thawed
 from spanserve.tracing.pieces import Pieces
 from spanserve.tracing.span import Span
-from spanserve.tracing.usual import UsualExpansion
+from spanserve.tracing.usual import UsualExpansion, batch_spans
 
 
 class Expander:
@@ -21,7 +21,10 @@ class Expander:
 
     def spans(self, frozen: Frozen, offset_ns: int) -> list[Span]:
         """Return all spans of a record; `offset_ns` turns a monotonic mark into Unix time."""
-        if frozen[0] == USUAL:
+        kind = frozen[0]
+        if kind == USUAL:
             return self._usual.spans(frozen, offset_ns)
+        if kind == USUAL_BATCH:
+            return batch_spans(frozen, offset_ns)
         pieces = Pieces(offset_ns, batch_spans=self._batch_spans, exceptions=self._exceptions)
         return Expansion(pieces).spans(thawed(frozen))

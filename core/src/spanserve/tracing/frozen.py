@@ -16,11 +16,12 @@ from spanserve.tracing.plain import plain_text
 from spanserve.tracing.record import BatchRecord, ItemRecord, Record, RequestRecord
 
 USUAL: Final = 0
-REQUEST: Final = 1
-BATCH: Final = 2
+USUAL_BATCH: Final = 1
+REQUEST: Final = 2
+BATCH: Final = 3
 
 Frozen = tuple[Any, ...]
-"""A frozen record: its kind (`USUAL`, `REQUEST`, `BATCH`), its number of spans, its fields."""
+"""A frozen record: its kind, one of those above, its number of spans, its fields."""
 
 _REQUEST_FIELDS: Final = (
     "trace_id",
@@ -114,8 +115,9 @@ def frozen_batch(batch: BatchRecord) -> Frozen:
 
 def frozen_batch_record(batch: BatchRecord) -> Frozen:
     """Freeze a batch whose last member's end is decided."""
+    usual = batch.split_started and not (batch.failure or batch.custom_spans or batch.custom_lost)
     return (
-        BATCH,
+        USUAL_BATCH if usual else BATCH,
         batch.span_count(),
         batch.frozen or frozen_batch(batch),
         [each for each in batch.members if each[3] not in batch.not_kept],
@@ -126,7 +128,7 @@ def frozen_batch_record(batch: BatchRecord) -> Frozen:
 
 def thawed(frozen: Frozen) -> Record:
     """Return a record again, ended, of a frozen one of any kind but `USUAL`."""
-    if frozen[0] == BATCH:
+    if frozen[0] != REQUEST:
         _, _, fields, members, failure, customs = frozen
         batch = _thawed_batch(fields, failure, customs)
         batch.members = members

@@ -75,10 +75,11 @@ class ProcessDelivery:
         """Pass the records on, and wait for what became of their spans."""
         if self._process is None and not self._alone:
             self.start()
-        if self._alone:
-            return self._fallback.deliver(records, offset_ns)
-        self._held = sum(map(span_count, records))
-        return self._asked((DELIVER, offset_ns, records))
+        if not self._alone:
+            self._held = sum(map(span_count, records))
+            outcome = self._asked((DELIVER, offset_ns, records))
+        # One that dies before it ever answered has delivered nothing.
+        return self._fallback.deliver(records, offset_ns) if self._alone else outcome
 
     def again(self) -> Outcome:
         """Have the process hand over again what it holds."""
