@@ -4,8 +4,8 @@ A tracer is a module, an instance or a class (instantiated once per app) behind 
 point in the group `spanserve.tracers`. It implements the hooks it needs and marks each
 with `hookimpl`. Hooks and their arguments are only ever added, never renamed or removed.
 
-Each tracer has a queue, a thread, retries and counters of its own: one that fails never
-touches another, and none ever fails or slows a request.
+Each tracer has a queue, a thread or a process, retries and counters of its own: one that
+fails never touches another, and none ever fails or slows a request.
 """
 
 from collections.abc import Sequence
