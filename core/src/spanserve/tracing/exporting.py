@@ -10,6 +10,7 @@ import logging
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -80,7 +81,10 @@ class Exporter:
         self._offset_ns = offset_ns
         self._limits = limits
         self._clock = clock
-        self._records: deque[Frozen] = deque()
+        self._newest: deque[Frozen] = deque()
+        self._calls: deque[deque[Frozen]] = deque()
+        self._look_at_spans = self._enough = min(limits.max_export_spans, limits.max_spans)
+        self._newest_from_spans = 0
         self._put_spans = 0
         self._overflowed_spans = 0
         self._taken_spans = 0
@@ -88,7 +92,6 @@ class Exporter:
         self._in_hand = 0
         self._given_up = False
         self._is_stopped = False
-        self._enough = min(limits.max_export_spans, limits.max_spans)
         self._books = threading.Lock()
         self._wake = threading.Event()
         self._stopped = threading.Event()
@@ -120,28 +123,47 @@ class Exporter:
         if self._is_stopped:
             self._drop_late(span_count(record))
             return
-        self._records.append(record)
-        queued = self._put_spans - self._overflowed_spans - self._taken_spans
-        if queued >= self._enough:
-            if queued > self._limits.max_spans:
-                self._drop_oldest(queued - self._limits.max_spans)
-            if not self._wake.is_set():
-                self._wake.set()
+        self._newest.append(record)
+        if self._put_spans >= self._look_at_spans:
+            self._look_after_queue()
+
+    def _look_after_queue(self) -> None:
+        """Hand over what is enough for a call, and make room; no need to for most records.
+
+        The thread takes the records of a call all at once: if it took them one by one, it would
+        ask for the interpreter hundreds of times.
+        """
+        if self._put_spans - self._newest_from_spans >= self._enough:
+            self._calls.append(self._newest)
+            self._newest = deque()
+            self._newest_from_spans = self._put_spans
+            self._wake.set()
+        over = self._queued_spans - self._limits.max_spans
+        if over > 0:
+            over = self._drop_oldest(over)
+        room = max(1, 1 - over)
+        self._look_at_spans = min(self._put_spans + room, self._newest_from_spans + self._enough)
 
     def _drop_late(self, spans: int) -> None:
         with self._books:
             self._overflowed_spans += spans
             self.counters.dropped[Drop.STOPPED] += spans
 
-    def _drop_oldest(self, over: int) -> None:
+    def _drop_oldest(self, over: int) -> int:
+        """Drop whole records until no more than allowed are queued; return by how much."""
         while over > 0:
             try:
-                spans = span_count(self._records.popleft())
+                call = self._calls.popleft()
             except IndexError:  # the thread was faster
-                return
-            over -= spans
-            self._overflowed_spans += spans
-            self.counters.dropped[Drop.QUEUE_FULL] += spans
+                break
+            while call and over > 0:
+                spans = span_count(call.popleft())
+                over -= spans
+                self._overflowed_spans += spans
+                self.counters.dropped[Drop.QUEUE_FULL] += spans
+            if call:
+                self._calls.appendleft(call)
+        return over
 
     def stop(self, deadline_s: float) -> None:
         """Deliver what is queued, within the deadline; what is left then is counted as dropped."""
@@ -170,7 +192,8 @@ class Exporter:
         with self._books:
             self._given_up = True
             lost = self.waiting_spans
-            self._records.clear()
+            self._calls.clear()
+            self._newest.clear()
             self._overflowed_spans = self._put_spans - self._taken_spans
             self._in_hand = 0
             self.counters.dropped[Drop.STOPPED] += lost
@@ -190,19 +213,23 @@ class Exporter:
             self._deliver(records)
 
     def _take(self) -> list[Frozen]:
-        """Take the oldest records that make the spans of one export."""
-        records: list[Frozen] = []
-        spans = 0
+        """Take the oldest records that make the spans of one call."""
         with self._books:
-            while spans < self._enough:
-                try:
-                    record = self._records.popleft()
-                except IndexError:
-                    break
-                spans += span_count(record)
-                records.append(record)
-            self._taken_spans += spans
-            self._in_hand = spans
+            try:
+                records = list(self._calls.popleft())
+            except IndexError:
+                records = self._taken_newest()
+            self._in_hand = sum(map(span_count, records))
+            self._taken_spans += self._in_hand
+        return records
+
+    def _taken_newest(self) -> list[Frozen]:
+        """Take one by one, since the event loop may add more to them now."""
+        records: list[Frozen] = []
+        newest = self._newest
+        with suppress(IndexError):
+            while True:
+                records.append(newest.popleft())
         return records
 
     def _deliver(self, records: Sequence[Frozen]) -> None:
