@@ -17,7 +17,7 @@ from spanserve.tracing.expander import Expander
 from spanserve.tracing.exporting import Exporter, QueueLimits
 from spanserve.tracing.failure import raised
 from spanserve.tracing.frozen import Frozen, frozen_batch_record, frozen_request
-from spanserve.tracing.http import fields_of
+from spanserve.tracing.http import HttpFields, fields_of
 from spanserve.tracing.live import Live, LiveBatchRecord, LiveRequestRecord
 from spanserve.tracing.loading import LoadedTracer
 from spanserve.tracing.pieces import Pieces
@@ -55,6 +55,7 @@ class Tracing:
         self._config = config
         self._ids = ids or Ids()
         self._sampler = RatioSampler(config.sample_rate)
+        self._samples_all = config.sample_rate == 1.0
         self._propagators = _propagators(self.tracers, config)
         self._excludes = ExcludedPaths(config.excluded_urls)
         self._listeners = _Listeners(self.tracers)
@@ -79,25 +80,41 @@ class Tracing:
         """Begin the record of an HTTP request; None where tracing is off or excludes it."""
         if not self.on or self._excludes(scope):
             return None
-        started_ns = self.now_ns()
         headers = scope["headers"]
         fields = dict(headers)
+        http = fields_of(scope, fields)
+        return self.begin(headers, fields, http, self.now_ns(), request_id, route)
+
+    def traces(self, path: str) -> bool:
+        """Say whether requests to this path are traced at all."""
+        return self.on and not self._excludes({"path": path})
+
+    def begin(  # noqa: PLR0917  # called for every request: keywords would cost
+        self,
+        headers: Sequence[tuple[bytes, bytes]],
+        fields: Mapping[bytes, bytes],
+        http: HttpFields,
+        started_ns: int,
+        request_id: str,
+        route: str,
+    ) -> RequestRecord:
+        """Begin the record of a request whose path is traced; `fields` are its headers by name."""
         remote = self._propagators.extract(headers, fields)
-        trace_id = (remote and remote.trace_id) or self._ids.trace_id()
+        if remote is None:
+            trace_id = self._ids.trace_id()
+            sampled = self._samples_all or self._sampler.decide(trace_id, None)
+        else:
+            trace_id = remote.trace_id or self._ids.trace_id()
+            sampled = self._sampler.decide(trace_id, remote)
         record = self._new_record(
-            trace_id,
-            self._ids.root_id(),
-            self._sampler.decide(trace_id, remote),
-            fields_of(scope, fields),
-            started_ns,
-            request_id,
-            route,
+            trace_id, self._ids.root_id(), sampled, http, started_ns, request_id, route
         )
         if remote is not None:
             record.parent_id = remote.span_id or None
             record.debug = remote.debug
             record.tracestate = remote.tracestate
-        record.started()
+        if self._is_live:
+            record.started()
         return record
 
     def batch(
