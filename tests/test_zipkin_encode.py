@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spanserve import Event, Link, Resource, Span, SpanKind
+from spanserve import Event, Layered, Link, Resource, Shared, Span, SpanKind
 from spanserve_zipkin.encode import Encoder, body_of
 from support.zipkin_rules import read_spans, violations
 
@@ -27,8 +27,16 @@ def make_span(**changes: Any) -> Span:
     return span._replace(**changes)
 
 
+def encoded(span: Span, resource: Resource = RESOURCE) -> str:
+    result = Encoder(resource).encode([span])
+    if result.failure is not None:
+        raise result.failure
+    assert len(result.pieces) == 2
+    return body_of(result.pieces).decode()[1:-1]
+
+
 def decode(span: Span, resource: Resource = RESOURCE) -> dict[str, Any]:
-    [decoded] = read_spans(body_of([Encoder(resource).encode(span)]))
+    [decoded] = read_spans(f"[{encoded(span, resource)}]".encode())
     return decoded
 
 
@@ -62,11 +70,11 @@ def test_a_full_span_has_every_member_in_its_place() -> None:
         error="it broke",
         debug=True,
     )
-    assert Encoder(resource).encode(span).decode() == (
+    assert encoded(span, resource) == (
         '{"traceId":"0af7651916cd43dd8448eb211c80319c","id":"b7ad6b7169203331",'
         '"parentId":"00f067aa0ba902b7","kind":"SERVER","name":"POST /predict",'
-        '"timestamp":1700000000000000,"duration":1500,'
         '"localEndpoint":{"serviceName":"digits"},'
+        '"timestamp":1700000000000000,"duration":1500,'
         '"remoteEndpoint":{"ipv4":"10.1.2.3","port":51234},'
         '"annotations":[{"timestamp":1700000000000005,"value":"released"},'
         '{"timestamp":1700000000000007,'
@@ -185,7 +193,7 @@ def test_odd_values_never_lose_a_span() -> None:
 
 def test_a_span_without_times_cannot_be_encoded() -> None:
     with pytest.raises(TypeError):
-        Encoder(RESOURCE).encode(make_span(start_ns=None))
+        encoded(make_span(start_ns=None))
 
 
 @pytest.mark.parametrize("place", ["name", "key", "value", "event", "error", "service"])
@@ -197,9 +205,9 @@ def test_no_string_ends_in_the_words_of_the_first_format(place: str) -> None:
         events=[Event(word, START_NS)] if place == "event" else (),
         error=word if place == "error" else None,
     )
-    encoded = Encoder(Resource(word if place == "service" else "digits", {})).encode(span)
-    assert b'yAnnotations"' not in encoded
-    assert word in json.dumps(read_spans(body_of([encoded])))
+    body = encoded(span, Resource(word if place == "service" else "digits", {})).encode()
+    assert b'yAnnotations"' not in body
+    assert word in json.dumps(read_spans(b"[" + body + b"]"))
 
 
 @pytest.mark.parametrize("value", [False, "false", "False", "", 0])
@@ -364,8 +372,65 @@ def test_any_span_is_taken_and_its_values_return(span: Span) -> None:
 
 @settings(max_examples=30)
 @given(st.lists(spans(), max_size=5))
-def test_one_encoder_writes_what_a_fresh_one_would(several: list[Span]) -> None:
+def test_a_list_of_spans_is_written_as_each_of_them_alone(several: list[Span]) -> None:
     encoder = Encoder(RESOURCE)
-    first = [encoder.encode(span) for span in several]
-    assert first == [Encoder(RESOURCE).encode(span) for span in several]
-    assert first == [encoder.encode(span) for span in several]
+    first = encoder.encode(several)
+    assert body_of(first.pieces).decode() == f"[{','.join(map(encoded, several))}]"
+    assert encoder.encode(several) == first
+    assert (first.spans, first.rejected, first.failure) == (several, 0, None)
+
+
+# Few keys, so that those which mean more than a tag, and reserved ones, come often.
+layer_keys = st.sampled_from(
+    [
+        "error", "otel.status_code", "otlp.link.0", "linked.trace_ids", "client.address",
+        "client.port", "network.peer.address", "server.address", "peer.service",
+        "service.version", "a", "100%", "%s", '"', "é", "yAnnotations",
+    ]
+)  # fmt: skip
+layer_values = (
+    scalars | st.lists(scalars, max_size=2) | st.sampled_from(["1.2.3.4", 80, 0.0, -0.0, 10**400])
+)
+layers = st.dictionaries(layer_keys, layer_values, max_size=6)
+plain_spans = spans().map(lambda span: span._replace(links=(), events=(), error=None, debug=False))
+
+
+@settings(max_examples=300)
+@given(st.lists(st.tuples(spans() | plain_spans, layers, layers), max_size=4))
+def test_layers_are_written_as_the_plain_mapping_of_both(
+    several: list[tuple[Span, dict[str, Any], dict[str, Any]]],
+) -> None:
+    resource = Resource("digits", {"service.version": "1"})
+    plain, layered = [], []
+    for span, shared, own in several:
+        rest = {key: value for key, value in own.items() if key not in shared}
+        plain.append(span._replace(attributes={**shared, **rest}))
+        layered.append(span._replace(attributes=Layered(Shared(shared), rest)))
+    encoder = Encoder(resource)
+    for _ in range(2):  # the second time, all that is shared is remembered
+        result = encoder.encode(layered)
+        assert (result.rejected, result.spans) == (0, layered)
+        found = read_spans(body_of(result.pieces))
+        assert found == [decode(span, resource) for span in plain]
+        assert [violations(span) for span in found] == [[] for _ in found]
+
+
+@given(st.lists(st.dictionaries(keys, scalars, max_size=3), max_size=4))
+def test_links_hold_the_json_of_their_attributes(several: list[dict[str, Any]]) -> None:
+    links = [Link("1" * 32, "2" * 16, attributes) for attributes in several]
+    tags = tags_of(links=links) or {}
+    for number, attributes in enumerate(several):
+        text = tags[f"otlp.link.{number}"].removeprefix(f"{'1' * 32}|{'2' * 16}||")
+        read = json.loads(text.removesuffix("|0"))
+        for key, value in attributes.items():
+            is_odd = isinstance(value, float) and not math.isfinite(value)
+            is_long = isinstance(value, int) and not -(1 << 63) <= value < 1 << 63
+            expected = expected_tag(value) if is_odd or is_long else value
+            assert read[whole(key)] == (whole(value) if isinstance(value, str) else expected)
+
+
+def test_one_span_that_cannot_be_encoded_costs_no_other() -> None:
+    several = [make_span(), make_span(start_ns=None), make_span(name="\ud800"), make_span(name=7)]
+    result = Encoder(RESOURCE).encode(several)
+    assert (result.spans, result.rejected) == ([several[0], *several[2:]], 1)
+    assert [span["name"] for span in read_spans(body_of(result.pieces))] == ["run", "\ufffd", "7"]

@@ -8,12 +8,13 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from spanserve import Attributes, Event, Link, Resource, Span, SpanKind
+from spanserve import Attributes, Event, Layered, Link, Resource, Shared, Span, SpanKind
 from spanserve_jaeger.thrift import (
     Ids,
     Integers,
     Memo,
     Tags,
+    Times,
     fits_i64,
     pack_double,
     structs,
@@ -38,9 +39,13 @@ class SpanEncoder:
 
     def __init__(self) -> None:
         self._integers = Integers()
+        self._times = Times(self._integers)
         self._tags = Tags(self._integers)
         self._ids = Ids(self._integers)
         self._traces = Memo(self._trace, size=1024)
+        # It holds the Shared itself, so that no other can ever take its place.
+        self._shared = Memo(self._shared_tags, size=4096)
+        self._headers = Memo(_tags_header, size=1024)
         self._names = Memo(_name, size=1024)
         self._lengths = Memo(self._integers.signed, size=4096)
         self._kinds = {
@@ -61,9 +66,7 @@ class SpanEncoder:
         parent_id = span.parent_id
         # Down for starts and up for ends: rounded children stay inside rounded parents.
         start_us = span.start_ns // 1000
-        duration_us = (span.end_ns - start_us * 1000 + 999) // 1000
-        if duration_us < 1:  # noqa: PLR1730 - calling max would cost more
-            duration_us = 1  # Jaeger v2 warns of 0 as of a negative duration
+        duration_us = max(1, (span.end_ns + 999) // 1000 - start_us)  # Jaeger v2 warns of 0
         parts = [
             self._traces[span.trace_id],
             self._ids[span.span_id],
@@ -71,18 +74,18 @@ class SpanEncoder:
             self._names[span.name],
             structs(0x19, references) + b"\x15" if references else b"\x25",
             _DEBUG_AND_SAMPLED if span.debug else _SAMPLED,
-            self._integers.signed(start_us),
+            self._times.signed(start_us),
             b"\x16",
             self._lengths[duration_us],
         ]
-        tags = self._span_tags(span)
-        if tags:
-            parts.append(structs_header(0x19, len(tags)))
+        count, tags = self._span_tags(span)
+        if count:
+            parts.append(self._headers[count])
             parts += tags
         if span.events or link_logs:
             logs = self._logs(span, link_logs=link_logs)
             if logs:
-                parts.append(structs(0x19 if tags else 0x29, logs))
+                parts.append(structs(0x19 if count else 0x29, logs))
         parts.append(b"\0")
         return b"".join(parts)
 
@@ -98,17 +101,30 @@ class SpanEncoder:
             b"\x18" + text(resource.service_name) + (structs(0x19, tags) if tags else b"") + b"\0"
         )
 
-    def _span_tags(self, span: Span) -> list[bytes]:
-        if span.error is None:
-            tags = self._attributes(span.attributes) if span.attributes else []
-        else:
-            others = {k: v for k, v in span.attributes.items() if k not in _ERROR_KEYS}
+    def _span_tags(self, span: Span) -> tuple[int, list[bytes]]:
+        """How many tags the span has, and their bytes; several may stand in one."""
+        attributes = span.attributes
+        if span.error is not None:
+            others = {k: v for k, v in attributes.items() if k not in _ERROR_KEYS}
             tags = [*self._error, *self._attributes(others)]
             if span.error:
                 tags.append(self._tags.texts["otel.status_description"][span.error])
+            count = len(tags)
+        elif type(attributes) is Layered:
+            own = attributes.own
+            tags = self._attributes(own) if own else []
+            tags.append(self._shared[attributes.shared])
+            count = len(own) + len(attributes.shared)
+        else:
+            tags = self._attributes(attributes) if attributes else []
+            count = len(tags)
         if span.kind is not _INTERNAL:
             tags.append(self._kinds[span.kind])
-        return tags
+            count += 1
+        return count, tags
+
+    def _shared_tags(self, shared: Shared) -> bytes:
+        return b"".join(self._attributes(shared))
 
     def _attributes(self, attributes: Attributes) -> list[bytes]:
         texts, longs, doubles = self._tags.texts, self._tags.longs, self._tags.doubles
@@ -148,14 +164,16 @@ class SpanEncoder:
         fields = self._attributes(event.attributes)
         if "event" not in event.attributes:
             fields.insert(0, self._tags.texts["event"][event.name])
-        return (
-            b"\x16" + self._integers.signed(event.time_ns // 1000) + structs(0x19, fields) + b"\0"
-        )
+        return b"\x16" + self._times.signed(event.time_ns // 1000) + structs(0x19, fields) + b"\0"
 
     def _trace(self, digits: str) -> bytes:
         """Both halves of a trace id, low first, and the header of the span's id after it."""
         ids = self._ids
         return b"\x16" + ids[digits[16:]] + b"\x16" + ids[digits[:16]] + b"\x16"
+
+
+def _tags_header(count: int) -> bytes:
+    return structs_header(0x19, count)
 
 
 def _name(name: str) -> bytes:

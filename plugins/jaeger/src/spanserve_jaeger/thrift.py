@@ -114,6 +114,31 @@ class Integers:
         )
 
 
+class Times:
+    """Encodes times in microseconds: all but the lower four bytes is the same for 134 s."""
+
+    __slots__ = ("_high", "_high_bytes", "_integers", "_more")
+
+    def __init__(self, integers: Integers) -> None:
+        self._integers = integers
+        self._more = integers.more
+        self._high = 0
+        self._high_bytes = b""
+
+    def signed(self, time_us: int) -> bytes:
+        """Encode an i64 as a zigzag varint; ValueError if it does not fit."""
+        bits = time_us << 1
+        high = bits >> 28
+        if high != self._high or high <= 0:
+            encoded = self._integers.signed(time_us)
+            if high > 0:
+                self._high, self._high_bytes = high, encoded[4:]
+            return encoded
+        low = bits & _HALF
+        more = self._more
+        return _pack_2(more[low & _CHUNK], more[low >> 14]) + self._high_bytes
+
+
 class Ids(dict[str, bytes]):
     """`ids[digits]` is the i64 of 16 hex digits; most are new, so it is spelt out for speed.
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from spanserve import ExportResult, Span
-from spanserve_zipkin.encode import body_of
+from spanserve_zipkin.encode import Encoded, body_of
 from spanserve_zipkin.transport import Answer
 
 BAD_REQUEST = 400
@@ -16,14 +16,6 @@ _MAX_POSTS = 64
 _SPARE_POSTS = 12  # enough to get past one whole trace of bad spans in front of good ones
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """A span, and its JSON."""
-
-    span: Span
-    json: bytes
-
-
 class Delivery:
     """Sends spans through `post`. Learns how large a body may be, where a server says it."""
 
@@ -33,7 +25,7 @@ class Delivery:
         self._post = post
         self._max_body_bytes = max_body_bytes
 
-    def deliver(self, spans: Sequence[Encoded]) -> ExportResult:
+    def deliver(self, encoded: Encoded) -> ExportResult:
         """Post all spans, in order, and say what became of them.
 
         A body that is refused (400) or too large (413) is halved, and so on down to single
@@ -41,17 +33,18 @@ class Delivery:
         are at fault, and after 64 posts: what is left is to be handed over again.
         A transient failure ends the call at once; what is left is to be handed over again.
         """
-        run = _Run(waiting=list(reversed(self._chunks(spans))))
-        fruitless_posts = len(spans).bit_length() + _SPARE_POSTS
+        run = _Run(encoded.spans, list(reversed(self._chunks(encoded))))
+        fruitless_posts = len(encoded.spans).bit_length() + _SPARE_POSTS
         while run.waiting and run.transient is None and run.posts < _MAX_POSTS:
-            self._step(run)
+            self._step(run, encoded.pieces)
             if not run.delivered and run.posts >= fruitless_posts:
                 run.reject_waiting()
         return run.result()
 
-    def _step(self, run: "_Run") -> None:
+    def _step(self, run: "_Run", pieces: Sequence[str]) -> None:
         chunk = run.waiting.pop()
-        answer = self._post(body_of([item.json for item in chunk]))
+        body = body_of(pieces[2 * chunk.start : 2 * chunk.stop])
+        answer = self._post(body)
         run.posts += 1
         if answer.is_delivered:
             run.delivered += len(chunk)
@@ -61,45 +54,51 @@ class Delivery:
         elif answer.status in {BAD_REQUEST, TOO_LARGE} and len(chunk) > 1:
             run.halve(chunk, answer)
             if answer.status == TOO_LARGE:
-                self._learn(chunk)
+                self._learn(len(body))
         else:
             run.reject(chunk, answer)
 
-    def _learn(self, refused: Sequence[Encoded]) -> None:
-        half = sum(len(item.json) for item in refused) // 2
-        self._max_body_bytes = min(self._max_body_bytes, max(half, _MIN_BODY_BYTES))
+    def _learn(self, refused_bytes: int) -> None:
+        self._max_body_bytes = min(self._max_body_bytes, max(refused_bytes // 2, _MIN_BODY_BYTES))
 
-    def _chunks(self, spans: Sequence[Encoded]) -> list[Sequence[Encoded]]:
-        chunks: list[Sequence[Encoded]] = []
+    def _chunks(self, encoded: Encoded) -> list[range]:
+        """Cut the spans into bodies by their indices; the size of each is at most the limit."""
+        spans, pieces = len(encoded.spans), encoded.pieces
+        # So many bytes a character takes at most: enough to do without encoding each span here.
+        widest = 2 if all(map(str.isascii, pieces)) else 6
+        if spans and sum(map(len, pieces)) * widest + 2 < self._max_body_bytes:
+            return [range(spans)]
+        chunks = []
         first, size = 0, 0
-        for index, item in enumerate(spans):
-            length = len(item.json) + 1
+        for index in range(spans):
+            length = len(body_of(pieces[2 * index : 2 * index + 2])) - 1  # a comma for brackets
             if size + length > self._max_body_bytes and index > first:
-                chunks.append(spans[first:index])
+                chunks.append(range(first, index))
                 first, size = index, 0
             size += length
-        if first < len(spans):
-            chunks.append(spans[first:])
+        if first < spans:
+            chunks.append(range(first, spans))
         return chunks
 
 
 @dataclass(slots=True)
 class _Run:
-    """One call's state. `waiting` is a stack: its last chunk is posted next."""
+    """One call's state. `waiting` is a stack of index ranges: its last is posted next."""
 
-    waiting: list[Sequence[Encoded]]
+    spans: Sequence[Span]
+    waiting: list[range]
     posts: int = 0
     delivered: int = 0
     rejected: int = 0
     refusal: Answer | None = None
     transient: Answer | None = None
 
-    def halve(self, chunk: Sequence[Encoded], answer: Answer) -> None:
+    def halve(self, chunk: range, answer: Answer) -> None:
         middle = len(chunk) // 2
         self.waiting += chunk[middle:], chunk[:middle]
         self.refusal = answer
 
-    def reject(self, chunk: Sequence[Encoded], answer: Answer) -> None:
+    def reject(self, chunk: range, answer: Answer) -> None:
         self.rejected += len(chunk)
         self.refusal = answer
 
@@ -112,7 +111,7 @@ class _Run:
         return ExportResult(
             delivered=self.delivered,
             rejected=self.rejected,
-            retry=tuple(item.span for chunk in reversed(self.waiting) for item in chunk),
+            retry=tuple(self.spans[n] for chunk in reversed(self.waiting) for n in chunk),
             retry_after_s=self.transient.retry_after_s if self.transient else None,
             reason=answer.reason if answer and (self.rejected or self.waiting) else None,
         )

@@ -6,9 +6,12 @@ OpenTelemetry Collector, which it and Jaeger turn back into links.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import call
 
-from spanserve import Attributes, Event, Link, Resource, Span, SpanKind
+from spanserve import Attributes, Event, Layered, Link, Resource, Span, SpanKind
 from spanserve_zipkin.endpoint import Endpoints
+from spanserve_zipkin.layers import ERROR_TAG, LINK_TAG, Layers, are_usual
 from spanserve_zipkin.mend import mended_resource, mended_span
 from spanserve_zipkin.text import Memo, json_text, mended, quote, tag_text
 
@@ -31,14 +34,25 @@ _RESOURCE_TAGS = (
     "deployment.environment.name",
 )
 
-_LINK_TAG = "otlp.link."
-_FIRST_LINK_TAG = _LINK_TAG + "0"
+_FIRST_LINK_TAG = LINK_TAG + "0"
 _LINKED_TRACES_TAG = "linked.trace_ids"
-_ERROR_TAG = "error"
 _STATUS_TAG = "otel.status_code"
 
 _DEBUG = ',"debug":true'
 _MEMO_SIZE = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Spans, and two pieces of JSON for each; `rejected` more could not be encoded.
+
+    A span's second piece is often one that many have in common, and need not be copied for each.
+    """
+
+    spans: Sequence[Span]
+    pieces: Sequence[str]
+    rejected: int = 0
+    failure: Exception | None = None
 
 
 class Encoder:
@@ -50,26 +64,126 @@ class Encoder:
         self._keys: Memo[str, str] = Memo(_key, size=_MEMO_SIZE)
         self._endpoints = Endpoints(resource.service_name)
         self._local = self._endpoints.local
+        self._parts: Memo[str, str] = Memo(self._part, size=_MEMO_SIZE)
+        self._servers: Memo[str, str] = Memo(self._server, size=_MEMO_SIZE)
         self._resource_tags = {
             key: _key(key) + tag_text[type(value)](value)
             for key, value in resource.attributes.items()
             if key in _RESOURCE_TAGS
         }
+        self._layers = Layers(self._keys, self._endpoints, self._resource_tags)
 
-    def encode(self, span: Span) -> bytes:
-        """Return the span as one JSON object in UTF-8.
+    def encode(self, spans: Sequence[Span]) -> Encoded:
+        """Return each span as one JSON object with a comma before it, in their order.
 
-        Text that is not valid Unicode is mended, and values of types that a span should
-        not hold become text. Raises, whatever it be, only for a span that breaks the
-        contract of `Span` in another way. The ids are trusted to be what it promises.
+        Values of types that a span should not hold become text; a span that breaks the
+        contract of `Span` in another way costs itself alone. The ids are trusted to be what
+        it promises. Text that is not valid Unicode is left for `body_of` to mend.
         """
         try:
-            return _finished(self._object(span))
-        except Exception:  # noqa: BLE001  # the second way copes with what is odd, or raises
-            return _finished(mended(self._object(mended_span(span))))
+            return Encoded(spans, self._quick(spans))
+        except Exception:  # noqa: BLE001  # whatever it is, the other spans go out
+            return self._one_by_one(spans)
+
+    def _one_by_one(self, spans: Sequence[Span]) -> Encoded:
+        kept: list[Span] = []
+        pieces: list[str] = []
+        failure = None
+        for span in spans:
+            try:
+                pieces += self._quick((span,))
+            except Exception:  # noqa: BLE001  # the second way copes with what is odd, or raises
+                try:
+                    pieces += self._object(mended_span(span)), ""
+                except Exception as error:  # noqa: BLE001  # one bad span must not cost the rest
+                    failure = error
+                    continue
+            kept.append(span)
+        return Encoded(kept, pieces, len(spans) - len(kept), failure)
+
+    def _quick(self, spans: Sequence[Span]) -> list[str]:  # noqa: C901, PLR0912  # see below
+        """Write what most spans are, in one pass and without calls; leave others to `_object`.
+
+        Nothing is factored out: this runs for every span, and a call for each would show.
+        """
+        parts, servers = self._parts, self._servers
+        inner, entries, shapes = self._layers.inner, self._layers.entries, self._layers.shapes
+        pieces: list[str] = []
+        add = pieces.append
+        for span in spans:
+            # One unpacking costs half of twelve names; a slice, since fields may be added.
+            (
+                name,
+                kind,
+                trace_id,
+                span_id,
+                parent_id,
+                start_ns,
+                end_ns,
+                attributes,
+                links,
+                events,
+                error,
+                debug,
+            ) = span[:12]
+            is_part = kind is _INTERNAL and parent_id is not None
+            if events or links or error is not None or debug or not (is_part or kind is _SERVER):
+                pieces += self._object(span), ""
+                continue
+            if type(attributes) is Layered:
+                shared = (inner if is_part else entries)[attributes.shared]
+                own = attributes.own
+                if shared is None:
+                    pieces += self._object(span), ""
+                    continue
+                if own:
+                    shape = shapes[(*own, *map(type, own.values()))]
+                    if shape is None:
+                        pieces += self._object(span), ""
+                        continue
+                    template, writers = shape
+                    if writers is not None:
+                        tags = template % (*map(call, writers, own.values()),)
+                    # NaN and infinities have names of their own, which the template has not.
+                    elif are_usual(own.values()):  # type: ignore[arg-type]  # numbers, all of them
+                        tags = template % (*own.values(),)
+                    else:
+                        pieces += self._object(span), ""
+                        continue
+                    tail = shared[0]
+                else:
+                    tags, tail = "", shared[1]
+            elif attributes or not is_part:
+                pieces += self._object(span), ""
+                continue
+            else:
+                tags, tail = "", "}"
+            # Down for starts and up for ends: rounded children stay inside rounded parents.
+            start_us = start_ns // 1000
+            duration_us = (end_ns + 999) // 1000 - start_us
+            if duration_us < 1:  # noqa: PLR1730  # calling max would cost more than the line above
+                duration_us = 1  # Zipkin takes 0 for unknown
+            if is_part:
+                add(
+                    f',{{"traceId":"{trace_id}","id":"{span_id}","parentId":"{parent_id}",'
+                    f'{parts[name]}{start_us},"duration":{duration_us}{tags}'
+                )
+            else:
+                parent = f'"parentId":"{parent_id}",' if parent_id is not None else ""
+                add(
+                    f',{{"traceId":"{trace_id}","id":"{span_id}",{parent}'
+                    f'{servers[name]}{start_us},"duration":{duration_us}{tags}'
+                )
+            add(tail)
+        return pieces
+
+    def _part(self, name: str) -> str:
+        return f'{self._names[name]}{self._local[1:]}{"," if self._local else ""}"timestamp":'
+
+    def _server(self, name: str) -> str:
+        return f"{_KINDS[_SERVER]}{self._part(name)}"
 
     def _object(self, span: Span) -> str:
-        # One unpacking costs half of twelve names; a slice, since fields may be added.
         (
             name,
             kind,
@@ -87,8 +201,7 @@ class Encoder:
         # Down for starts and up for ends: rounded children stay inside rounded parents.
         start_us = start_ns // 1000
         duration_us = (end_ns - start_us * 1000 + 999) // 1000
-        if duration_us < 1:  # noqa: PLR1730  # calling max would cost more than the line above
-            duration_us = 1  # Zipkin takes 0 for unknown
+        duration_us = max(1, duration_us)  # Zipkin takes 0 for unknown
         parent = f'"parentId":"{parent_id}",' if parent_id is not None else ""
         remote = "" if kind is _INTERNAL else self._endpoints.remote(kind, attributes)
         annotations = self._annotations(events) if events else ""
@@ -97,9 +210,9 @@ class Encoder:
         if attributes or is_entry or links or error is not None:
             tags = self._tags(attributes, links, error, is_entry)
         return (
-            f'{{"traceId":"{trace_id}","id":"{span_id}",{parent}{_KINDS[kind]}{self._names[name]}'
-            f'"timestamp":{start_us},"duration":{duration_us}'
-            f"{self._local}{remote}{annotations}{tags}{_DEBUG if debug else ''}}}"
+            f',{{"traceId":"{trace_id}","id":"{span_id}",{parent}{_KINDS[kind]}{self._parts[name]}'
+            f'{start_us},"duration":{duration_us}'
+            f"{remote}{annotations}{tags}{_DEBUG if debug else ''}}}"
         )
 
     def _tags(
@@ -109,24 +222,31 @@ class Encoder:
         error: str | None,
         is_entry: bool,  # noqa: FBT001  # by position: this is the hot path
     ) -> str:
-        if links or error is not None or _ERROR_TAG in attributes or _FIRST_LINK_TAG in attributes:
+        if links or error is not None or ERROR_TAG in attributes or _FIRST_LINK_TAG in attributes:
             attributes = _without_reserved(attributes, error, links)
         keys, texts = self._keys, tag_text
         tags = [f"{keys[key]}{texts[type(value)](value)}" for key, value in attributes.items()]
         if is_entry:
             tags += [tag for key, tag in self._resource_tags.items() if key not in attributes]
         if error is not None:
-            tags += f'"{_STATUS_TAG}":"ERROR"', f'"{_ERROR_TAG}":{quote(error)}'
+            tags += f'"{_STATUS_TAG}":"ERROR"', f'"{ERROR_TAG}":{quote(error)}'
         if links:
             tags += self._link_tags(links)
         return f',"tags":{{{",".join(tags)}}}' if tags else ""
 
     def _link_tags(self, links: Sequence[Link]) -> list[str]:
-        tags = [
-            f'"{_LINK_TAG}{number}":'
-            + quote(f"{link.trace_id}|{link.span_id}||{self._json(link.attributes)}|0")
-            for number, link in enumerate(links)
-        ]
+        shapes = self._layers.link_shapes
+        tags = []
+        for number, link in enumerate(links):
+            trace_id, span_id, attributes = link[:3]
+            template = attributes and shapes[(*attributes, *map(type, attributes.values()))]
+            if template and are_usual(attributes.values()):  # type: ignore[arg-type]  # numbers
+                text = template % (number, trace_id, span_id, *attributes.values())
+            else:
+                text = f'"{LINK_TAG}{number}":' + quote(
+                    f"{trace_id}|{span_id}||{self._json(attributes)}|0"
+                )
+            tags.append(text)
         # With spaces, for people: the web page breaks lines there, and each id can be copied.
         trace_ids = ", ".join(dict.fromkeys(link.trace_id for link in links))
         return [f'"{_LINKED_TRACES_TAG}":{quote(trace_ids)}', *tags]
@@ -151,17 +271,20 @@ class Encoder:
         return "{" + ",".join(members) + "}"
 
 
-def body_of(spans: Sequence[bytes]) -> bytes:
-    """Return the body of a post: a JSON array of encoded spans."""
-    return b"[" + b",".join(spans) + b"]"
+def body_of(pieces: Sequence[str]) -> bytes:
+    """Return the body of a post: a JSON array of encoded spans, in UTF-8.
 
-
-def _finished(text: str) -> bytes:
+    Each lone surrogate becomes U+FFFD.
+    """
+    # The first begins with the comma that parts the spans.
+    body = "".join(("[", pieces[0][1:], *pieces[1:], "]")) if pieces else "[]"
     # Zipkin takes a body for its first format, and refuses it, where any string ends so.
-    # One letter is looked for first, because that is far quicker.
-    if "A" in text and 'yAnnotations"' in text:
-        text = text.replace('yAnnotations"', 'yAnnotation\\u0073"')
-    return text.encode()
+    if 'yAnnotations"' in body:
+        body = body.replace('yAnnotations"', 'yAnnotation\\u0073"')
+    try:
+        return body.encode()
+    except UnicodeEncodeError:
+        return mended(body).encode()
 
 
 def _name_member(name: str) -> str:
@@ -169,6 +292,7 @@ def _name_member(name: str) -> str:
 
 
 def _key(key: str) -> str:
+    key.encode()  # two keys that are no valid Unicode may be mended to the same
     return quote(key) + ":"
 
 
@@ -179,9 +303,9 @@ def _without_reserved(
     return {
         key: value
         for key, value in attributes.items()
-        if not (key.startswith(_LINK_TAG) or (links and key == _LINKED_TRACES_TAG))
-        and not (error is not None and key in {_ERROR_TAG, _STATUS_TAG})
-        and not (key == _ERROR_TAG and _says_no_error(value))
+        if not (key.startswith(LINK_TAG) or (links and key == _LINKED_TRACES_TAG))
+        and not (error is not None and key in {ERROR_TAG, _STATUS_TAG})
+        and not (key == ERROR_TAG and _says_no_error(value))
     }
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from spanserve import ExportResult, Resource, Span, hookimpl
-from spanserve_zipkin.delivery import Delivery, Encoded
+from spanserve_zipkin.delivery import Delivery
 from spanserve_zipkin.encode import Encoder
 from spanserve_zipkin.settings import ZipkinSettings
 from spanserve_zipkin.target import path_warnings, query_path, redacted, viewer_url
@@ -71,12 +71,12 @@ class _Exporter:
         self._delivery = Delivery(self._transport.post)
 
     def export(self, spans: Sequence[Span]) -> ExportResult:
-        encoded, failure = self._encode(spans)
+        encoded = self._encoder.encode(spans)
         result = self._delivery.deliver(encoded)
-        lost = len(spans) - len(encoded)
-        if not lost:
+        if not encoded.rejected:
             return result
-        reason = f"{lost} spans cannot be encoded ({type(failure).__name__})"
+        lost, failure = encoded.rejected, type(encoded.failure).__name__
+        reason = f"{lost} spans cannot be encoded ({failure})"
         return ExportResult(
             delivered=result.delivered,
             rejected=result.rejected + lost,
@@ -94,13 +94,3 @@ class _Exporter:
 
     def close(self) -> None:
         self._transport.close()
-
-    def _encode(self, spans: Sequence[Span]) -> tuple[list[Encoded], Exception | None]:
-        encoded = []
-        failure = None
-        for span in spans:
-            try:
-                encoded.append(Encoded(span, self._encoder.encode(span)))
-            except Exception as error:  # noqa: BLE001  # one bad span must not cost the rest
-                failure = error
-        return encoded, failure
