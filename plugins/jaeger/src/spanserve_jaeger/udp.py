@@ -20,7 +20,7 @@ _LIMITS: Final = (65_000, 9_216, 1_400)
 _FULL: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS})
 _FULL_RETRY_AFTER_S: Final = 0.05
 # A receiver's buffer often holds only three of the longest packets: let it read between them.
-_PAUSE_S: Final = 0.001
+_PAUSE_S: Final = 0.002
 _SEND_BUFFER_BYTES: Final = 1 << 20
 
 
