@@ -1,7 +1,7 @@
 """JSON to items, items to a batch, a result to one answer per item."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -208,10 +208,34 @@ def test_a_bare_array_has_at_most_32_axes() -> None:
         codec.decode(b"[" * (MAX_AXES + 1) + b"1" + b"]" * (MAX_AXES + 1))
 
 
+def test_a_row_of_floats_waits_as_its_bytes() -> None:
+    assert rows().decode(b"[1, 2, 3]") == np.array([1, 2, 3], "float32").tobytes()
+    assert rows("float64").decode(b"[1, 2, 3]") == np.array([1, 2, 3], "float64").tobytes()
+
+
+LARGEST = float(np.finfo("float32").max)
+EDGES = [LARGEST, np.nextafter(LARGEST, np.inf).item(), 3.4028235677973366e38, 3.5e38, 1e-46]
+
+
+@given(st.lists(st.sampled_from(EDGES) | st.floats(allow_nan=False), min_size=3, max_size=3))
+def test_a_row_is_read_and_refused_as_the_exact_schema_does(values: list[float]) -> None:
+    body = json.dumps([-value for value in values]).encode()
+    array = Array("float32", (3,))
+    exact, packed = array.json_validator(), array.packer()
+    assert _outcome(packed, body) == _outcome(lambda given: exact(given).tobytes(), body)
+
+
+def _outcome(read: Callable[[bytes], bytes], body: bytes) -> Any:
+    try:
+        return read(body)
+    except ValidationError as error:
+        return error.errors()
+
+
 def test_a_big_item_waits_as_an_array_and_a_small_one_as_a_list() -> None:
-    big = rows(shape=(MAX_LIST_ENTRIES + 1,)).decode(json.dumps([0] * 1025).encode())
+    big = rows("int64", (MAX_LIST_ENTRIES + 1,)).decode(json.dumps([0] * 1025).encode())
     assert isinstance(big, np.ndarray)
-    assert rows().decode(b"[1, 2, 3]") == [1.0, 2.0, 3.0]
+    assert rows("int64").decode(b"[1, 2, 3]") == [1, 2, 3]
 
 
 def test_a_batch_may_mix_lists_and_arrays() -> None:

@@ -17,6 +17,7 @@ import uvicorn
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
+from spanserve.commands.serve import http_protocol
 from spanserve.config.model import Config
 from spanserve.server.app import create_app
 from spanserve.service.activation import Home
@@ -151,7 +152,9 @@ def _running(app: FastAPI, config: Config) -> Iterator[int]:
         server = _Server(
             uvicorn.Config(
                 app,
+                http=http_protocol(),
                 log_config=None,
+                access_log=config.server.access_log,
                 lifespan="on",
                 ws="none",
                 server_header=False,

@@ -1,6 +1,5 @@
 """One batch: the items in it, its run, and what each item gets of it."""
 
-import asyncio
 import logging
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,22 @@ log = logging.getLogger(__name__)
 
 class RunFailedError(SpanserveError):
     """The user's code raised, or returned what cannot be split; the cause is what it raised."""
+
+
+class Waiter(Protocol):
+    """What waits for an item: an `asyncio.Future`, or what goes on at once when it is told."""
+
+    def done(self) -> bool:
+        """Whether it has its answer, or waits for none any more."""
+
+    def set_result(self, result: Any, /) -> None:
+        """Take the item's result; raises nothing."""
+
+    def set_exception(self, error: Exception, /) -> None:
+        """Take the reason why there is no result; raises nothing."""
+
+    def cancel(self) -> object:
+        """Learn that the item left the queue."""
 
 
 class Batched(Protocol):
@@ -45,7 +60,7 @@ class Work:
 
 
 class Item(ItemRecord):
-    """One item in the queue: its value, and the future of its result."""
+    """One item in the queue: its value, and who waits for its result."""
 
     __slots__ = ("future", "gone", "key", "value")
 
@@ -53,7 +68,7 @@ class Item(ItemRecord):
         self,
         value: Any,
         key: Hashable,
-        future: "asyncio.Future[Any]",
+        future: Waiter,
         gone: Callable[[], bool] | None,
         request: RequestRecord | None,
         queued_ns: int,
@@ -142,21 +157,26 @@ class Batch:
             if isinstance(result, BaseException) and is_fault(result):
                 log.error("%s failed for an item of a batch of %d", endpoint, size, exc_info=result)
 
+    def note_failures(self) -> None:
+        """Write down which items failed, before the batch's record ends."""
+        if self.error is not None:
+            return  # written down as it was raised
+        for item, result in zip(self._items, self._results, strict=True):
+            if isinstance(result, BaseException) and is_fault(result):
+                item.failure = failure_of(result, self.record.ran_ns)
+
     def hand_out(self) -> None:
         """Give each item its result, or the reason why it has none."""
         results = self._results
         if self.error is not None:
             results = [self.error] * len(self._items)
         for item, result in zip(self._items, results, strict=True):
+            waiter = item.future
+            if waiter.done():
+                continue
             if isinstance(result, BaseException):
-                self._fail(item, result)
-            elif not item.future.done():
-                item.future.set_result(result)
-
-    def _fail(self, item: Item, error: BaseException) -> None:
-        if item.failure is None and is_fault(error):
-            item.failure = failure_of(error, self.record.ran_ns)
-        if not item.future.done():
-            failed = RunFailedError(f"the run failed with {type(error).__name__}")
-            failed.__cause__ = error
-            item.future.set_exception(failed)
+                failed = RunFailedError(f"the run failed with {type(result).__name__}")
+                failed.__cause__ = result
+                waiter.set_exception(failed)
+            else:
+                waiter.set_result(result)

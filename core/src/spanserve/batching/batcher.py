@@ -12,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
-from spanserve.batching.batch import Batch, Batched, Item, Work
+from spanserve.batching.batch import Batch, Batched, Item, Waiter, Work
 from spanserve.batching.policy import Policy, Release, ReleaseReason
 from spanserve.batching.runner import Runner
 from spanserve.errors import SpanserveError
@@ -94,10 +94,12 @@ class Batcher:
         *,
         request: RequestRecord | None = None,
         gone: Callable[[], bool] | None = None,
+        waiter: Waiter | None = None,
     ) -> Item:
         """Queue an item; its `future` gets its result, or what became of it instead.
 
-        `gone` says, when asked, whether nobody waits for the answer any more.
+        That is `waiter`, where one is given. `gone` says, when asked, whether nobody waits for
+        the answer any more.
         Raises QueueFullError.
         """
         items = self._items
@@ -106,7 +108,7 @@ class Batcher:
             self.tally.refused += 1
             raise QueueFullError(depth, self._retry_after_s(depth))
         now_ns = self._now_ns()
-        future = self._loop.create_future()
+        future = self._loop.create_future() if waiter is None else waiter
         item = Item(value, self._work.codec.batch_key(value), future, gone, request, now_ns, depth)
         items.append(item)
         in_system = depth + 1 + (self._running.record.size if self._running else 0)
@@ -215,9 +217,11 @@ class Batcher:
             self.tally.failed_batches += 1
         with entered(self._tracing.scope(*batch.place)):
             batch.log_failures()
-        batch.hand_out()
+        batch.note_failures()
         if record.recording:
             self._tracing.batch_ended(record)
+        # Later: to encode the answers takes longer than to start the next batch.
+        self._loop.call_soon(batch.hand_out)
 
     def _retry_after_s(self, queued: int) -> float:
         """Return when the items that are queued now will be gone, as far as is known."""

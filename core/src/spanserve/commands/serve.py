@@ -1,5 +1,6 @@
 """`spanserve serve`: a service over HTTP, in one process or several."""
 
+import asyncio
 import logging.config
 import math
 import signal
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
 from types import FrameType
+from typing import Literal
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
@@ -47,6 +49,7 @@ def serve(target: str, loaded: Loaded) -> None:
             log_config=logs,
             access_log=config.server.access_log,
             lifespan="on",
+            http=http_protocol(),
             ws="none",
             server_header=False,
             root_path=config.server.root_path,
@@ -56,6 +59,24 @@ def serve(target: str, loaded: Loaded) -> None:
             timeout_graceful_shutdown=math.ceil(config.server.drain_timeout_s),
         )
         run(options, listener)
+
+
+def http_protocol() -> type[asyncio.Protocol] | Literal["auto"]:
+    """Return the HTTP protocol of our own, or uvicorn's where ours cannot build on it."""
+    try:
+        from spanserve.server import protocol  # noqa: PLC0415  # it needs what may not be there
+    except ImportError as error:
+        lacking = str(error)
+    else:
+        lacking = ", ".join(protocol.missing())
+        if not lacking:
+            return protocol.DirectProtocol
+    log.warning(
+        "uvicorn %s has not all that the short way of requests needs (%s); they go uvicorn's own",
+        version("uvicorn"),
+        lacking,
+    )
+    return "auto"
 
 
 def run(options: uvicorn.Config, listener: socket.socket) -> None:

@@ -18,6 +18,8 @@ from spanserve.batching.runner import CarriedError
 from spanserve.service.problems import InvalidBody, InvalidItem, InvalidResult
 
 JSON: Final = (b"content-type", b"application/json")
+JSON_ONLY: Final = (JSON,)
+"""The headers of almost every answer; a server may know them by this object."""
 
 
 class Answer(NamedTuple):
@@ -25,7 +27,7 @@ class Answer(NamedTuple):
 
     status: int
     body: bytes
-    headers: Sequence[tuple[bytes, bytes]] = (JSON,)
+    headers: Sequence[tuple[bytes, bytes]] = JSON_ONLY
 
 
 NOBODY: Final = Answer(499, b"")
@@ -82,7 +84,7 @@ class RequestError(Exception):
         headers = [
             (k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in self.headers.items()
         ]
-        return Answer(self.status, to_json(body), (JSON, *headers))
+        return Answer(self.status, to_json(body), (JSON, *headers) if headers else JSON_ONLY)
 
 
 CODES: Final = {

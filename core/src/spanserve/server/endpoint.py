@@ -7,13 +7,14 @@ FastAPI's routing and from FastAPI's own handling alike.
 import asyncio
 import logging
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
-from spanserve.batching.batch import RunFailedError
+from spanserve.batching.batch import Item, RunFailedError, Waiter
 from spanserve.batching.batcher import AbandonedError, Batcher
 from spanserve.batching.call import Call, on_loop, on_runner
 from spanserve.server.answer import NOBODY, Answer, RequestError, request_error, timed_out
-from spanserve.server.exchange import ClientLeftError, Exchange
+from spanserve.server.exchange import ClientLeftError, Exchange, within
 from spanserve.server.running import Running
 from spanserve.service.codecs import BatchCodec, PlainCodec
 from spanserve.service.spec import ApiSpec
@@ -41,15 +42,14 @@ class Endpoint(ABC):
         self.tracing = tracing
         self._now_ns = tracing.now_ns
         self.max_request_bytes = max_request_bytes
-        self._timeout_ms = request_timeout_ms
+        self.timeout_ms = request_timeout_ms
         self._with_timing = with_timing
 
     async def answer(self, exchange: Exchange) -> Answer:
         """Answer a request from its body's bytes."""
         record = exchange.record
         now_ns = self._now_ns
-        if record is not None:
-            record.decode_started(now_ns())
+        self.reads(exchange)
         try:
             try:
                 value = self.codec.decode(await exchange.body(self.max_request_bytes))
@@ -58,21 +58,30 @@ class Endpoint(ABC):
                     record.decode_ended(now_ns())
             return await self.respond(exchange, value)
         except Exception as error:  # noqa: BLE001  # every error has an answer, or is the client's leaving
-            return self._refused(exchange, error)
+            return self.refused(exchange, error)
+
+    def reads(self, exchange: Exchange) -> None:
+        """Begin to read a body."""
+        if exchange.record is not None:
+            exchange.record.decode_started(self._now_ns())
 
     async def answer_value(self, exchange: Exchange, value: Any) -> Answer:
         """Answer a request whose body FastAPI has validated."""
         try:
             return await self.respond(exchange, value)
         except Exception as error:  # noqa: BLE001  # as in `answer`
-            return self._refused(exchange, error)
+            return self.refused(exchange, error)
 
     async def respond(self, exchange: Exchange, value: Any) -> Answer:
         """Get the result of a decoded value, in time, and encode it."""
-        if self._timeout_ms is None:
+        if self.timeout_ms is None:
             result = await self.result(exchange, value)
         else:
-            result = await self._result_in_time(exchange, value, self._timeout_ms)
+            result = await self._result_in_time(exchange, value, self.timeout_ms)
+        return self.encoded(exchange, result)
+
+    def encoded(self, exchange: Exchange, result: Any) -> Answer:
+        """Return a result as an answer; raises InvalidResult."""
         record = exchange.record
         if record is None:
             return Answer(200, self.codec.encode(result))
@@ -97,7 +106,7 @@ class Endpoint(ABC):
     async def result(self, exchange: Exchange, value: Any) -> Any:
         """Run the user's method for a decoded value."""
 
-    def _refused(self, exchange: Exchange, error: Exception) -> Answer:
+    def refused(self, exchange: Exchange, error: Exception) -> Answer:
         """Return the answer to a failed request, which goes nowhere where the client left."""
         record = exchange.record
         if isinstance(error, (AbandonedError, ClientLeftError)):
@@ -127,24 +136,49 @@ class BatchEndpoint(Endpoint):
 
     async def result(self, exchange: Exchange, value: Any) -> Any:
         """Queue the item and wait for its result."""
+        future = asyncio.get_running_loop().create_future()
         item = self.batcher.submit(
-            value, request=exchange.record, gone=exchange.asks_if_client_left
+            value,
+            request=exchange.record,
+            gone=exchange.asks_if_client_left,
+            waiter=future,
         )
         try:
-            result = await item.future
+            result = await future
         except asyncio.CancelledError:
-            self.batcher.abandon(item)
-            item.gone = None  # its batch may be running and need the rest
+            self.give_up(item)
             raise
         except Exception:
             item.forget()
             raise
+        self.has_run(exchange, item)
+        return result
+
+    def begin(
+        self, exchange: Exchange, body: bytes, *, waiter: Waiter, gone: Callable[[], bool]
+    ) -> Item:
+        """Queue the item of a body that was read, for `waiter`.
+
+        `gone` says whether the client left. Raises what `refused` has an answer to.
+        """
+        record = exchange.record
+        try:
+            value = self.codec.decode(within(body, self.max_request_bytes))
+        finally:
+            if record is not None:
+                record.decode_ended(self._now_ns())
+        return self.batcher.submit(value, request=record, gone=gone, waiter=waiter)
+
+    def give_up(self, item: Item) -> None:
+        """Wait no more for an item."""
+        self.batcher.abandon(item)
+        item.gone = None  # its batch may be running and need the rest
+
+    def has_run(self, exchange: Exchange, item: Item) -> None:
+        """Let go of an item that has its result, and note its times."""
         item.forget()
         if self._with_timing and (batch := item.batch) is not None:
-            queue_ms = (batch.started_ns - item.queued_ns) / 1e6
-            run_ms = (batch.ran_ns - batch.run_ns) / 1e6
-            exchange.timing = f"queue;dur={queue_ms:.3f}, run;dur={run_ms:.3f}"
-        return result
+            exchange.timing = (batch.started_ns - item.queued_ns, batch.ran_ns - batch.run_ns)
 
 
 class PlainEndpoint(Endpoint):
@@ -179,10 +213,5 @@ class PlainEndpoint(Endpoint):
             result = await call.future
             run_ns, ran_ns = call.run_ns, call.ran_ns
         if self._with_timing:
-            exchange.timing = _timing(asked_ns, run_ns, ran_ns)
+            exchange.timing = (run_ns - asked_ns, ran_ns - run_ns)
         return result
-
-
-def _timing(queued_ns: int, run_ns: int, ran_ns: int) -> str:
-    queue_ms, run_ms = (run_ns - queued_ns) / 1e6, (ran_ns - run_ns) / 1e6
-    return f"queue;dur={queue_ms:.3f}, run;dur={run_ms:.3f}"

@@ -14,6 +14,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 SCOPE_KEY: Final = "spanserve"
+TIMING: Final = b"queue;dur=%.3f, run;dur=%.3f, total;dur=%.3f"
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
@@ -48,7 +49,8 @@ class Exchange:
         self.started_ns = started_ns
         self.record: RequestRecord | None = None
         self.client_left = False
-        self.timing = ""
+        self.timing: tuple[int, int] | None = None
+        """Nanoseconds in the queue and in the run."""
 
     @property
     def trace_id(self) -> str | None:
@@ -63,8 +65,9 @@ class Exchange:
                 headers.append((b"x-trace-id", self.record.trace_id.encode("latin-1")))
             if self.timing:
                 total_ms = (now_ns - self.started_ns) / 1e6
-                timing = f"{self.timing}, total;dur={total_ms:.3f}"
-                headers.append((b"server-timing", timing.encode("latin-1")))
+                queue_ns, run_ns = self.timing
+                timing = TIMING % (queue_ns / 1e6, run_ns / 1e6, total_ms)
+                headers.append((b"server-timing", timing))
         return headers
 
     async def body(self, limit: int) -> bytes:
@@ -84,7 +87,7 @@ class Exchange:
             chunk: bytes = message.get("body", b"")
             more = message.get("more_body", False)
             if not more and not chunks:
-                return _within(chunk, limit)
+                return within(chunk, limit)
             chunks.append(chunk)
             length += len(chunk)
             if length > limit:
@@ -108,7 +111,8 @@ class Exchange:
         return False
 
 
-def _within(body: bytes, limit: int) -> bytes:
+def within(body: bytes, limit: int) -> bytes:
+    """Return the body, unless it has more than `limit` bytes: raises RequestError (413)."""
     if len(body) > limit:
         raise too_large(limit)
     return body

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 from spanserve.server.answer import Answer, given_up
-from spanserve.server.endpoint import Endpoint
+from spanserve.server.endpoint import BatchEndpoint, Endpoint
 from spanserve.server.exchange import (
     SCOPE_KEY,
     Exchange,
@@ -60,37 +60,68 @@ class FrontDoor:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
-        if self._direct is None:
-            self._direct = self._is_direct()
-        started_ns = self._now_ns()
-        request_id, length = read_headers(scope, self._new_id)
-        exchange = Exchange(scope, receive, request_id, length, started_ns)
         endpoint = self._endpoints.get(scope["path"])
-        route = "" if endpoint is None else endpoint.spec.route
-        record = self._tracing.request(scope, request_id=request_id, route=route)
-        exchange.record = record
+        exchange = self.begin(scope, receive, endpoint)
         try:
-            if endpoint is not None and self._direct and scope["method"] == "POST":
+            if endpoint is not None and self.direct and scope["method"] == "POST":
                 await self._straight(exchange, endpoint, send)
             else:
                 await self._through_app(exchange, send)
         finally:
-            if record is not None:
-                record.client_left = exchange.client_left
-                self._tracing.request_ended(record)
+            self.end(exchange)
+
+    @property
+    def direct(self) -> bool:
+        """Whether a request to an endpoint may leave the app out; decided by the first request."""
+        if self._direct is None:
+            self._direct = self._is_direct()
+        return self._direct
+
+    def taskless(self) -> dict[bytes, BatchEndpoint]:
+        """Return the endpoints, by raw path, that answer a whole request without a task."""
+        if not self.direct:
+            return {}
+        return {
+            path.encode(): endpoint
+            for path, endpoint in self._endpoints.items()
+            if isinstance(endpoint, BatchEndpoint) and endpoint.timeout_ms is None
+        }
+
+    def begin(self, scope: Scope, receive: Receive, endpoint: Endpoint | None) -> Exchange:
+        """Let a request in."""
+        started_ns = self._now_ns()
+        request_id, length = read_headers(scope, self._new_id)
+        exchange = Exchange(scope, receive, request_id, length, started_ns)
+        route = "" if endpoint is None else endpoint.spec.route
+        exchange.record = self._tracing.request(scope, request_id=request_id, route=route)
+        return exchange
+
+    def end(self, exchange: Exchange) -> None:
+        """See a request out, after its last byte."""
+        record = exchange.record
+        if record is not None:
+            record.client_left = exchange.client_left
+            self._tracing.request_ended(record)
 
     async def _straight(self, exchange: Exchange, endpoint: Endpoint, send: Send) -> None:
         try:
             answer = await endpoint.answer(exchange)
         except asyncio.CancelledError:  # here, only by the server, at the end of its patience
             answer = given_up().answer(exchange.request_id, exchange.trace_id)
+        common = self.answered(exchange, endpoint, answer)
+        if not exchange.client_left:
+            await send_answer(send, answer, common)
+
+    def answered(
+        self, exchange: Exchange, endpoint: Endpoint, answer: Answer
+    ) -> list[tuple[bytes, bytes]]:
+        """Count an answer that goes straight out, and return the headers to go with it."""
         self.note(exchange, endpoint, answer)
         if exchange.client_left:
-            return
+            return []
         if exchange.record is not None:
             exchange.record.status = answer.status
-        common = exchange.headers(self._now_ns(), tracing=self._trace_headers)
-        await send_answer(send, answer, common)
+        return exchange.headers(self._now_ns(), tracing=self._trace_headers)
 
     async def _through_app(self, exchange: Exchange, send: Send) -> None:
         """Let FastAPI answer; the common headers are added as its answer passes by."""

@@ -1,6 +1,7 @@
 """`Array`: the dtype and shape of one item that is an array, and its validation from JSON."""
 
 import re
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic_core import CoreSchema, PydanticCustomError, SchemaValidator, core_schema
+from pydantic_core import (
+    CoreSchema,
+    PydanticCustomError,
+    SchemaValidator,
+    ValidationError,
+    core_schema,
+)
 
 from spanserve.errors import ServiceError
 
@@ -16,6 +23,9 @@ MAX_AXES = 32
 _KINDS = {"b": "boolean", "i": "integer", "u": "integer", "f": "number", "U": "string"}
 _DOUBLE_BYTES = 8
 _UCS4_BYTES = 4
+_PACKED = {np.dtype("<f4"): "f", np.dtype("<f8"): "d"}
+_LARGEST = np.array(np.finfo("float32").max, "<f4").tobytes()[:3]
+"""What the bytes of float32's largest number and of its negative have in common."""
 _OPENING = re.compile(rb"[\s\[]*")
 
 
@@ -84,6 +94,36 @@ class Array:
             return _AnyShape(self).from_json
         schema = core_schema.no_info_after_validator_function(self.converted, self.lists_schema())
         return SchemaValidator(schema).validate_json
+
+    @property
+    def packs(self) -> bool:
+        """Whether an item is a row of so many floats, which `packer` can read."""
+        row = self.shape is not None and len(self.shape) == 1 and self.fixed
+        return row and self.dtype in _PACKED
+
+    def packer(self) -> Callable[[bytes], bytes]:
+        """A function from a JSON body to one item's bytes; raises ValidationError.
+
+        Accepts and refuses what `json_validator` does, at two thirds of its cost.
+        """
+        exact = SchemaValidator(self.lists_schema()).validate_json
+        # pydantic-core doubles its time to compare each number with the dtype's range. A number
+        # out of float32's does not pack, or packs as the largest: then the exact schema decides.
+        entry = core_schema.float_schema(strict=True, allow_inf_nan=False)
+        finite = SchemaValidator(_nested(self.shape or (), entry)).validate_json
+        pack = struct.Struct(f"<{self.size}{_PACKED[self.dtype]}").pack
+        bounded = self.dtype.itemsize < _DOUBLE_BYTES
+
+        def packed(body: bytes) -> bytes:
+            try:
+                item = pack(*finite(body))
+                if not (bounded and _LARGEST in item):
+                    return item
+            except (ValidationError, OverflowError):
+                pass
+            return pack(*exact(body))
+
+        return packed
 
     def __get_pydantic_core_schema__(
         self, _source: Any, _handler: GetCoreSchemaHandler

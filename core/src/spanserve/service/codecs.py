@@ -8,6 +8,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -91,8 +92,9 @@ class BatchCodec(_Codec, ABC):
 class ArrayBatchCodec(BatchCodec):
     """Items stacked: n items of shape (64,) make one C-contiguous array of shape (n, 64).
 
-    An item is a nested list where its shape is fixed and small, else an array: never both
-    parsed and converted on the event loop for nothing. `collate` takes either.
+    An item is its bytes where it is a row of floats, a nested list where its shape is fixed
+    and small, else an array: never both parsed and converted on the event loop for nothing.
+    `collate` takes any of them.
     """
 
     def __init__(self, array: Array, *, parameter: str, returns: Any, where: str) -> None:
@@ -100,6 +102,7 @@ class ArrayBatchCodec(BatchCodec):
         super().__init__(where, [Parameter(parameter, item)], result_item(returns))
         self._dtype = array.dtype
         self._fixed = array.fixed
+        self._row = (-1, array.size) if array.packs and array.size else None
         self._validate = _item_validator(array)
         self._expected = f"; one item is {array}"
 
@@ -113,7 +116,12 @@ class ArrayBatchCodec(BatchCodec):
         return None if self._fixed else np.shape(item)
 
     def collate(self, items: Sequence[Any]) -> Any:
-        return np.array(items, dtype=self._dtype, order="C")
+        if self._row is not None and all(map(isinstance, items, repeat(bytes))):
+            return np.frombuffer(bytearray().join(items), self._dtype).reshape(self._row)
+        arrays = [
+            np.frombuffer(item, self._dtype) if isinstance(item, bytes) else item for item in items
+        ]
+        return np.array(arrays, dtype=self._dtype, order="C")
 
 
 class ListBatchCodec(BatchCodec):
@@ -162,6 +170,8 @@ class PlainCodec(_Codec):
 
 
 def _item_validator(array: Array) -> Callable[[bytes], Any]:
+    if array.packs:
+        return array.packer()
     if array.size is not None and array.size <= MAX_LIST_ENTRIES:
         return SchemaValidator(array.lists_schema()).validate_json
     return array.json_validator()
