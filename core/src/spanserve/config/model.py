@@ -79,7 +79,9 @@ class QueueConfig(Section):
     flush_interval_ms: Length = Field(
         default=200, description="How long a span waits for others, at most"
     )
-    max_export_spans: Count = Field(default=2_000, description="Spans handed to a tracer in one call")
+    max_export_spans: Count = Field(
+        default=2_000, description="Spans handed to a tracer in one call"
+    )
     retry_for_s: Pause = Field(
         default=60, description="How long spans are retried that the backend did not take"
     )

@@ -12,8 +12,8 @@ from typing import Any, Final, Protocol
 from spanserve.batching.batch import Item
 from spanserve.server.answer import Answer, given_up
 from spanserve.server.endpoint import BatchEndpoint
-from spanserve.server.exchange import ClientLeftError, Message, Scope
-from spanserve.server.front import FrontDoor
+from spanserve.server.exchange import ClientLeftError, HeaderList, Message
+from spanserve.server.front import Came, FrontDoor
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +24,7 @@ class Connection(Protocol):
     """Where the answers of direct requests go."""
 
     loop: asyncio.AbstractEventLoop
+    came: Came
 
     def send_answer(
         self, request: "DirectRequest", answer: Answer, common: list[tuple[bytes, bytes]]
@@ -60,10 +61,10 @@ class DirectRequest:
     """What uvicorn sets when the client leaves."""
 
     def __init__(
-        self, connection: Connection, front: FrontDoor, endpoint: BatchEndpoint, scope: Scope
+        self, connection: Connection, front: FrontDoor, endpoint: BatchEndpoint, headers: HeaderList
     ) -> None:
         self._connection = connection
-        self._exchange = front.begin(scope, self._receive, endpoint)
+        self._exchange = front.begin_direct(connection.came, self._receive, endpoint, headers)
         endpoint.reads(self._exchange)
         self._front = front
         self._endpoint = endpoint

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Final
 
 from spanserve.server.answer import Answer, too_large
@@ -12,6 +12,7 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+HeaderList = Sequence[tuple[bytes, bytes]]
 
 SCOPE_KEY: Final = "spanserve"
 TIMING: Final = b"queue;dur=%.3f, run;dur=%.3f, total;dur=%.3f"
@@ -118,10 +119,10 @@ def within(body: bytes, limit: int) -> bytes:
     return body
 
 
-def read_headers(scope: Scope, new_request_id: Callable[[], str]) -> tuple[str, int]:
+def read_headers(headers: HeaderList, new_request_id: Callable[[], str]) -> tuple[str, int]:
     """Return the request's id, the client's own where it is sane, and the body's length or -1."""
     request_id, length = "", -1
-    for name, value in scope["headers"]:
+    for name, value in headers:
         if name == b"content-length":
             if value.isdigit():
                 length = int(value[:20])

@@ -8,12 +8,14 @@ much (DESIGN 3), and nothing on that way would do anything for it.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, NamedTuple
 
 from spanserve.server.answer import Answer, given_up
 from spanserve.server.endpoint import BatchEndpoint, Endpoint
 from spanserve.server.exchange import (
     SCOPE_KEY,
     Exchange,
+    HeaderList,
     Message,
     Receive,
     Scope,
@@ -30,6 +32,16 @@ from spanserve.tracing.scope import entered
 from spanserve.tracing.tracing import Tracing
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Came(NamedTuple):
+    """Where the requests of a connection come from, and how."""
+
+    scheme: str
+    client: tuple[str, int] | None
+
+
+_NO_SCOPE: Final[Scope] = {}
 
 
 class FrontDoor:
@@ -57,6 +69,7 @@ class FrontDoor:
         self._now_ns = tracing.now_ns
         self._new_id = Ids().trace_id
         self._trace_headers = trace_headers
+        self._traces = {route: tracing.traces(route) for route in endpoints}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
@@ -90,10 +103,26 @@ class FrontDoor:
     def begin(self, scope: Scope, receive: Receive, endpoint: Endpoint | None) -> Exchange:
         """Let a request in."""
         started_ns = self._now_ns()
-        request_id, length = read_headers(scope, self._new_id)
+        request_id, length = read_headers(scope["headers"], self._new_id)
         exchange = Exchange(scope, receive, request_id, length, started_ns)
         route = "" if endpoint is None else endpoint.spec.route
         exchange.record = self._tracing.request(scope, request_id=request_id, route=route)
+        return exchange
+
+    def begin_direct(
+        self, came: Came, receive: Receive, endpoint: Endpoint, headers: HeaderList
+    ) -> Exchange:
+        """Let a request in that needs no scope: a POST, without a query, to this endpoint."""
+        started_ns = self._now_ns()
+        request_id, length = read_headers(headers, self._new_id)
+        exchange = Exchange(_NO_SCOPE, receive, request_id, length, started_ns)
+        route = endpoint.spec.route
+        if self._traces[route]:
+            fields = dict(headers)
+            host, agent = fields.get(b"host"), fields.get(b"user-agent")
+            http = "POST", route, b"", came.scheme, "1.1", came.client, host, agent
+            begin = self._tracing.begin
+            exchange.record = begin(headers, fields, http, started_ns, request_id, route)
         return exchange
 
     def end(self, exchange: Exchange) -> None:

@@ -23,7 +23,8 @@ from spanserve.server.answer import JSON_ONLY, Answer
 from spanserve.server.app import App
 from spanserve.server.direct import DirectRequest
 from spanserve.server.endpoint import BatchEndpoint
-from spanserve.server.exchange import Scope, send_answer
+from spanserve.server.exchange import send_answer
+from spanserve.server.front import Came
 
 METHODS: Final = (
     "connection_lost",
@@ -80,6 +81,11 @@ class DirectProtocol(HttpToolsProtocol):
         self._idle_since_s: float | None = None
         self._default_headers: list[tuple[bytes, bytes]] | None = None
         self._head = b""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        """Know the client."""
+        super().connection_made(transport)
+        self.came = Came(self.scheme or "http", self.client)
 
     def data_received(self, data: bytes) -> None:
         """Read; many clients send head and body one after the other, so the rest may follow."""
@@ -162,24 +168,11 @@ class DirectProtocol(HttpToolsProtocol):
 
     def _opened(self, endpoint: BatchEndpoint) -> DirectRequest:
         assert self._front is not None  # noqa: S101  # else there were no endpoints
-        request = DirectRequest(self, self._front, endpoint, self._scope_of(endpoint))
+        request = DirectRequest(self, self._front, endpoint, self.headers)
         # To uvicorn it is a cycle, and a task to cancel: it has what is used of either.
         self.cycle = request  # type: ignore[assignment]
         self.tasks.add(request)  # type: ignore[arg-type]
         return request
-
-    def _scope_of(self, endpoint: BatchEndpoint) -> Scope:
-        """Return what a record says of the request."""
-        return {
-            "type": "http",
-            "http_version": "1.1",
-            "scheme": self.scheme,
-            "method": "POST",
-            "path": endpoint.spec.route,
-            "query_string": b"",
-            "client": self.client,
-            "headers": self.headers,
-        }
 
     def send_answer(
         self, request: DirectRequest, answer: Answer, common: list[tuple[bytes, bytes]]
