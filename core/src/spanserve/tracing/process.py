@@ -24,6 +24,11 @@ from spanserve.tracing.frozen import Frozen, plain, span_count
 from spanserve.tracing.outcome import Drop, Outcome
 from spanserve.tracing.span import Resource
 
+try:
+    import fcntl
+except ImportError:  # not on Windows, where pipes are as they are
+    fcntl = None  # type: ignore[assignment]
+
 log = logging.getLogger(__name__)
 
 DELIVER: Final = 0
@@ -67,6 +72,7 @@ class ProcessDelivery:
             self._process = subprocess.Popen(  # noqa: S603  # nothing in it comes from outside
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
             )
+            _widen(_stdin(self._process))
             write_frame(_stdin(self._process), pickle.dumps((sys.path, self._assignment)))
         except OSError as error:
             self._died(str(error))
@@ -143,6 +149,12 @@ def _end(process: subprocess.Popen[bytes]) -> int:
         return process.wait()
 
 
+def _widen(pipe: BinaryIO) -> None:
+    """Let a whole call's records fit in, where the system can, so that nobody waits for half."""
+    with suppress(AttributeError, OSError):
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+
+
 def _stdin(process: subprocess.Popen[bytes]) -> BinaryIO:
     return cast("BinaryIO", process.stdin)
 
@@ -152,3 +164,4 @@ def _stdout(process: subprocess.Popen[bytes]) -> BinaryIO:
 
 
 _PATIENCE_S: Final = 5.0
+_PIPE_BYTES: Final = 1 << 20
