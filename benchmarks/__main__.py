@@ -1,0 +1,92 @@
+"""`python benchmarks`: spanserve beside other servers, with tracing and without.
+
+Needs Linux, two processors, wrk and uv. Each other server is installed in a virtual environment
+of its own. Absolute figures are those of this machine and this hour: quote the ratios.
+"""
+
+import argparse
+import resource
+from pathlib import Path
+
+from bench import report, single, wrk
+from bench.cells import Turns
+from bench.servers import CACHE, HERE, install_peers, peer_entries
+from bench.suites import CONNECTIONS, SUITES, TITLES, Plan, Table
+
+PAGE = HERE.parent / "docs" / "explanation" / "what-tracing-costs.md"
+SINGLE = ("open-loop", "starts", "imports", "memory")
+
+
+def main() -> None:
+    """Measure, print, and write the docs' tables where asked to."""
+    given = _arguments()
+    wrk.check()
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    _fitted_model()
+    names = [each["name"] for each in peer_entries()]
+    install_peers([name for name in names if not given.servers or name in given.servers])
+    plan = Plan(
+        Turns(given.rounds, given.seconds), given.connections, given.workloads, given.servers
+    )
+    blocks = {"machine": report.machine()}
+    tables: list[Table] = []
+    for suite in given.suites:
+        if suite in SUITES:
+            for table in SUITES[suite](plan):
+                tables.append(table)
+                blocks[table.key] = report.table(table)
+                print(f"\n{blocks[table.key]}\n", flush=True)
+        else:
+            sheet = _sheet(suite, given)
+            blocks[sheet.key] = report.sheet(sheet)
+            print(f"\n{blocks[sheet.key]}\n", flush=True)
+    blocks["settings"] = report.settings(tables)
+    print(f"{blocks['machine']}\n\n{blocks['settings']}")
+    if given.write:
+        report.into_page(PAGE, blocks)
+
+
+def _arguments() -> argparse.Namespace:
+    options = argparse.ArgumentParser(prog="python benchmarks", description=__doc__)
+    options.add_argument("--rounds", type=int, default=6, help="turns of each server (6)")
+    options.add_argument("--seconds", type=float, default=1, help="length of a turn (1)")
+    options.add_argument("--connections", type=int, nargs="+", default=list(CONNECTIONS))
+    options.add_argument("--workloads", nargs="+", choices=TITLES, default=list(TITLES))
+    options.add_argument("--servers", nargs="+", default=[], help="default: all")
+    options.add_argument(
+        "--suites", nargs="+", choices=[*SUITES, *SINGLE], default=[*SUITES, *SINGLE]
+    )
+    options.add_argument("--write", action="store_true", help=f"write the tables into {PAGE.name}")
+    options.add_argument("--quick", action="store_true", help="two minutes: the most telling cells")
+    given = options.parse_args()
+    if given.quick:
+        given.rounds, given.connections, given.workloads = 2, [64], ["noop", "accelerator"]
+        given.suites = ["comparison", "overhead"]
+    return given
+
+
+def _sheet(name: str, given: argparse.Namespace) -> single.Sheet:
+    if name == "open-loop":
+        return single.open_loops(29_100, 2 * given.seconds * given.rounds)
+    if name == "starts":
+        return single.starts(29_200, given.servers)
+    return single.imports() if name == "imports" else single.connections(29_300)
+
+
+def _fitted_model() -> None:
+    """Fit the digits model that all servers load, once."""
+    path = Path(CACHE / "digits.joblib")
+    if path.exists():
+        return
+    import joblib  # noqa: PLC0415  # an extra of the demo's; only this needs it
+    from sklearn.datasets import load_digits  # noqa: PLC0415  # ditto
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415  # ditto
+
+    CACHE.mkdir(parents=True, exist_ok=True)
+    images, labels = load_digits(return_X_y=True)
+    joblib.dump(LogisticRegression(max_iter=1000).fit(images / 16, labels), path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The benchmark: servers, loads, figures and tables."""
