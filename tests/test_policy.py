@@ -1,9 +1,10 @@
 """The batching policy: its decisions for any situation, what it learns, and what comes of it."""
 
 import math
+import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import accumulate, repeat
 from random import Random
 
 import pytest
@@ -18,22 +19,36 @@ from spanserve.batching.policy import (
     Release,
     ReleaseReason,
     Situation,
+    Turns,
     Wait,
     decide,
 )
 from spanserve.batching.runtime import RunTime
 from support.simulator import (
+    OURS,
+    Aimd,
     Batching,
     ClosedLoop,
+    Cork,
     FixedWait,
     OpenLoop,
     Outcome,
+    Refuse,
     RunTimeModel,
+    Scenario,
     Simulation,
     Source,
+    bars,
+    best,
     bursts,
+    daily,
+    lead,
     linear,
+    markdown,
+    on_off,
     poisson,
+    run,
+    scenarios,
     stepped,
 )
 
@@ -42,6 +57,7 @@ TIMES_MS = st.floats(0, 1e5)
 SITUATIONS = st.builds(
     Situation,
     queued=st.integers(1, 300),
+    expected=st.integers(1, 300),
     oldest_wait_ms=TIMES_MS,
     quiet_ms=st.floats(-10, 1e5),
     patience_ms=TIMES_MS,
@@ -70,6 +86,7 @@ class TestDecide:
         else:
             answered_ms = situation.oldest_wait_ms + decision.ms + situation.run_ms
             assert 0 < decision.ms < math.inf
+            assert decision.enough == (situation.expected if decision.ms <= 1 else 1)
             assert answered_ms <= limits.max_latency_ms + 1e-6
             assert situation.quiet_ms + decision.ms <= situation.patience_ms + 1e-6
             assert situation.queued < limits.max_batch_size
@@ -96,7 +113,8 @@ class TestDecide:
             ({"draining": True}, Release(3, ReleaseReason.DRAIN)),
             ({"quiet_ms": 3.0}, Release(3, ReleaseReason.IDLE)),
             ({"patience_ms": 0.0}, Release(3, ReleaseReason.IDLE)),
-            ({"oldest_wait_ms": 39.5}, Wait(0.5)),
+            ({"oldest_wait_ms": 39.5}, Wait(0.5, enough=6)),
+            ({"quiet_ms": 2.5}, Wait(0.5, enough=6)),
             ({"oldest_wait_ms": 40.0}, Release(3, ReleaseReason.DEADLINE)),
             ({"oldest_wait_ms": 99.0, "patience_ms": 0.0}, Release(3, ReleaseReason.IDLE)),
         ],
@@ -105,7 +123,13 @@ class TestDecide:
         self, change: dict[str, float], expected: Decision
     ) -> None:
         situation = Situation(
-            queued=3, oldest_wait_ms=5, quiet_ms=1, patience_ms=3, run_ms=10, draining=False
+            queued=3,
+            expected=6,
+            oldest_wait_ms=5,
+            quiet_ms=1,
+            patience_ms=3,
+            run_ms=10,
+            draining=False,
         )
         changed = situation._replace(**change)  # type: ignore[arg-type]  # a table's values
         assert decide(changed, Limits(8, 50)) == expected
@@ -159,7 +183,7 @@ class TestArrivals:
         for gap_ms in [0.05] * 30 + [60.0]:
             gaps.hit(gap_ms)
         patience_ms, chance, gap_ms = gaps.prospect(prize_ms=10, cost=5, worth_ms=0.1)
-        assert patience_ms == 0.0625
+        assert patience_ms == 1
         assert chance == pytest.approx(30 / 31, abs=0.02)
         assert gap_ms == pytest.approx(0.05)
 
@@ -176,22 +200,22 @@ class TestArrivals:
 
     def test_the_population_is_the_most_of_recent_batches(self) -> None:
         arrivals = Arrivals()
-        for in_system in range(1, 6):
-            arrivals.arrived(0.1 * in_system, in_system)
+        arrivals.arrived([0.1, 0.2], 2)
+        arrivals.arrived([0.3, 0.4, 0.5], 5)
         arrivals.run_ended(10, 5)
         assert arrivals.population == 5
         for batch in range(8):
-            arrivals.arrived(20 + batch, 1)
+            arrivals.arrived([20 + batch], 1)
             arrivals.run_ended(20.5 + batch, 1)
         assert arrivals.population == 1
 
     def test_who_came_in_company_once_is_not_waited_for_ever_after(self) -> None:
         arrivals = Arrivals()
-        for time_ms, in_system in [(0.0, 1), (0.5, 2)]:
-            arrivals.arrived(time_ms, in_system)
+        arrivals.arrived([0.0], 1)
+        arrivals.arrived([0.5], 2)
         arrivals.run_ended(10, 2)
         for batch in range(1, 7):
-            arrivals.arrived(50.0 * batch, 1)
+            arrivals.arrived([50.0 * batch], 1)
             arrivals.run_ended(50.0 * batch + 10, 1)
         assert arrivals.population == 2
         assert arrivals.after_arrival.prospect(10, 2, 0.1) == Prospect(0, 0, 0)
@@ -207,6 +231,35 @@ class TestArrivals:
         assert 0 <= prospect.patience_ms < math.inf
         assert 0 <= prospect.chance <= 1
         assert 0 <= prospect.followers(7) <= 7
+
+    @given(st.lists(st.floats(0, 1e4), min_size=1, max_size=200))
+    def test_a_group_counts_each_of_its_gaps(self, gaps_ms: list[float]) -> None:
+        times_ms = list(accumulate(gaps_ms, initial=0.0))
+        gaps = Gaps()
+        gaps.group(times_ms)
+        patience_ms, chance, gap_ms = gaps.prospect(prize_ms=1e9, cost=1, worth_ms=0.1)
+        assert patience_ms >= min(max(gaps_ms), 8192)
+        assert chance == pytest.approx(1)
+        assert gap_ms == pytest.approx(times_ms[-1] / len(gaps_ms), abs=1e-6)
+
+
+class TestTurns:
+    def test_what_comes_to_nothing_is_tried_ever_more_rarely(self) -> None:
+        turns, tries = Turns(), []
+        for run_number in range(1, 300):
+            turns.run_ended(others_wait=run_number % 3 == 0)
+            if turns.to_begin():
+                tries.append(run_number)
+        assert tries == [4, 12, 28, 60, 124, 188, 252]
+
+    def test_where_it_works_it_is_soon_tried_again(self) -> None:
+        turns = Turns()
+        for _ in range(300):
+            turns.run_ended(others_wait=False)
+            turns.to_begin()
+        for _ in range(4):
+            turns.run_ended(others_wait=True)
+        assert turns.to_begin()
 
 
 class TestPrediction:
@@ -230,7 +283,7 @@ def test_two_halves_that_take_turns_are_brought_together() -> None:
             taught.arrived(now_ms + 1.0 + 0.06 * i, (33 if turn else 1) + i)
         taught.observed(32, 13.2)
         now_ms += 13.2
-    assert tuple(taught.decide(32, 10.0, now_ms)) == pytest.approx((2.0,))
+    assert tuple(taught.decide(32, 10.0, now_ms)) == pytest.approx((2.0, 1))
 
 
 class Checked:
@@ -250,6 +303,7 @@ class Checked:
     ) -> Decision:
         decision = self._watched.decide(queued, oldest_wait_ms, now_ms, draining=draining)
         if isinstance(decision, Wait):
+            assert decision.enough == 1 or queued < decision.enough <= self._limits.max_batch_size
             assert self._news, "waits a second time, and nobody has come"
             assert 0 < decision.ms <= self._limits.max_latency_ms - oldest_wait_ms
         else:
@@ -315,6 +369,16 @@ class TestClosedLoop:
         crowd = ClosedLoop(256)
         at_once = simulate(crowd, ACCELERATOR, FixedWait(0, max_batch_size=256))
         assert simulate(crowd, ACCELERATOR, policy(256)).per_s >= 0.99 * at_once.per_s
+
+    @pytest.mark.parametrize("return_ms", [9, 10, 12, 16, 30])
+    def test_clients_that_are_long_away_take_turns(self, return_ms: float) -> None:
+        away = ClosedLoop(64, return_ms=return_ms)
+        at_once = simulate(away, ACCELERATOR, FixedWait(0, max_batch_size=64))
+        assert simulate(away, ACCELERATOR).per_s >= 0.99 * at_once.per_s
+
+    def test_a_batch_that_gathers_is_asked_about_once_a_tick_or_so(self) -> None:
+        outcome = simulate(ClosedLoop(64), ACCELERATOR)
+        assert outcome.waits_per_batch < 6  # 3.8 ms from the first to the last
 
     @pytest.mark.parametrize("max_latency_ms", [5, 15])
     def test_a_tight_target_ends_the_waiting(self, max_latency_ms: float) -> None:
@@ -418,3 +482,131 @@ class TestModels:
 
     def test_a_batch_waits_fewer_times_than_it_has_places(self) -> None:
         assert simulate(ClosedLoop(64), ACCELERATOR).most_waits < 64
+
+
+class Inquisitive(Policy):
+    """A policy that is asked at each arrival, whatever it thinks enough."""
+
+    __slots__ = ()
+
+    def decide(
+        self, queued: int, oldest_wait_ms: float, now_ms: float, *, draining: bool = False
+    ) -> Decision:
+        decision = super().decide(queued, oldest_wait_ms, now_ms, draining=draining)
+        return decision._replace(enough=1) if isinstance(decision, Wait) else decision
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        ClosedLoop(64),
+        ClosedLoop(64, return_ms=10),
+        bursts((5, 15), every_ms=100, gap_ms=0.05),
+        on_off(3000, 50, 100),
+    ],
+)
+def test_to_ask_at_each_arrival_changes_little(source: Source) -> None:
+    seldom = simulate(source, ACCELERATOR)
+    always = simulate(source, ACCELERATOR, Inquisitive(max_batch_size=64, max_latency_ms=1000))
+    assert seldom.mean_ms == pytest.approx(always.mean_ms, rel=0.05)
+    assert seldom.per_s == pytest.approx(always.per_s, rel=0.03)
+
+
+class TestRivals:
+    def test_aimd_finds_the_largest_batch_that_meets_its_target(self) -> None:
+        aimd = Aimd(13.1, 0, max_batch_size=64)  # 30 items, and the hand-over
+        outcome = simulate(ClosedLoop(256), ACCELERATOR, aimd)
+        assert max(outcome.batch_sizes) == 31
+        assert outcome.mean_size == pytest.approx(29.5, abs=0.5)
+
+    def test_cork_refuses_what_it_takes_for_late(self) -> None:
+        outcome = simulate(poisson(4500), ACCELERATOR, Cork(50, max_batch_size=64))
+        assert outcome.refused > 0
+        assert outcome.quantile_ms(1.0) <= 51
+
+    def test_cork_waits_for_others_while_that_is_cheap(self) -> None:
+        outcome = simulate(ClosedLoop(16), ACCELERATOR, Cork(100, max_batch_size=64))
+        assert outcome.refused == 0
+        assert outcome.per_s >= 734  # no wait: half of them in turn with the other half
+
+    def test_the_refused_come_back_as_new_requests(self) -> None:
+        outcome = simulate(ClosedLoop(8), ACCELERATOR, Refusing())
+        assert outcome.refused > 0
+        assert outcome.mean_size > 1
+
+
+class Refusing(FixedWait):
+    """No wait, but each tenth decision is to refuse the oldest."""
+
+    def __init__(self) -> None:
+        super().__init__(0, max_batch_size=64)
+        self._decisions = 0
+
+    def decide(  # type: ignore[override]  # a rival may refuse, our policy never does
+        self, queued: int, oldest_wait_ms: float, now_ms: float, *, draining: bool = False
+    ) -> Decision | Refuse:
+        self._decisions += 1
+        if self._decisions % 10 == 0:
+            return Refuse(1)
+        return super().decide(queued, oldest_wait_ms, now_ms, draining=draining)
+
+
+COMPARED = {
+    scenario.name: scenario
+    for scenario in scenarios()
+    if scenario.name
+    in {
+        "2 clients",
+        "64 clients",
+        "64 clients, back after 10 ms",
+        "64 clients, back after 30 ms",
+        "16 clients, think 10 ms",
+        "40 clients, padded to 2^n",
+        "Poisson 30%",
+        "Poisson 60%",
+        "Poisson 90%",
+        "32 each 30 ms, 0.3 ms apart",
+        "10 at random, 8 ms",
+        "1000/s on 20, off 60 ms",
+    }
+}
+
+
+@pytest.mark.parametrize("scenario", COMPARED.values(), ids=COMPARED.keys())
+def test_no_other_policy_is_better_by_a_twentieth_with_its_best_setting(
+    scenario: Scenario,
+) -> None:
+    results = best(run(scenario, 0.3))
+    assert [result.policy for result in results] == [
+        OURS,
+        "no wait",
+        "fixed wait",
+        "AIMD",
+        "CORK",
+    ]
+    assert lead(results) >= 0.95
+    assert results[0].most_waits < scenario.max_batch_size
+    assert results[0].on_time
+
+
+def test_a_day_of_ten_thousand_a_second_keeps_its_target() -> None:
+    day = daily(500, 10_000, day_s=10)
+    simulation = Simulation(policy(256, 50), day, linear(4, 0.02))
+    outcome = simulation.run(50_000)
+    assert outcome.quantile_ms(0.99) <= 12
+    assert outcome.most_waits < 256
+
+
+def test_a_run_repeats_exactly() -> None:
+    noisy = linear(10, 0.1, noise=0.3)
+    once, again = (Simulation(policy(), poisson(2000), noisy).run(2000) for _ in range(2))
+    assert once == again
+
+
+def test_the_table_and_the_picture_show_every_policy() -> None:
+    results = best(run(COMPARED["2 clients"], 0.1))
+    table = markdown([results])
+    assert table.count("\n") == 2 + len(results)
+    assert all(f"| {result.policy}" in table for result in results)
+    texts = [element.text for element in ET.fromstring(bars("Throughput", [results])).iter()]
+    assert {"Throughput", "2 clients", *(result.policy for result in results)} <= set(texts)

@@ -1,0 +1,1 @@
+"""A discrete-event simulator of batching: the real policy beside others, with no clock."""
