@@ -11,7 +11,7 @@ import pytest
 
 from spanserve.batching.batch import Item, RunFailedError
 from spanserve.batching.batcher import AbandonedError, Batcher, QueueFullError
-from support.batching import HandClock, StepRunner, StillLoop, Thing, batcher_on
+from support.batching import HandClock, StepRunner, StillLoop, Thing, answer_of, batcher_on
 
 
 class Bench:
@@ -83,7 +83,7 @@ def test_items_of_one_turn_of_the_loop_make_one_batch(bench: Bench) -> None:
     items = bench.submit(1, 2, 3)
     bench.run()
     assert bench.batches == [[1, 2, 3]]
-    assert [item.future.result() for item in items] == [1, 2, 3]
+    assert [answer_of(item).result() for item in items] == [1, 2, 3]
     assert [(item.position, item.depth) for item in items] == [(0, 0), (1, 1), (2, 2)]
 
 
@@ -157,7 +157,7 @@ def test_a_batch_that_raises_fails_each_of_its_items(
     bench.run()
     for item in items:
         with raised() as causes:
-            item.future.result()
+            answer_of(item).result()
         assert causes == [boom]
     assert bench.batcher.tally.failed_batches == 1
     assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
@@ -173,9 +173,9 @@ def test_a_failed_item_leaves_its_neighbours_alone(
     items = bench.submit(1, 2, 3)
     bench.run()
     with raised() as causes:
-        items[1].future.result()
+        answer_of(items[1]).result()
     assert causes == [boom]
-    assert [items[0].future.result(), items[2].future.result()] == [1, 3]
+    assert [answer_of(items[0]).result(), answer_of(items[2]).result()] == [1, 3]
     assert bench.batcher.tally.failed_batches == 0
     assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
         ("ERROR", "/answer failed for an item of a batch of 3")
@@ -198,7 +198,7 @@ def test_an_http_answer_below_500_is_no_failure(
     (item,) = bench.submit(1)
     bench.run()
     with raised() as causes:
-        item.future.result()
+        answer_of(item).result()
     assert isinstance(causes[0], NotFoundError)
     assert item.failure is None
     assert item.batch is not None
@@ -211,12 +211,12 @@ def test_a_wrong_number_of_results_names_both_numbers(bench: Bench) -> None:
     items = bench.submit(1, 2)
     bench.run()
     with raised() as causes:
-        items[0].future.result()
+        answer_of(items[0]).result()
     assert str(causes[0]) == (
         "Things.answer returned 3 results for 2 items; return one entry per item, in order"
     )
     with raised():
-        items[1].future.result()
+        answer_of(items[1]).result()
 
 
 def test_an_item_whose_waiter_is_cancelled_leaves_the_queue(bench: Bench) -> None:
@@ -230,17 +230,17 @@ def test_an_item_whose_waiter_is_cancelled_leaves_the_queue(bench: Bench) -> Non
     bench.runner.step()
     bench.run()
     assert bench.batches == [[1], [3]]
-    assert gone.future.cancelled()
+    assert answer_of(gone).cancelled()
     assert bench.batcher.tally.abandoned == 1
 
 
 def test_an_item_cancelled_in_the_turn_of_its_release_does_not_run(bench: Bench) -> None:
     bench.begin()
     cancelled, other = bench.submit(1, 2)
-    cancelled.future.cancel()
+    answer_of(cancelled).cancel()
     bench.run()
     assert bench.batches == [[2]]
-    assert other.future.result() == 2
+    assert answer_of(other).result() == 2
     assert bench.batcher.tally.abandoned == 1
 
 
@@ -248,11 +248,11 @@ def test_a_client_that_left_and_was_cancelled_too_does_no_harm(bench: Bench) -> 
     bench.begin()
     cancelled, other = bench.submit(1, 2, gone=lambda: True)
     bench.clock.advance(2)
-    cancelled.future.cancel()
+    answer_of(cancelled).cancel()
     bench.run()
     assert bench.batches == []
     with pytest.raises(AbandonedError):
-        other.future.result()
+        answer_of(other).result()
     assert bench.batcher.tally.abandoned == 2
 
 
@@ -278,11 +278,11 @@ def test_an_item_abandoned_while_it_runs_is_forgotten(bench: Bench) -> None:
     bench.begin()
     first, second = bench.submit(1, 2)
     bench.loop.settle()
-    first.future.cancel()
+    answer_of(first).cancel()
     bench.batcher.abandon(first)
     bench.runner.step()
     bench.loop.settle()
-    assert second.future.result() == 2
+    assert answer_of(second).result() == 2
     assert bench.batcher.tally.abandoned == 0
 
 
@@ -332,7 +332,7 @@ def test_draining_releases_one_that_waits_for_peers(bench: Bench) -> None:
     assert not bench.runner.busy, "the policy waits for the second"
     bench.batcher.drain()
     bench.run()
-    assert item.future.result() == 1
+    assert answer_of(item).result() == 1
     assert bench.batcher.tally.reasons["drain"] == 1
 
 
@@ -375,5 +375,5 @@ async def test_failures_are_logged_with_the_stack_of_the_users_code(
     with caplog.at_level(logging.ERROR):
         runner.step()
     with pytest.raises(RunFailedError):
-        await item.future
+        await answer_of(item)
     assert "ZeroDivisionError: division by zero" in caplog.text

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from spanserve.batching.batch import RunFailedError
 from spanserve.batching.batcher import AbandonedError, Batcher, QueueFullError
-from support.batching import HandClock, StepRunner, StillLoop, Thing, batcher_on
+from support.batching import HandClock, StepRunner, StillLoop, Thing, answer_of, batcher_on
 
 FATES = ("answer",) * 8 + ("entry", "not found", "raise", "short", "exit", "stop")
 
@@ -107,7 +107,7 @@ class Batching(RuleBasedStateMachine):
             return
         self.accepted.append(thing)
         try:
-            outcomes.append(await item.future)
+            outcomes.append(await answer_of(item))
         except asyncio.CancelledError:
             self.batcher.abandon(item)
             outcomes.append("cancelled")

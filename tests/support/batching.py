@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
+from spanserve.batching.batch import Item
 from spanserve.batching.batcher import Batcher
 from spanserve.batching.policy import Policy
 from spanserve.batching.runner import Job, Runner
@@ -119,6 +120,12 @@ class ThingCodec:
 
     def split(self, result: Any, count: int) -> Sequence[Any]:
         return split(result, count, where="Things.answer")
+
+
+def answer_of(item: Item) -> asyncio.Future[Any]:
+    """Return what waits for an item that was submitted without a waiter of its own."""
+    assert isinstance(item.future, asyncio.Future)
+    return item.future
 
 
 def tracing_off(clock: Clock) -> Tracing:
