@@ -10,7 +10,13 @@ from typing import Any
 import pytest
 
 from spanserve.batching.batch import Item, RunFailedError
-from spanserve.batching.batcher import AbandonedError, Batcher, QueueFullError
+from spanserve.batching.batcher import (
+    AbandonedError,
+    Batcher,
+    ExpiredError,
+    LateError,
+    QueueFullError,
+)
 from support.batching import HandClock, StepRunner, StillLoop, Thing, answer_of, batcher_on
 
 
@@ -161,8 +167,135 @@ def test_a_batch_that_raises_fails_each_of_its_items(
         assert causes == [boom]
     assert bench.batcher.tally.failed_batches == 1
     assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
-        ("ERROR", "/answer failed for a batch of 2")
+        ("ERROR", "/answer failed for 2 items of a batch of 2")
     ]
+    assert (bench.batcher.tally.splits, bench.batcher.tally.retries) == (1, 2)
+
+
+def test_the_item_that_makes_a_batch_raise_fails_alone(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    ran: list[list[int]] = []
+
+    def answer(_instance: object, things: list[Thing]) -> list[int]:
+        ran.append([thing.name for thing in things])
+        if any(thing.name == 3 for thing in things):
+            raise ValueError("three")
+        return [thing.name for thing in things]
+
+    bench.begin(answer)
+    items = bench.submit(1, 2, 3, 4)
+    bench.run()
+    assert ran == [[1, 2, 3, 4], [1, 2], [3, 4], [3], [4]]
+    with raised() as causes:
+        answer_of(items[2]).result()
+    assert str(causes[0]) == "three"
+    assert [answer_of(items[each]).result() for each in (0, 1, 3)] == [1, 2, 4]
+    tally = bench.batcher.tally
+    assert (tally.failed_batches, tally.splits, tally.retries) == (0, 1, 4)
+    assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
+        ("ERROR", "/answer failed for an item of a batch of 4")
+    ]
+
+
+def test_a_batch_that_must_not_run_twice_fails_whole(bench: Bench) -> None:
+    def fail(_instance: object, things: list[Thing]) -> None:
+        bench.batches.append([thing.name for thing in things])
+        raise ValueError
+
+    bench.begin(fail, isolate=False)
+    items = bench.submit(1, 2)
+    bench.run()
+    for item in items:
+        with raised():
+            answer_of(item).result()
+    assert bench.batches == [[1, 2]]
+
+
+def test_a_search_for_the_culprit_ends_in_time(bench: Bench) -> None:
+    def fail(_instance: object, things: list[Thing]) -> None:
+        bench.batches.append([thing.name for thing in things])
+        bench.clock.advance(600)
+        raise ValueError
+
+    bench.begin(fail)
+    bench.submit(1, 2, 3, 4)
+    bench.run()
+    assert bench.batches == [[1, 2, 3, 4], [1, 2], [3, 4]]  # 50 ms * 20 are over
+
+
+def test_a_run_that_is_repeated_teaches_what_one_takes(bench: Bench) -> None:
+    def fail(_instance: object, _things: list[Thing]) -> None:
+        bench.clock.advance(200)
+        raise ValueError
+
+    bench.begin(fail, max_queue=2)
+    bench.submit(1, 2)
+    bench.run()
+    bench.submit(3, 4)
+    with pytest.raises(QueueFullError) as caught:
+        bench.submit(5)
+    assert 0.2 <= caught.value.retry_after_s < 0.5
+    bench.run()
+
+
+def deadline(bench: Bench, ms: float) -> int:
+    return bench.clock.now_ns + int(ms * 1e6)
+
+
+def learn_a_run(bench: Bench, ms: float) -> None:
+    """Teach the policy what a run takes."""
+    bench.submit(0)
+    bench.loop.settle()
+    bench.clock.advance(ms)
+    bench.runner.step()
+    bench.loop.settle()
+
+
+def test_an_item_whose_deadline_cannot_be_met_is_refused_at_once(bench: Bench) -> None:
+    bench.begin()
+    learn_a_run(bench, 100)
+    with pytest.raises(LateError, match="would take 100 ms, and 60 ms are left") as caught:
+        bench.submit(1, deadline_ns=deadline(bench, 60))
+    assert caught.value.retry_after_s == pytest.approx(0.04)
+    assert bench.batcher.tally.late == 1
+    bench.submit(2, deadline_ns=deadline(bench, 140))
+    bench.run()
+    assert bench.batches == [[0], [2]]
+
+
+def test_nothing_is_refused_for_its_deadline_before_a_run_was_seen(bench: Bench) -> None:
+    bench.begin()
+    bench.submit(1, deadline_ns=deadline(bench, 1))
+    bench.run()
+    assert bench.batches == [[1]]
+
+
+def test_a_model_that_was_slow_once_is_tried_again(bench: Bench) -> None:
+    bench.begin()
+    learn_a_run(bench, 100)
+    bench.clock.advance(1_001)
+    bench.submit(1, deadline_ns=deadline(bench, 60))
+    bench.run()
+    assert bench.batches == [[0], [1]]
+
+
+def test_an_item_whose_deadline_passed_in_the_queue_does_not_run(bench: Bench) -> None:
+    bench.begin()
+    bench.submit(1)
+    bench.loop.settle()
+    late, other = (
+        *bench.submit(2, deadline_ns=deadline(bench, 10)),
+        *bench.submit(3, deadline_ns=deadline(bench, 30)),
+    )
+    bench.clock.advance(10)
+    bench.runner.step()
+    bench.run()
+    assert bench.batches == [[1], [3]]
+    with pytest.raises(ExpiredError):
+        answer_of(late).result()
+    assert answer_of(other).result() == 3
+    assert bench.batcher.tally.expired == 1
 
 
 def test_a_failed_item_leaves_its_neighbours_alone(

@@ -78,6 +78,7 @@ def test_a_service_is_read_whole() -> None:
         max_batch_size=64,
         max_latency_ms=20.0,
         max_queue=1000,
+        isolate=True,
         inline=True,
         threads=1,
         asynchronous=False,

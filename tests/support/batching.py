@@ -141,6 +141,7 @@ def batcher_on(
     max_batch_size: int = 4,
     max_latency_ms: float = 50,
     max_queue: int = 100,
+    isolate: bool = True,
 ) -> Batcher:
     """Return a real batcher with a real policy; not started."""
     return Batcher(
@@ -151,4 +152,5 @@ def batcher_on(
         runner=runner,
         tracing=tracing_off(clock),
         max_queue=max_queue,
+        isolate=isolate,
     )

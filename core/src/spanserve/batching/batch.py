@@ -1,12 +1,16 @@
 """One batch: the items in it, its run, and what each item gets of it."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from spanserve.batching.call import is_fault
+from spanserve.batching.isolation import Positions, isolated
 from spanserve.errors import SpanserveError
+from spanserve.service.problems import InvalidResult
+from spanserve.tracing.attempt import Attempt
 from spanserve.tracing.failure import failure_of
 from spanserve.tracing.places import RUN, item_place
 from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
@@ -14,6 +18,9 @@ from spanserve.tracing.scope import entered
 from spanserve.tracing.tracing import Tracing
 
 log = logging.getLogger(__name__)
+
+Place = tuple[BatchRecord | RequestRecord | None, int]
+"""Where code runs: a place in a record."""
 
 
 class RunFailedError(SpanserveError):
@@ -51,18 +58,22 @@ class Batched(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What one endpoint does with a batch: call `method(instance, argument)` of the service."""
+    """What one endpoint does with a batch: call `method(instance, argument)` of the service.
+
+    For `isolate_for_ns` after a run raised, its items may be run again in smaller groups.
+    """
 
     endpoint: str
     method: Callable[[Any, Any], Any]
     codec: Batched
     tracing: Tracing
+    isolate_for_ns: int
 
 
 class Item(ItemRecord):
     """One item in the queue: its value, and who waits for its result."""
 
-    __slots__ = ("future", "gone", "key", "value")
+    __slots__ = ("deadline_ns", "future", "gone", "key", "value")
 
     def __init__(  # noqa: PLR0917  # made for every request: keywords would cost
         self,
@@ -73,12 +84,14 @@ class Item(ItemRecord):
         request: RequestRecord | None,
         queued_ns: int,
         depth: int,
+        deadline_ns: int,
     ) -> None:
         super().__init__(request, queued_ns, depth)
         self.value = value
         self.key = key
         self.future = future
         self.gone = gone
+        self.deadline_ns = deadline_ns
 
     def forget(self) -> None:
         """Let go of all but the record, once answered: an exporter holds on to that for a while.
@@ -91,7 +104,7 @@ class Item(ItemRecord):
 class Batch:
     """One release: the job that runs on the runner, and what it gave."""
 
-    __slots__ = ("_items", "_on_done", "_results", "_work", "error", "record")
+    __slots__ = ("_items", "_on_done", "_results", "_work", "error", "failed", "record")
 
     def __init__(
         self,
@@ -106,41 +119,75 @@ class Batch:
         self._results: Sequence[Any] = ()
         self.record = record
         self.error: BaseException | None = None
+        self.failed = False
 
     def run(self, instance: object) -> None:
-        """Collate, run the user's method, and split; on the runner."""
-        work, record = self._work, self.record
-        now_ns, codec = work.tracing.now_ns, work.codec
-        record.collate_started(now_ns())
+        """Run the user's method; where it raises, find whose fault it is. On the runner."""
+        record = self.record
         try:
-            argument = codec.collate([item.value for item in self._items])
-            record.run_started(now_ns())
-            with entered(work.tracing.scope(*self.place)):
-                result = work.method(instance, argument)
-            record.run_ended(now_ns())
-            self._results = codec.split(result, len(self._items))
+            self._results = self._attempt(instance, record, self._items, self.place)
         except BaseException as error:  # noqa: BLE001  # even SystemExit of a model must not end the runner
-            self._failed(error)
-        record.ended(now_ns())
+            self._isolate(instance, error)
+        record.ended(self._work.tracing.now_ns())
+
+    def _attempt(
+        self, instance: object, attempt: Attempt, items: Sequence[Item], place: Place
+    ) -> Sequence[Any]:
+        """Collate, run the user's method, and split; raises whatever fails."""
+        work = self._work
+        now_ns, codec = work.tracing.now_ns, work.codec
+        attempt.collate_started(now_ns())
+        try:
+            argument = codec.collate([item.value for item in items])
+            attempt.run_started(now_ns())
+            with entered(work.tracing.scope(*place)):
+                result = work.method(instance, argument)
+            attempt.run_ended(now_ns())
+            return codec.split(result, len(items))
+        except BaseException as error:
+            time_ns = now_ns()
+            if attempt.run_ns and not attempt.ran_ns:
+                attempt.run_ended(time_ns)
+            if is_fault(error):
+                attempt.failure = failure = failure_of(error, time_ns)
+                for item in items:
+                    item.failure = failure
+            raise
+
+    def _isolate(self, instance: object, error: BaseException) -> None:
+        """Run the items again in smaller groups, where that may help some of them."""
+        record, items, now_ns = self.record, self._items, self._work.tracing.now_ns
+        give_up_ns = now_ns() + self._work.isolate_for_ns
+
+        def may_retry(error: BaseException) -> bool:
+            """Whether it may be the fault of one item, and there is time to see which."""
+            may_be = isinstance(error, Exception) and not isinstance(error, InvalidResult)
+            return may_be and now_ns() < give_up_ns
+
+        def attempt(positions: Positions) -> Sequence[Any]:
+            retry = record.retry(positions)
+            chosen = [items[position] for position in positions]
+            for item in chosen:
+                item.failure = None
+            try:
+                return self._attempt(instance, retry, chosen, (record, retry.place(RUN)))
+            finally:
+                retry.ended(now_ns())
+
+        if len(items) > 1 and may_retry(error):
+            self._results = isolated(len(items), error, attempt, may_retry=may_retry)
+            self.failed = all(isinstance(result, BaseException) for result in self._results)
+        else:
+            self.error = error
+            self.failed = True
 
     @property
-    def place(self) -> tuple[BatchRecord | RequestRecord | None, int]:
+    def place(self) -> Place:
         """Return where the user's code runs: a batch of one lies in its request's trace."""
         if self.record.size == 1:
             item = self._items[0]
             return item.request, item_place(item.index, RUN)
         return self.record, RUN
-
-    def _failed(self, error: BaseException) -> None:
-        record = self.record
-        now_ns = self._work.tracing.now_ns()
-        if record.run_ns and not record.ran_ns:
-            record.run_ended(now_ns)
-        self.error = error
-        if is_fault(error):
-            record.failure = failure = failure_of(error, now_ns)
-            for item in self._items:
-                item.failure = failure
 
     def done(self) -> None:
         """Go on, on the loop."""
@@ -153,17 +200,23 @@ class Batch:
             if is_fault(self.error):
                 log.error("%s failed for a batch of %d", endpoint, size, exc_info=self.error)
             return
-        for result in self._results:
-            if isinstance(result, BaseException) and is_fault(result):
-                log.error("%s failed for an item of a batch of %d", endpoint, size, exc_info=result)
+        errors = [each for each in self._results if isinstance(each, BaseException)]
+        counts = Counter(map(id, errors))
+        for error in {id(error): error for error in errors}.values():
+            if is_fault(error):
+                failed = "an item" if counts[id(error)] == 1 else f"{counts[id(error)]} items"
+                log.error(
+                    "%s failed for %s of a batch of %d", endpoint, failed, size, exc_info=error
+                )
 
     def note_failures(self) -> None:
         """Write down which items failed, before the batch's record ends."""
         if self.error is not None:
             return  # written down as it was raised
         for item, result in zip(self._items, self._results, strict=True):
-            if isinstance(result, BaseException) and is_fault(result):
-                item.failure = failure_of(result, self.record.ran_ns)
+            if item.failure is None and isinstance(result, BaseException) and is_fault(result):
+                ran_ns = self.record.last_attempt(item.position).ran_ns
+                item.failure = failure_of(result, ran_ns)
 
     def hand_out(self) -> None:
         """Give each item its result, or the reason why it has none."""

@@ -22,6 +22,12 @@ from spanserve.tracing.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
+ISOLATE_FOR = 20
+"""For how many times the latency target a batch that raised may be run again, in parts."""
+
+STALE_NS = 1_000_000_000
+"""How long what was learned of the run time is believed enough to refuse a request for it."""
+
 LONG_WAIT_NS = 1_000_000
 """An item that waited longer is asked, before its batch runs, whether anyone still wants it."""
 
@@ -32,6 +38,24 @@ class QueueFullError(SpanserveError):
     def __init__(self, queued: int, retry_after_s: float) -> None:
         super().__init__(f"the queue is full ({queued} items wait)")
         self.retry_after_s = retry_after_s
+
+
+class LateError(SpanserveError):
+    """By what was learned of the run time, the answer would come after the item's deadline.
+
+    `expected_ms` is how long it would take, `retry_after_s` when to try again.
+    """
+
+    def __init__(self, expected_ms: float, left_ms: float, retry_after_s: float) -> None:
+        super().__init__(
+            f"the answer would take {expected_ms:.0f} ms, and {max(left_ms, 0):.0f} ms are left"
+        )
+        self.expected_ms = expected_ms
+        self.retry_after_s = retry_after_s
+
+
+class ExpiredError(SpanserveError):
+    """The item's deadline passed while it was queued."""
 
 
 class AbandonedError(SpanserveError):
@@ -45,8 +69,12 @@ class Tally:
         self.sizes: Counter[int] = Counter()
         self.reasons: Counter[str] = Counter()
         self.refused = 0
+        self.late = 0
+        self.expired = 0
         self.abandoned = 0
         self.failed_batches = 0
+        self.splits = 0
+        self.retries = 0
 
 
 class Batcher:
@@ -62,18 +90,21 @@ class Batcher:
         runner: Runner,
         tracing: Tracing,
         max_queue: int,
+        isolate: bool = True,
     ) -> None:
         self.endpoint = endpoint
         self.tally = Tally()
         self.limits = policy.limits
         self.max_queue = max_queue
-        self._work = Work(endpoint, method, codec, tracing)
+        isolate_for_ns = int(ISOLATE_FOR * policy.limits.max_latency_ms * 1e6) if isolate else 0
+        self._work = Work(endpoint, method, codec, tracing, isolate_for_ns)
         self._tracing = tracing
         self._policy = policy
         self._runner = runner
         self._now_ns = tracing.now_ns
         self._items: deque[Item] = deque()
         self._running: Batch | None = None
+        self._learned_ns = 0
         self._asking = False
         self._timer: asyncio.TimerHandle | None = None
         self._draining = False
@@ -95,12 +126,13 @@ class Batcher:
         request: RequestRecord | None = None,
         gone: Callable[[], bool] | None = None,
         waiter: Waiter | None = None,
+        deadline_ns: int = 0,
     ) -> Item:
         """Queue an item; its `future` gets its result, or what became of it instead.
 
         That is `waiter`, where one is given. `gone` says, when asked, whether nobody waits for
-        the answer any more.
-        Raises QueueFullError.
+        the answer any more; past `deadline_ns`, unless it is 0, nobody does.
+        Raises QueueFullError and LateError.
         """
         items = self._items
         depth = len(items)
@@ -108,8 +140,19 @@ class Batcher:
             self.tally.refused += 1
             raise QueueFullError(depth, self._retry_after_s(depth))
         now_ns = self._now_ns()
+        if deadline_ns:
+            self._refuse_late(deadline_ns, depth, now_ns)
         future = self._loop.create_future() if waiter is None else waiter
-        item = Item(value, self._work.codec.batch_key(value), future, gone, request, now_ns, depth)
+        item = Item(
+            value,
+            self._work.codec.batch_key(value),
+            future,
+            gone,
+            request,
+            now_ns,
+            depth,
+            deadline_ns,
+        )
         items.append(item)
         in_system = depth + 1 + (self._running.record.size if self._running else 0)
         self._policy.arrived(now_ns / 1e6, in_system)
@@ -133,6 +176,20 @@ class Batcher:
         self._draining = True
         if self._items and not self._asking:
             self._ask_soon()
+
+    def _refuse_late(self, deadline_ns: int, depth: int, now_ns: int) -> None:
+        """Raise LateError where the learned run time says that the deadline cannot be met.
+
+        A model that was slow once must not be refused for ever: after a while without a run,
+        the next request is let in and shows how fast it is now.
+        """
+        if now_ns - self._learned_ns > STALE_NS and not depth and self._running is None:
+            return
+        expected_ms = self._policy.predict_ms(depth, now_ns / 1e6)
+        left_ms = (deadline_ns - now_ns) / 1e6
+        if expected_ms is not None and expected_ms > left_ms:
+            self.tally.late += 1
+            raise LateError(expected_ms, left_ms, max(0.0, expected_ms - left_ms) / 1e3)
 
     def _ask_soon(self) -> None:
         """Ask the policy when all that arrives in this turn of the loop is here."""
@@ -193,6 +250,10 @@ class Batcher:
             item = items.popleft()
             if item.future.done():  # whoever waited was cancelled in this turn of the loop
                 self._leave(item)
+            elif 0 < item.deadline_ns <= now_ns:
+                self._leave(item)
+                self.tally.expired += 1
+                item.future.set_exception(ExpiredError("the deadline passed in the queue"))
             elif _client_left(item, now_ns):
                 self._leave(item)
                 item.future.set_exception(AbandonedError("the client left"))
@@ -212,8 +273,13 @@ class Batcher:
         """Hand out the results of the batch that ran, and learn from it."""
         self._running = None
         record = batch.record
-        self._policy.observed(record.size, (self._now_ns() - record.released_ns) / 1e6)
-        if batch.error is not None:
+        ended_ns = self._learned_ns = self._now_ns()
+        if record.retries:
+            self.tally.splits += 1
+            self.tally.retries += len(record.retries)
+            ended_ns = record.retries[0].started_ns  # what a run takes, it took until then
+        self._policy.observed(record.size, (ended_ns - record.released_ns) / 1e6)
+        if batch.failed:
             self.tally.failed_batches += 1
         with entered(self._tracing.scope(*batch.place)):
             batch.log_failures()

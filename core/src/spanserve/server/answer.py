@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
 from spanserve.batching.batch import RunFailedError
-from spanserve.batching.batcher import QueueFullError
+from spanserve.batching.batcher import LateError, QueueFullError
 from spanserve.batching.runner import CarriedError
 from spanserve.service.problems import InvalidBody, InvalidItem, InvalidResult
 
@@ -118,6 +118,11 @@ def _queue_full(error: Any) -> RequestError:
     return RequestError(429, CODES[429], str(error), headers={"Retry-After": seconds})
 
 
+def _too_late(error: Any) -> RequestError:
+    seconds = str(max(1, math.ceil(error.retry_after_s)))
+    return RequestError(429, "deadline_unreachable", str(error), headers={"Retry-After": seconds})
+
+
 def _failed(error: BaseException) -> RequestError:
     status = getattr(error, "status_code", None)
     if isinstance(status, int):  # FastAPI's HTTPException, and its like
@@ -131,6 +136,7 @@ _EXPLANATIONS: Final[Sequence[tuple[type[BaseException], Callable[[Any], Request
     (InvalidBody, lambda error: RequestError(400, CODES[400], str(error))),
     (InvalidItem, lambda e: RequestError(422, CODES[422], str(e), details=e.details)),
     (QueueFullError, _queue_full),
+    (LateError, _too_late),
     (InvalidResult, lambda error: RequestError(500, CODES[500], str(error))),
 )
 
@@ -150,9 +156,9 @@ def too_large(limit: int) -> RequestError:
     return RequestError(413, CODES[413], message, headers={"Connection": "close"})
 
 
-def timed_out(limit_ms: float) -> RequestError:
-    """Return the error of a request that took too long."""
-    message = f"the answer took longer than {limit_ms:g} ms (server.request_timeout_ms)"
+def timed_out(limit_ms: float, limited_by: str) -> RequestError:
+    """Return the error of a request that took too long; `limited_by` names the limit."""
+    message = f"the answer took longer than {limit_ms:g} ms ({limited_by})"
     return RequestError(504, CODES[504], message)
 
 

@@ -117,6 +117,7 @@ def _batcher(api: ApiSpec, config: BatchingConfig, running: Running, tracing: Tr
         runner=running.inline if api.inline else running.runner,
         tracing=tracing,
         max_queue=config.max_queue or api.max_queue,
+        isolate=api.isolate,
     )
 
 

@@ -10,6 +10,7 @@ import logging
 from typing import Any, Final, Protocol
 
 from spanserve.batching.batch import Item
+from spanserve.batching.batcher import ExpiredError
 from spanserve.server.answer import Answer, given_up
 from spanserve.server.endpoint import BatchEndpoint
 from spanserve.server.exchange import ClientLeftError, HeaderList, Message
@@ -52,6 +53,7 @@ class DirectRequest:
         "_exchange",
         "_front",
         "_item",
+        "_timer",
         "disconnected",
         "keep_alive",
         "response_complete",
@@ -70,6 +72,7 @@ class DirectRequest:
         self._endpoint = endpoint
         self._item: Item | None = None
         self._done = False
+        self._timer: asyncio.TimerHandle | None = None
         self.disconnected = False
         self.keep_alive = True
         self.response_complete = False
@@ -81,6 +84,20 @@ class DirectRequest:
             self._item = endpoint.begin(exchange, body, waiter=self, gone=self._client_left)
         except Exception as error:  # noqa: BLE001  # every error has an answer
             self._end(endpoint.refused(exchange, error))
+            return
+        if deadline_ns := self._item.deadline_ns:
+            delay_s = (deadline_ns - endpoint.tracing.now_ns()) / 1e9
+            self._timer = self._connection.loop.call_later(max(0.0, delay_s), self._time_out)
+
+    def _time_out(self) -> None:
+        """Answer that it took too long."""
+        self._timer = None
+        if self._done or self._item is None:
+            return
+        self._done = True  # so that its item goes without a word
+        self._endpoint.give_up(self._item)
+        exchange = self._exchange
+        self._end(self._endpoint.refused(exchange, self._endpoint.timed_out(exchange)))
 
     def abandoned(self) -> None:
         """End: the client left before its body was whole."""
@@ -105,6 +122,8 @@ class DirectRequest:
         """Answer with the reason why there is no result."""
         if self._item is not None:
             self._item.forget()
+        if isinstance(error, ExpiredError):
+            error = self._endpoint.timed_out(self._exchange)
         self._end(self._endpoint.refused(self._exchange, error))
 
     def cancel(self, msg: str | None = None) -> None:  # noqa: ARG002  # as a task is cancelled
@@ -124,6 +143,8 @@ class DirectRequest:
     def _end(self, answer: Answer) -> None:
         """Send the answer, and see the request out."""
         self._done = True
+        if self._timer is not None:
+            self._timer.cancel()
         connection, exchange, front = self._connection, self._exchange, self._front
         try:
             common = front.answered(exchange, self._endpoint, answer)

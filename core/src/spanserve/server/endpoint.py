@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from spanserve.batching.batch import Item, RunFailedError, Waiter
-from spanserve.batching.batcher import AbandonedError, Batcher
+from spanserve.batching.batcher import AbandonedError, Batcher, ExpiredError
 from spanserve.batching.call import Call, on_loop, on_runner
 from spanserve.server.answer import NOBODY, Answer, RequestError, request_error, timed_out
 from spanserve.server.exchange import ClientLeftError, Exchange, within
@@ -74,11 +74,32 @@ class Endpoint(ABC):
 
     async def respond(self, exchange: Exchange, value: Any) -> Answer:
         """Get the result of a decoded value, in time, and encode it."""
-        if self.timeout_ms is None:
+        limit_ms = self.limit_ms(exchange)
+        if limit_ms is None:
             result = await self.result(exchange, value)
         else:
-            result = await self._result_in_time(exchange, value, self.timeout_ms)
+            result = await self._result_in_time(exchange, value, limit_ms)
         return self.encoded(exchange, result)
+
+    def limit_ms(self, exchange: Exchange) -> float | None:
+        """Return how long the answer may take: what the client says, or less by the config."""
+        own_ms, asked_ms = self.timeout_ms, exchange.limit_ms
+        if own_ms is None or asked_ms is None:
+            return own_ms if asked_ms is None else asked_ms
+        return min(own_ms, asked_ms)
+
+    def deadline_ns(self, exchange: Exchange) -> int:
+        """Return when the answer must be there, a monotonic mark; 0: at no time."""
+        limit_ms = self.limit_ms(exchange)
+        return 0 if limit_ms is None else exchange.started_ns + int(limit_ms * 1e6)
+
+    def timed_out(self, exchange: Exchange) -> RequestError:
+        """Return the error of a request whose deadline passed."""
+        limit_ms = self.limit_ms(exchange) or 0.0
+        by_config = limit_ms == self.timeout_ms
+        return timed_out(
+            limit_ms, "server.request_timeout_ms" if by_config else "X-Request-Timeout-Ms"
+        )
 
     def encoded(self, exchange: Exchange, result: Any) -> Answer:
         """Return a result as an answer; raises InvalidResult."""
@@ -99,8 +120,10 @@ class Endpoint(ABC):
                 return await self.result(exchange, value)
         except TimeoutError:
             if limit.expired():
-                raise timed_out(limit_ms) from None
+                raise self.timed_out(exchange) from None
             raise
+        except ExpiredError:
+            raise self.timed_out(exchange) from None
 
     @abstractmethod
     async def result(self, exchange: Exchange, value: Any) -> Any:
@@ -142,6 +165,7 @@ class BatchEndpoint(Endpoint):
             request=exchange.record,
             gone=exchange.asks_if_client_left,
             waiter=future,
+            deadline_ns=self.deadline_ns(exchange),
         )
         try:
             result = await future
@@ -167,7 +191,11 @@ class BatchEndpoint(Endpoint):
         finally:
             if record is not None:
                 record.decode_ended(self._now_ns())
-        return self.batcher.submit(value, request=record, gone=gone, waiter=waiter)
+        limited = self.timeout_ms is not None or exchange.limit_ms is not None
+        deadline_ns = self.deadline_ns(exchange) if limited else 0
+        return self.batcher.submit(
+            value, request=record, gone=gone, waiter=waiter, deadline_ns=deadline_ns
+        )
 
     def give_up(self, item: Item) -> None:
         """Wait no more for an item."""
@@ -178,7 +206,8 @@ class BatchEndpoint(Endpoint):
         """Let go of an item that has its result, and note its times."""
         item.forget()
         if self._with_timing and (batch := item.batch) is not None:
-            exchange.timing = (batch.started_ns - item.queued_ns, batch.ran_ns - batch.run_ns)
+            ran_ns = batch.ended_ns if batch.retries else batch.ran_ns
+            exchange.timing = (batch.started_ns - item.queued_ns, ran_ns - batch.run_ns)
 
 
 class PlainEndpoint(Endpoint):

@@ -16,6 +16,7 @@ HeaderList = Sequence[tuple[bytes, bytes]]
 
 SCOPE_KEY: Final = "spanserve"
 TIMING: Final = b"queue;dur=%.3f, run;dur=%.3f, total;dur=%.3f"
+_LIMIT: Final = re.compile(rb"[0-9]{1,9}(\.[0-9]{1,3})?")
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
@@ -30,6 +31,7 @@ class Exchange:
         "_ask",
         "body_length",
         "client_left",
+        "limit_ms",
         "receive",
         "record",
         "request_id",
@@ -39,14 +41,13 @@ class Exchange:
     )
 
     def __init__(
-        self, scope: Scope, receive: Receive, request_id: str, body_length: int, started_ns: int
+        self, scope: Scope, receive: Receive, read: "HeadersRead", started_ns: int
     ) -> None:
         self.scope = scope
         self._ask = receive
         self.receive = receive
         """Where the body comes from: the server, or the middleware that read it before."""
-        self.request_id = request_id
-        self.body_length = body_length
+        self.request_id, self.body_length, self.limit_ms = read
         self.started_ns = started_ns
         self.record: RequestRecord | None = None
         self.client_left = False
@@ -119,16 +120,22 @@ def within(body: bytes, limit: int) -> bytes:
     return body
 
 
-def read_headers(headers: HeaderList, new_request_id: Callable[[], str]) -> tuple[str, int]:
-    """Return the request's id, the client's own where it is sane, and the body's length or -1."""
-    request_id, length = "", -1
+HeadersRead = tuple[str, int, float | None]
+"""The request's id, its body's length or -1, and how long its client waits, in ms, if it says."""
+
+
+def read_headers(headers: HeaderList, new_request_id: Callable[[], str]) -> HeadersRead:
+    """Return what the server itself needs of a request's headers; what is not sane is left out."""
+    request_id, length, limit_ms = "", -1, None
     for name, value in headers:
         if name == b"content-length":
             if value.isdigit():
                 length = int(value[:20])
         elif name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             request_id = value.decode("ascii")
-    return request_id or new_request_id(), length
+        elif name == b"x-request-timeout-ms" and _LIMIT.fullmatch(value):
+            limit_ms = float(value)
+    return request_id or new_request_id(), length, limit_ms
 
 
 async def send_answer(send: Send, answer: Answer, common: list[tuple[bytes, bytes]]) -> None:

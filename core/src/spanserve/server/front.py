@@ -97,16 +97,16 @@ class FrontDoor:
         return {
             path.encode(): endpoint
             for path, endpoint in self._endpoints.items()
-            if isinstance(endpoint, BatchEndpoint) and endpoint.timeout_ms is None
+            if isinstance(endpoint, BatchEndpoint)
         }
 
     def begin(self, scope: Scope, receive: Receive, endpoint: Endpoint | None) -> Exchange:
         """Let a request in."""
         started_ns = self._now_ns()
-        request_id, length = read_headers(scope["headers"], self._new_id)
-        exchange = Exchange(scope, receive, request_id, length, started_ns)
+        read = read_headers(scope["headers"], self._new_id)
+        exchange = Exchange(scope, receive, read, started_ns)
         route = "" if endpoint is None else endpoint.spec.route
-        exchange.record = self._tracing.request(scope, request_id=request_id, route=route)
+        exchange.record = self._tracing.request(scope, request_id=read[0], route=route)
         return exchange
 
     def begin_direct(
@@ -114,15 +114,15 @@ class FrontDoor:
     ) -> Exchange:
         """Let a request in that needs no scope: a POST, without a query, to this endpoint."""
         started_ns = self._now_ns()
-        request_id, length = read_headers(headers, self._new_id)
-        exchange = Exchange(_NO_SCOPE, receive, request_id, length, started_ns)
+        read = read_headers(headers, self._new_id)
+        exchange = Exchange(_NO_SCOPE, receive, read, started_ns)
         route = endpoint.spec.route
         if self._traces[route]:
             fields = dict(headers)
             host, agent = fields.get(b"host"), fields.get(b"user-agent")
             http = "POST", route, b"", came.scheme, "1.1", came.client, host, agent
             begin = self._tracing.begin
-            exchange.record = begin(headers, fields, http, started_ns, request_id, route)
+            exchange.record = begin(headers, fields, http, started_ns, read[0], route)
         return exchange
 
     def end(self, exchange: Exchange) -> None:

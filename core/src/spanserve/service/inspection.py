@@ -123,6 +123,7 @@ def _api_spec(
         max_batch_size=options.max_batch_size or DEFAULT_MAX_BATCH_SIZE,
         max_latency_ms=float(options.max_latency_ms or DEFAULT_MAX_LATENCY_MS),
         max_queue=options.max_queue or DEFAULT_MAX_QUEUE,
+        isolate=options.isolate is not False,
         inline=options.inline,
         threads=options.threads or 1,
         asynchronous=inspect.iscoroutinefunction(method),

@@ -12,7 +12,7 @@ from spanserve.service.spec import OPERATION_ROUTES
 
 _SEGMENT = r"/[A-Za-z0-9_.~!$&'()*+,;=:@-]+"
 _ROUTE = re.compile(f"({_SEGMENT})+")
-_BATCH_OPTIONS = ("max_batch_size", "max_latency_ms", "max_queue")
+_BATCH_OPTIONS = ("max_batch_size", "max_latency_ms", "max_queue", "isolate")
 _BY_POSITION = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
 _VARIADIC = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
 
@@ -25,6 +25,7 @@ class ApiOptions:
     max_batch_size: int | None = None
     max_latency_ms: float | None = None
     max_queue: int | None = None
+    isolate: bool | None = None
     route: str | None = None
     inline: bool = False
     threads: int | None = None
@@ -50,7 +51,8 @@ def api_parameters(method: Callable[..., Any]) -> list[inspect.Parameter]:
 
 
 def _check_numbers(where: str, options: ApiOptions) -> None:
-    for name in ("batch", "inline"):
+    given = ("batch", "inline") if options.isolate is None else ("batch", "inline", "isolate")
+    for name in given:
         if not isinstance(getattr(options, name), bool):
             raise ServiceError(f"{where}: {name} is {getattr(options, name)!r}; give True or False")
     for name in ("max_batch_size", "max_queue", "threads"):

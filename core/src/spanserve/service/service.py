@@ -56,6 +56,7 @@ def api(
     max_batch_size: int | None = None,
     max_latency_ms: float | None = None,
     max_queue: int | None = None,
+    isolate: bool | None = None,
     route: str | None = None,
     inline: bool = False,
     threads: int | None = None,
@@ -70,6 +71,7 @@ def api(
     max_batch_size: int | None = None,
     max_latency_ms: float | None = None,
     max_queue: int | None = None,
+    isolate: bool | None = None,
     route: str | None = None,
     inline: bool = False,
     threads: int | None = None,
@@ -80,8 +82,10 @@ def api(
     row per item (`Annotated[np.ndarray, Array(dtype, item_shape)]`) or a `list[Item]`, and
     returns one entry per item, in order. `max_batch_size` (32) bounds the items of one call;
     `max_latency_ms` (50) is the target for queue + run; `max_queue` (1000) is how many items
-    may wait before requests are refused. `inline=True` runs a method of microseconds on the
-    event loop. A plain sync method may run on `threads` (1) threads.
+    may wait before requests are refused. A call that raises is repeated with fewer items to find
+    the one at fault, unless `isolate=False`: for a method that must not run twice.
+    `inline=True` runs a method of microseconds on the event loop. A plain sync method may run
+    on `threads` (1) threads.
 
     The method itself is returned unchanged. Raises ServiceError.
     """
@@ -90,6 +94,7 @@ def api(
         max_batch_size=max_batch_size,
         max_latency_ms=max_latency_ms,
         max_queue=max_queue,
+        isolate=isolate,
         route=route,
         inline=inline,
         threads=threads,

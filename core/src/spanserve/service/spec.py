@@ -32,8 +32,9 @@ class ApiSpec:
     A batch method takes one positional argument, `codec.collate(items)`; a plain one takes
     the keyword arguments that `codec.decode(body)` gives.
     `max_latency_ms` is the target for queue + run. `max_batch_size`, `max_latency_ms` and
-    `max_queue` (in items) mean something for a batch method only, `threads` for a plain sync
-    method only. `asynchronous` methods run on the event loop, `inline` ones too.
+    `max_queue` (in items) mean something for a batch method only, and so does `isolate`: whether
+    a batch that raises may run again, in parts. `threads` is for a plain sync method only.
+    `asynchronous` methods run on the event loop, `inline` ones too.
     """
 
     name: str
@@ -43,6 +44,7 @@ class ApiSpec:
     max_batch_size: int
     max_latency_ms: float
     max_queue: int
+    isolate: bool
     inline: bool
     threads: int
     asynchronous: bool

@@ -10,6 +10,8 @@ The shape of a trace is laid down here and nowhere else:
     └─ encode
     batch /predict         INTERNAL, a trace of its own, a link to each recorded member
     ├─ collate · run (custom spans) · split
+    └─ retry               where the run raised: again, with fewer items, and so on
+        └─ collate · run (custom spans) · split
 
 A batch of one has no trace of its own: its collate, run and split lie in the request's.
 
@@ -20,6 +22,7 @@ when the span around it did, is cut off there; what began later is left out.
 from collections.abc import Iterator, Sequence
 
 from spanserve.tracing import names
+from spanserve.tracing.attempt import Attempt
 from spanserve.tracing.custom import CustomSpan
 from spanserve.tracing.pieces import Pieces, cut
 from spanserve.tracing.places import DECODE, ENCODE, ROOT, RUN, item_place
@@ -72,28 +75,45 @@ class Expansion:
         elif not pieces.with_runs:
             return
         if record.reached(batch.run_ns):
-            yield pieces.item_run(record, item, batch)
+            yield pieces.item_run(record, item, batch, batch)
             end_ns = cut(record, batch.run_ns, batch.ran_ns)
             if batch.size == 1:
                 ends[item_place(item.index, RUN)] = end_ns
                 if batch.split_started and record.reached(batch.ran_ns):
                     yield pieces.item_split(record, item, batch)
             else:
-                for custom, custom_end_ns in _within(batch.custom_spans, {RUN: end_ns}):
-                    origin = batch.span_id(custom.place)
-                    yield pieces.copy(record, item, custom, custom_end_ns, origin)
+                yield from self._copies(record, item, batch, {RUN: end_ns})
+                for retry in batch.retries_of(item.position):
+                    if record.reached(retry.run_ns):
+                        yield pieces.item_run(record, item, batch, retry)
+                        end_ns = cut(record, retry.run_ns, retry.ran_ns)
+                        yield from self._copies(record, item, batch, {retry.place(RUN): end_ns})
+
+    def _copies(
+        self, record: RequestRecord, item: ItemRecord, batch: BatchRecord, ends: _Ends
+    ) -> Iterator[Span]:
+        for custom, end_ns in _within(batch.custom_spans, ends):
+            origin = batch.span_id(custom.place)
+            yield self._pieces.copy(record, item, custom, end_ns, origin)
 
     def _batch(self, record: BatchRecord) -> Iterator[Span]:
         pieces = self._pieces
         yield pieces.batch(record)
-        yield pieces.batch_collate(record)
-        if record.run_ns:
-            yield pieces.batch_run(record)
-            ends = {RUN: cut(record, record.run_ns, record.ran_ns)}
+        yield from self._attempt(record, record)
+        for retry in record.retries:
+            yield pieces.retry(record, retry)
+            yield from self._attempt(record, retry)
+
+    def _attempt(self, record: BatchRecord, attempt: Attempt) -> Iterator[Span]:
+        pieces = self._pieces
+        yield pieces.batch_collate(record, attempt)
+        if attempt.run_ns:
+            yield pieces.batch_run(record, attempt)
+            ends = {attempt.place(RUN): cut(record, attempt.run_ns, attempt.ran_ns)}
             for custom, end_ns in _within(record.custom_spans, ends):
                 yield pieces.custom(record, custom, end_ns)
-        if record.split_started:
-            yield pieces.batch_split(record)
+        if attempt.split_started:
+            yield pieces.batch_split(record, attempt)
 
 
 def _within(customs: Sequence[CustomSpan], ends: _Ends) -> Iterator[tuple[CustomSpan, int]]:

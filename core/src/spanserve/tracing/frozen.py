@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from operator import itemgetter
 from typing import Any, Final
 
+from spanserve.tracing.attempt import Retry
 from spanserve.tracing.custom import CustomEvent, CustomSpan
 from spanserve.tracing.failure import Failure
 from spanserve.tracing.plain import plain_text
@@ -76,6 +77,7 @@ def frozen_request(record: RequestRecord, *, with_runs: bool) -> Frozen:
             and item.failure is None
             and 0 < batch.ended_ns <= record.ended_ns
             and batch.failure is None
+            and not batch.retries
             and record.decode_ns
             and not (batch.custom_spans or record.custom_spans)
             and not (record.failure or record.client_left)
@@ -116,22 +118,23 @@ def frozen_batch(batch: BatchRecord) -> Frozen:
 
 def frozen_batch_record(batch: BatchRecord) -> Frozen:
     """Freeze a batch whose last member's end is decided."""
-    usual = batch.split_started and not (batch.failure or batch.custom_spans or batch.custom_lost)
+    usual = batch.split_started and not (
+        batch.failure or batch.retries or batch.custom_spans or batch.custom_lost
+    )
     return (
         USUAL_BATCH if usual else BATCH,
         batch.span_count(),
         batch.frozen or frozen_batch(batch),
         [each for each in batch.members if each[3] not in batch.not_kept],
-        _plain_failure(batch.failure),
-        [_plain_custom(custom) for custom in tuple(batch.custom_spans)],
+        *_plain_rest(batch),
     )
 
 
 def thawed(frozen: Frozen) -> Record:
     """Return a record again, ended, of a frozen one of any kind but `USUAL`."""
     if frozen[0] != REQUEST:
-        _, _, fields, members, failure, customs = frozen
-        batch = _thawed_batch(fields, failure, customs)
+        _, _, fields, members, *rest = frozen
+        batch = _thawed_batch(fields, *rest)
         batch.members = members
         return batch
     return _thawed_request(frozen[2])
@@ -150,13 +153,22 @@ def _plain_item(item: ItemRecord) -> tuple[Any, ...]:
     return (
         [getattr(item, name) for name in _ITEM_FIELDS],
         _plain_failure(item.failure),
-        batch
-        and (
-            frozen_batch(batch),
-            _plain_failure(batch.failure),
-            [_plain_custom(custom) for custom in tuple(batch.custom_spans)],
-        ),
+        batch and (frozen_batch(batch), *_plain_rest(batch)),
     )
+
+
+def _plain_rest(batch: BatchRecord) -> tuple[Any, ...]:
+    """Freeze what most batches have none of."""
+    return (
+        _plain_failure(batch.failure),
+        [_plain_custom(custom) for custom in tuple(batch.custom_spans)],
+        [_plain_retry(retry) for retry in batch.retries],
+    )
+
+
+def _plain_retry(retry: Retry) -> tuple[Any, ...]:
+    marks = retry.started_ns, retry.run_ns, retry.ran_ns, retry.ended_ns
+    return retry.number, tuple(retry.positions), marks, _plain_failure(retry.failure)
 
 
 def _plain_failure(failure: Failure | None) -> tuple[Any, ...] | None:
@@ -200,12 +212,20 @@ def _thawed_item(plain: tuple[Any, ...]) -> ItemRecord:
     return item
 
 
-def _thawed_batch(fields: Frozen, failure: Any, customs: Any) -> BatchRecord:
+def _thawed_batch(fields: Frozen, failure: Any, customs: Any, retries: Any) -> BatchRecord:
     batch = BatchRecord.__new__(BatchRecord)
     vars(batch).update(zip(_BATCH_FIELDS, fields, strict=True))
     batch.failure = _failure(failure)
     batch.custom_spans = [_custom(custom) for custom in customs]
+    batch.retries = [_thawed_retry(*retry) for retry in retries]
     return batch
+
+
+def _thawed_retry(number: int, positions: Any, marks: Any, failure: Any) -> Retry:
+    retry = Retry(number, positions)
+    retry.started_ns, retry.run_ns, retry.ran_ns, retry.ended_ns = marks
+    retry.failure = _failure(failure)
+    return retry
 
 
 def _failure(plain: Any) -> Failure | None:

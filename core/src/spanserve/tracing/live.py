@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spanserve.tracing import names
+from spanserve.tracing.attempt import Attempt, Retry
 from spanserve.tracing.custom import CustomSpan
 from spanserve.tracing.pieces import Pieces
 from spanserve.tracing.places import COLLATE, DECODE, ENCODE, QUEUE, ROOT, RUN, SPLIT, item_place
@@ -177,11 +178,7 @@ class LiveBatchRecord(_LiveCustoms, BatchRecord):
         if self.recording:
             self.announcer = self._parts_announcer = Announcer(live)
             self.announcer.start(ROOT, _NOWHERE, lambda _: pieces.batch(self))
-            self._parts = {
-                COLLATE: (COLLATE, lambda: pieces.batch_collate(self)),
-                RUN: (RUN, lambda: pieces.batch_run(self)),
-                SPLIT: (SPLIT, lambda: pieces.batch_split(self)),
-            }
+            self._parts = _parts_of_batch(pieces, self, self)
         elif self.size == 1 and isinstance(request, LiveRequestRecord):
             self._parts_announcer = request.announcer
             self._parts = _parts_of_one(request, items[0], self)
@@ -213,6 +210,14 @@ class LiveBatchRecord(_LiveCustoms, BatchRecord):
             self.announcer.end(ROOT, now_ns)
         self._parts_announcer = None
 
+    def retry(self, positions: Sequence[int]) -> Retry:
+        announcer = self.announcer
+        if announcer is None:
+            return super().retry(positions)
+        retry = LiveRetry(len(self.retries) + 1, positions, self, announcer)
+        self.retries = [*self.retries, retry]
+        return retry
+
     def _start(self, part: int) -> None:
         if self._parts_announcer is not None:
             place, span = self._parts[part]
@@ -221,6 +226,56 @@ class LiveBatchRecord(_LiveCustoms, BatchRecord):
     def _end(self, part: int, now_ns: int) -> None:
         if self._parts_announcer is not None:
             self._parts_announcer.end(self._parts[part][0], now_ns)
+
+
+class LiveRetry(Retry):
+    """A retry that announces its boundaries, in its batch's trace."""
+
+    def __init__(
+        self, number: int, positions: Sequence[int], batch: BatchRecord, announcer: Announcer
+    ) -> None:
+        super().__init__(number, positions)
+        self._batch = batch
+        self._announcer = announcer
+        self._parts = _parts_of_batch(announcer.live.pieces, batch, self)
+
+    def collate_started(self, now_ns: int) -> None:
+        super().collate_started(now_ns)
+        announcer, batch = self._announcer, self._batch
+        announcer.end(COLLATE, now_ns)  # the batch's own, where it raised
+        span = announcer.live.pieces.retry
+        announcer.start(self.place(ROOT), ROOT, lambda _: span(batch, self))
+        self._start(COLLATE)
+
+    def run_started(self, now_ns: int) -> None:
+        super().run_started(now_ns)
+        self._announcer.end(self.place(COLLATE), now_ns)
+        self._start(RUN)
+
+    def run_ended(self, now_ns: int) -> None:
+        super().run_ended(now_ns)
+        self._announcer.end(self.place(RUN), now_ns)
+        if self.split_started:
+            self._start(SPLIT)
+
+    def ended(self, now_ns: int) -> None:
+        super().ended(now_ns)
+        self._announcer.end(self.place(ROOT), now_ns)
+
+    def _start(self, part: int) -> None:
+        place, span = self._parts[part]
+        self._announcer.start(place, self.place(ROOT), lambda _: span())
+
+
+def _parts_of_batch(
+    pieces: Pieces, batch: BatchRecord, attempt: Attempt
+) -> Mapping[int, tuple[int, Callable[[], Span]]]:
+    """Return where the parts of one go lie in its batch's trace, and how they are made."""
+    return {
+        COLLATE: (attempt.place(COLLATE), lambda: pieces.batch_collate(batch, attempt)),
+        RUN: (attempt.place(RUN), lambda: pieces.batch_run(batch, attempt)),
+        SPLIT: (attempt.place(SPLIT), lambda: pieces.batch_split(batch, attempt)),
+    }
 
 
 def _parts_of_one(
@@ -233,6 +288,6 @@ def _parts_of_one(
             item_place(index, COLLATE),
             lambda: pieces.item_collate(request, item, batch),
         ),
-        RUN: (item_place(index, RUN), lambda: pieces.item_run(request, item, batch)),
+        RUN: (item_place(index, RUN), lambda: pieces.item_run(request, item, batch, batch)),
         SPLIT: (item_place(index, SPLIT), lambda: pieces.item_split(request, item, batch)),
     }

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from spanserve.tracing import http, names
+from spanserve.tracing.attempt import Attempt, Retry
 from spanserve.tracing.custom import CustomSpan
 from spanserve.tracing.failure import Failure
 from spanserve.tracing.places import (
@@ -89,7 +90,8 @@ class Pieces:
             failure = _in_time(record, item.failure)
             if failure is not None and item.batch is not None:
                 alone = item.batch.size == 1
-                ran = self.with_runs and item.batch.part_of(failure) == RUN
+                last = item.batch.last_attempt(item.position)
+                ran = self.with_runs and last.part_of(failure) == RUN
                 return failure, None if alone or ran else failure
         return None, None
 
@@ -102,8 +104,9 @@ class Pieces:
         end_ns: int,
         attributes: Attributes = NO_ATTRIBUTES,
         failure: Failure | None = None,
+        parent_place: int = ROOT,
     ) -> Span:
-        """Return a child of the record's root, cut off at its end where it has not ended."""
+        """Return a child of the root, or of `parent_place`, cut off where the record ended."""
         own = dict(attributes) if failure is not None else {}
         error, events = self._failed(failure, own)
         return Span(
@@ -111,7 +114,7 @@ class Pieces:
             INTERNAL,
             record.trace_id,
             derived_id(record.root_id, place),
-            derived_id(record.root_id, ROOT),
+            derived_id(record.root_id, parent_place),
             start_ns + self.offset_ns,
             cut(record, start_ns, end_ns) + self.offset_ns,
             own or attributes,
@@ -143,27 +146,42 @@ class Pieces:
         place = item_place(item.index, QUEUE)
         return self.part(record, names.QUEUE, place, item.queued_ns, end_ns, attributes)
 
-    def item_run(self, record: RequestRecord, item: ItemRecord, batch: BatchRecord) -> Span:
-        """Return the run of the item's batch, as this item's request saw it."""
+    def item_run(
+        self, record: RequestRecord, item: ItemRecord, batch: BatchRecord, attempt: Attempt
+    ) -> Span:
+        """Return a run of the item's batch, as this item's request saw it.
+
+        One that raised, and after which the item was run again, is no failure of the item's.
+        """
         attributes: dict[str, AttributeValue] = {}
-        if record.reached(batch.ran_ns):
-            attributes[names.RUN_SHARE_MS] = (batch.ran_ns - batch.run_ns) // batch.size / 1e6
+        if record.reached(attempt.ran_ns):
+            run_ns = attempt.ran_ns - attempt.run_ns
+            attributes[names.RUN_SHARE_MS] = run_ns // attempt.size / 1e6
         elif record.ended_ns:
             attributes[names.RUN_UNFINISHED] = True
+        failure = item.failure
+        if batch.retries:
+            attributes[names.RUN_ATTEMPT] = attempt.number + 1
+            if batch.last_attempt(item.position) is not attempt:
+                failure = None
+                if attempt.failure is not None:
+                    attributes[names.RUN_RAISED] = attempt.failure.type
+        else:
+            failure = failure or batch.failure
         return self.part(
             record,
             names.RUN,
-            item_place(item.index, RUN),
-            batch.run_ns,
-            batch.ran_ns,
+            copy_place(item.index, attempt.place(RUN)),
+            attempt.run_ns,
+            attempt.ran_ns,
             attributes,
-            _failed_in(RUN, batch, _in_time(record, item.failure or batch.failure)),
+            _failed_in(RUN, attempt, _in_time(record, failure)),
         )
 
     def item_collate(self, record: RequestRecord, item: ItemRecord, batch: BatchRecord) -> Span:
         """Return the collation of a batch of one, in its only request's trace."""
         place = item_place(item.index, COLLATE)
-        end_ns = batch.run_ns or batch.ended_ns
+        end_ns = batch.collated_ns
         failure = _failed_in(COLLATE, batch, _in_time(record, batch.failure))
         return self.part(
             record, names.COLLATE, place, batch.started_ns, end_ns, NO_ATTRIBUTES, failure
@@ -196,6 +214,8 @@ class Pieces:
             names.BATCH_SIZE: record.size,
             names.RELEASE_REASON: record.reason,
         }
+        if record.retries:
+            attributes[names.BATCH_RETRIES] = len(record.retries)
         if record.custom_lost:
             attributes[names.CUSTOM_LOST] = record.custom_lost
         error = None
@@ -230,26 +250,50 @@ class Pieces:
             record.debug,
         )
 
-    def batch_collate(self, record: BatchRecord) -> Span:
+    def retry(self, record: BatchRecord, retry: Retry) -> Span:
+        """Return another go at some of a batch's items, which holds its parts."""
+        attributes: dict[str, AttributeValue] = {
+            names.RUN_ATTEMPT: retry.number + 1,
+            names.BATCH_SIZE: retry.size,
+            names.BATCH_POSITIONS: tuple(retry.positions),
+        }
+        if retry.failure:
+            attributes[names.RUN_RAISED] = retry.failure.type
+        place, end_ns = retry.place(ROOT), retry.ended_ns
+        return self.part(record, names.RETRY, place, retry.started_ns, end_ns, attributes)
+
+    def batch_collate(self, record: BatchRecord, attempt: Attempt) -> Span:
         """Return the making of the method's argument, in the batch's own trace."""
-        end_ns = record.run_ns or record.ended_ns
-        failure = _failed_in(COLLATE, record, record.failure)
-        return self.part(
-            record, names.COLLATE, COLLATE, record.started_ns, end_ns, NO_ATTRIBUTES, failure
-        )
+        start_ns, end_ns = attempt.started_ns, attempt.collated_ns
+        return self._attempt_part(record, attempt, names.COLLATE, COLLATE, start_ns, end_ns)
 
-    def batch_run(self, record: BatchRecord) -> Span:
+    def batch_run(self, record: BatchRecord, attempt: Attempt) -> Span:
         """Return the run of a batch in the batch's own trace."""
-        failure = _failed_in(RUN, record, record.failure)
-        return self.part(
-            record, names.RUN, RUN, record.run_ns, record.ran_ns, NO_ATTRIBUTES, failure
-        )
+        start_ns, end_ns = attempt.run_ns, attempt.ran_ns
+        return self._attempt_part(record, attempt, names.RUN, RUN, start_ns, end_ns)
 
-    def batch_split(self, record: BatchRecord) -> Span:
+    def batch_split(self, record: BatchRecord, attempt: Attempt) -> Span:
         """Return the taking apart of the method's answer, in the batch's own trace."""
-        failure = _failed_in(SPLIT, record, record.failure)
+        start_ns, end_ns = attempt.ran_ns, attempt.ended_ns
+        return self._attempt_part(record, attempt, names.SPLIT, SPLIT, start_ns, end_ns)
+
+    def _attempt_part(  # noqa: PLR0917  # as `part`
+        self,
+        record: BatchRecord,
+        attempt: Attempt,
+        name: str,
+        part: int,
+        start_ns: int,
+        end_ns: int,
+    ) -> Span:
         return self.part(
-            record, names.SPLIT, SPLIT, record.ran_ns, record.ended_ns, NO_ATTRIBUTES, failure
+            record,
+            name,
+            attempt.place(part),
+            start_ns,
+            end_ns,
+            failure=_failed_in(part, attempt, attempt.failure),
+            parent_place=attempt.place(ROOT),
         )
 
     def custom(self, record: Record, custom: CustomSpan, end_ns: int) -> Span:
@@ -346,6 +390,6 @@ def _in_run(record: RequestRecord, failure: Failure) -> bool:
     return 0 < record.run_ns <= failure.time_ns <= record.ran_ns
 
 
-def _failed_in(part: int, batch: BatchRecord, failure: Failure | None) -> Failure | None:
+def _failed_in(part: int, attempt: Attempt, failure: Failure | None) -> Failure | None:
     """Return a failure to the part in which it happened, and to no other."""
-    return failure if failure is not None and batch.part_of(failure) == part else None
+    return failure if failure is not None and attempt.part_of(failure) == part else None

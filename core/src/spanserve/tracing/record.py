@@ -10,16 +10,11 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
+from spanserve.tracing.attempt import Attempt, Retry
 from spanserve.tracing.custom import CustomSpan
 from spanserve.tracing.failure import Failure
 from spanserve.tracing.http import HttpFields
-from spanserve.tracing.places import (
-    COLLATE,
-    FIRST_CUSTOM,
-    RUN,
-    SPLIT,
-    derived_id,
-)
+from spanserve.tracing.places import FIRST_CUSTOM, derived_id
 from spanserve.tracing.span import NO_ATTRIBUTES, Attributes
 
 MAX_CUSTOM_SPANS: Final = 1_000
@@ -176,8 +171,9 @@ class RequestRecord(Record):
     def span_count(self, *, with_runs: bool) -> int:
         """Return how many spans this ended record makes, for the bound of a queue.
 
-        Exact, but for custom spans that outlived the span they were opened in: those that
-        began after its end count here and are left out of the trace.
+        Exact, but for custom spans that are left out of the trace and count here: those that
+        began after the end of the span they were opened in, and those of a batch's retries that
+        the item had no part in.
         """
         spans = 1 + len(self.custom_spans)
         for mark_ns in (self.decode_ns, self.queued_ns, self.run_ns, self.encode_ns):
@@ -193,6 +189,7 @@ class RequestRecord(Record):
                 spans += 1 + ran + (batch.split_started and self.reached(batch.ran_ns))
             elif with_runs and ran:
                 spans += 1 + len(batch.custom_spans)
+                spans += sum(self.reached(r.run_ns) for r in batch.retries_of(item.position))
         return spans
 
 
@@ -247,7 +244,7 @@ A link points at the item's queue span, which names the batch in turn.
 """
 
 
-class BatchRecord(Record):
+class BatchRecord(Attempt, Record):
     """One batch, from its release to the last of its results.
 
     Every batch has one, traced or not: the batcher learns from its marks. It has ids and
@@ -259,10 +256,7 @@ class BatchRecord(Record):
     root_id = 0
     recording = False
     sampled = False
-    started_ns: int = 0
-    run_ns: int = 0
-    ran_ns: int = 0
-    failure: Failure | None = None
+    retries: Sequence[Retry] = ()
     members: Sequence[Member] = ()
     not_kept: frozenset[int] = frozenset()
     """Positions of members that were recorded and, when they ended, not kept."""
@@ -273,18 +267,6 @@ class BatchRecord(Record):
     frozen: tuple[Any, ...] | None = None
     """What its members keep of it, once it ended: made by `frozen`, for all of them once."""
 
-    @property
-    def split_started(self) -> bool:
-        """Whether the run went well, so that its answer was to be split."""
-        failure = self.failure
-        return self.ran_ns > 0 and (failure is None or self.part_of(failure) == SPLIT)
-
-    def part_of(self, failure: Failure) -> int:
-        """Return in which part this batch, or an item of it, failed: `COLLATE`, `RUN`, `SPLIT`."""
-        if not self.run_ns:
-            return COLLATE
-        return SPLIT if 0 < self.ran_ns < failure.time_ns else RUN
-
     def __init__(
         self, endpoint: str, reason: str, size: int, *, runner_free_ns: int, released_ns: int
     ) -> None:
@@ -294,22 +276,21 @@ class BatchRecord(Record):
         self.runner_free_ns = runner_free_ns
         self.released_ns = released_ns
 
-    def collate_started(self, now_ns: int) -> None:
-        """Begin on the runner: the members' wait is over."""
-        self.started_ns = now_ns
+    def retry(self, positions: Sequence[int]) -> Retry:
+        """Have another go at the items at these positions, since a go at them and others raised."""
+        retry = Retry(len(self.retries) + 1, positions)
+        self.retries = [*self.retries, retry]
+        return retry
 
-    def run_started(self, now_ns: int) -> None:
-        """Have the method's argument, and call the method."""
-        self.run_ns = now_ns
+    def retries_of(self, position: int) -> list[Retry]:
+        """Return the retries that the item at this position was in, the last one last."""
+        return [retry for retry in self.retries if position in retry.positions]
 
-    def run_ended(self, now_ns: int) -> None:
-        """Have the method's answer, or its exception."""
-        self.ran_ns = now_ns
-
-    def ended(self, now_ns: int) -> None:
-        """Have one result for each item, or one failure for all."""
-        self.ended_ns = now_ns
+    def last_attempt(self, position: int) -> Attempt:
+        """Return the go that decided what the item at this position gets."""
+        return (self, *self.retries_of(position))[-1]
 
     def span_count(self) -> int:
         """Return how many spans this ended record makes; exact as a request's count is."""
-        return 2 + (self.run_ns > 0) + self.split_started + len(self.custom_spans)
+        spans = 2 + (self.run_ns > 0) + self.split_started + len(self.custom_spans)
+        return spans + sum(2 + (r.run_ns > 0) + r.split_started for r in self.retries)
