@@ -77,6 +77,12 @@ def names(spans: Sequence[Span]) -> list[str]:
     return sorted(span.name.lower() for span in spans)
 
 
+def failures(spans: Sequence[Span]) -> list[tuple[str, str]]:
+    """Return the spans that are errors, by name, in their order in time."""
+    ordered = sorted(spans, key=lambda span: (span.start_ns, -span.end_ns))
+    return [(span.name.lower(), span.error) for span in ordered if span.error is not None]
+
+
 def roots(spans: Sequence[Span]) -> list[Span]:
     return [span for span in spans if span.kind is SpanKind.SERVER]
 
@@ -142,24 +148,30 @@ async def test_callers_traces_of_every_format_are_continued(kind: str, exported:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_failed_run_is_an_error_on_the_batch_and_on_its_members(
+async def test_one_poisoned_item_of_eight_is_found_and_its_neighbours_are_answered(
     kind: str, exported: Exported
 ) -> None:
     async def drive(client: httpx.AsyncClient) -> list[httpx.Response]:
-        return await in_one_batch(client, [1, -1])
+        return await in_one_batch(client, [0, 1, 2, 3, 4, -5, 6, 7])
 
     answers, spans = await exported(kind, drive)
     check_all(spans)
-    assert [answer.status_code for answer in answers] == [500, 500]
-    failed = sorted((span.name.lower(), span.error) for span in spans if span.error is not None)
+    assert [answer.status_code for answer in answers] == [200] * 5 + [500] + [200] * 2
+    [batch] = batches(spans)
+    own = [span for span in spans if span.trace_id == batch.trace_id]
+    assert names(own) == sorted(
+        ["batch /predict", *["collate", "run", "scale"] * 7, *["split", "multiply"] * 3]
+        + ["retry"] * 6
+    )
     message = "a number below zero"
-    assert failed == [
-        ("batch /predict", ""),
-        ("post /predict", ""),
-        ("post /predict", ""),
-        *[("run", message)] * 3,
-        *[("scale", message)] * 3,
+    assert failures(own) == [("batch /predict", ""), *[("run", message), ("scale", message)] * 4]
+    members = [each for trace_id, each in traces(spans).items() if trace_id != batch.trace_id]
+    assert sorted(map(failures, members)) == [
+        *[[]] * 7,
+        [("post /predict", ""), ("run", message), ("scale", message)],
     ]
+    runs = Counter(sum(span.name == "run" for span in each) for each in members)
+    assert runs == {2: 4, 3: 2, 4: 2}  # the good half; the good quarter; the culprit, its neighbour
     assert {span.attributes["error.type"] for span in spans if span.error is not None} == {
         "ValueError"
     }

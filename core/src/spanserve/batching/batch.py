@@ -215,7 +215,7 @@ class Batch:
             return  # written down as it was raised
         for item, result in zip(self._items, self._results, strict=True):
             if item.failure is None and isinstance(result, BaseException) and is_fault(result):
-                ran_ns = self.record.last_attempt(item.position).ran_ns
+                ran_ns = self.record.attempts(item.position)[-1].ran_ns
                 item.failure = failure_of(result, ran_ns)
 
     def hand_out(self) -> None:

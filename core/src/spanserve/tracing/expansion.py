@@ -71,30 +71,34 @@ class Expansion:
         if batch is None or not record.reached(batch.started_ns):
             return
         if batch.size == 1:
-            yield pieces.item_collate(record, item, batch)
-        elif not pieces.with_runs:
-            return
-        if record.reached(batch.run_ns):
-            yield pieces.item_run(record, item, batch, batch)
-            end_ns = cut(record, batch.run_ns, batch.ran_ns)
-            if batch.size == 1:
-                ends[item_place(item.index, RUN)] = end_ns
-                if batch.split_started and record.reached(batch.ran_ns):
-                    yield pieces.item_split(record, item, batch)
-            else:
-                yield from self._copies(record, item, batch, {RUN: end_ns})
-                for retry in batch.retries_of(item.position):
-                    if record.reached(retry.run_ns):
-                        yield pieces.item_run(record, item, batch, retry)
-                        end_ns = cut(record, retry.run_ns, retry.ran_ns)
-                        yield from self._copies(record, item, batch, {retry.place(RUN): end_ns})
+            yield from self._alone(record, item, batch, ends)
+        elif pieces.with_runs:
+            for attempt in batch.attempts(item.position):
+                if record.reached(attempt.run_ns):
+                    yield from self._shared_run(record, item, batch, attempt)
 
-    def _copies(
+    def _alone(
         self, record: RequestRecord, item: ItemRecord, batch: BatchRecord, ends: _Ends
     ) -> Iterator[Span]:
-        for custom, end_ns in _within(batch.custom_spans, ends):
+        pieces = self._pieces
+        yield pieces.item_collate(record, item, batch)
+        if record.reached(batch.run_ns):
+            yield pieces.item_run(record, item, batch, batch, last=True)
+            ends[item_place(item.index, RUN)] = cut(record, batch.run_ns, batch.ran_ns)
+            if batch.split_started and record.reached(batch.ran_ns):
+                yield pieces.item_split(record, item, batch)
+
+    def _shared_run(
+        self, record: RequestRecord, item: ItemRecord, batch: BatchRecord, attempt: Attempt
+    ) -> Iterator[Span]:
+        pieces = self._pieces
+        # One that raised, and after which the item was run again, is no failure of the item's.
+        last = attempt is batch.attempts(item.position)[-1]
+        yield pieces.item_run(record, item, batch, attempt, last=last)
+        end_ns = cut(record, attempt.run_ns, attempt.ran_ns)
+        for custom, custom_end_ns in _within(batch.custom_spans, {attempt.place(RUN): end_ns}):
             origin = batch.span_id(custom.place)
-            yield self._pieces.copy(record, item, custom, end_ns, origin)
+            yield pieces.copy(record, item, custom, custom_end_ns, origin, failed=last)
 
     def _batch(self, record: BatchRecord) -> Iterator[Span]:
         pieces = self._pieces

@@ -288,6 +288,9 @@ def _parts_of_one(
             item_place(index, COLLATE),
             lambda: pieces.item_collate(request, item, batch),
         ),
-        RUN: (item_place(index, RUN), lambda: pieces.item_run(request, item, batch, batch)),
+        RUN: (
+            item_place(index, RUN),
+            lambda: pieces.item_run(request, item, batch, batch, last=True),
+        ),
         SPLIT: (item_place(index, SPLIT), lambda: pieces.item_split(request, item, batch)),
     }

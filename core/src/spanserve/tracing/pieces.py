@@ -90,7 +90,7 @@ class Pieces:
             failure = _in_time(record, item.failure)
             if failure is not None and item.batch is not None:
                 alone = item.batch.size == 1
-                last = item.batch.last_attempt(item.position)
+                last = item.batch.attempts(item.position)[-1]
                 ran = self.with_runs and last.part_of(failure) == RUN
                 return failure, None if alone or ran else failure
         return None, None
@@ -147,27 +147,26 @@ class Pieces:
         return self.part(record, names.QUEUE, place, item.queued_ns, end_ns, attributes)
 
     def item_run(
-        self, record: RequestRecord, item: ItemRecord, batch: BatchRecord, attempt: Attempt
+        self,
+        record: RequestRecord,
+        item: ItemRecord,
+        batch: BatchRecord,
+        attempt: Attempt,
+        *,
+        last: bool,
     ) -> Span:
-        """Return a run of the item's batch, as this item's request saw it.
-
-        One that raised, and after which the item was run again, is no failure of the item's.
-        """
+        """Return a run of the item's batch, as this item's request saw it; `last`: no more came."""
         attributes: dict[str, AttributeValue] = {}
         if record.reached(attempt.ran_ns):
             run_ns = attempt.ran_ns - attempt.run_ns
             attributes[names.RUN_SHARE_MS] = run_ns // attempt.size / 1e6
         elif record.ended_ns:
             attributes[names.RUN_UNFINISHED] = True
-        failure = item.failure
         if batch.retries:
             attributes[names.RUN_ATTEMPT] = attempt.number + 1
-            if batch.last_attempt(item.position) is not attempt:
-                failure = None
-                if attempt.failure is not None:
-                    attributes[names.RUN_RAISED] = attempt.failure.type
-        else:
-            failure = failure or batch.failure
+        failure = item.failure or attempt.failure if last else None
+        if not last and attempt.failure is not None:
+            attributes[names.RUN_RAISED] = attempt.failure.type
         return self.part(
             record,
             names.RUN,
@@ -299,13 +298,29 @@ class Pieces:
     def custom(self, record: Record, custom: CustomSpan, end_ns: int) -> Span:
         """Return a span of the user's code; `end_ns` is where it ended or was cut off."""
         return self._custom(
-            record, custom, end_ns, custom.place, custom.parent_place, dict(custom.attributes)
+            record,
+            custom,
+            end_ns,
+            custom.place,
+            custom.parent_place,
+            dict(custom.attributes),
+            custom.failure,
         )
 
     def copy(
-        self, record: RequestRecord, item: ItemRecord, custom: CustomSpan, end_ns: int, origin: str
+        self,
+        record: RequestRecord,
+        item: ItemRecord,
+        custom: CustomSpan,
+        end_ns: int,
+        origin: str,
+        *,
+        failed: bool,
     ) -> Span:
-        """Return a copy, in an item's request, of a custom span of the item's shared batch."""
+        """Return a copy, in an item's request, of a custom span of the item's shared batch.
+
+        Unless `failed`, what the span failed with is left out.
+        """
         return self._custom(
             record,
             custom,
@@ -313,6 +328,7 @@ class Pieces:
             copy_place(item.index, custom.place),
             copy_place(item.index, custom.parent_place),
             {**custom.attributes, names.COPY_OF: origin},
+            custom.failure if failed else None,
         )
 
     def _custom(  # noqa: PLR0917  # as `part`
@@ -323,10 +339,10 @@ class Pieces:
         place: int,
         parent_place: int,
         attributes: dict[str, AttributeValue],
+        failure: Failure | None,
     ) -> Span:
         if end_ns and custom.ended_ns != end_ns:
             attributes[names.UNFINISHED] = True
-        failure = custom.failure
         if failure is not None and failure.time_ns > end_ns:
             failure = None
         error, events = self._failed(failure, attributes)

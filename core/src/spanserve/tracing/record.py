@@ -14,7 +14,7 @@ from spanserve.tracing.attempt import Attempt, Retry
 from spanserve.tracing.custom import CustomSpan
 from spanserve.tracing.failure import Failure
 from spanserve.tracing.http import HttpFields
-from spanserve.tracing.places import FIRST_CUSTOM, derived_id
+from spanserve.tracing.places import FIRST_CUSTOM, RUN, derived_id
 from spanserve.tracing.span import NO_ATTRIBUTES, Attributes
 
 MAX_CUSTOM_SPANS: Final = 1_000
@@ -171,9 +171,8 @@ class RequestRecord(Record):
     def span_count(self, *, with_runs: bool) -> int:
         """Return how many spans this ended record makes, for the bound of a queue.
 
-        Exact, but for custom spans that are left out of the trace and count here: those that
-        began after the end of the span they were opened in, and those of a batch's retries that
-        the item had no part in.
+        Exact, but for custom spans that outlived the span they were opened in: those that
+        began after its end count here and are left out of the trace.
         """
         spans = 1 + len(self.custom_spans)
         for mark_ns in (self.decode_ns, self.queued_ns, self.run_ns, self.encode_ns):
@@ -187,9 +186,11 @@ class RequestRecord(Record):
             ran = self.reached(batch.run_ns)
             if batch.size == 1:
                 spans += 1 + ran + (batch.split_started and self.reached(batch.ran_ns))
+            elif with_runs and batch.retries:
+                runs = [a for a in batch.attempts(item.position) if self.reached(a.run_ns)]
+                spans += len(runs) + batch.customs_in(runs)
             elif with_runs and ran:
                 spans += 1 + len(batch.custom_spans)
-                spans += sum(self.reached(r.run_ns) for r in batch.retries_of(item.position))
         return spans
 
 
@@ -282,13 +283,18 @@ class BatchRecord(Attempt, Record):
         self.retries = [*self.retries, retry]
         return retry
 
-    def retries_of(self, position: int) -> list[Retry]:
-        """Return the retries that the item at this position was in, the last one last."""
-        return [retry for retry in self.retries if position in retry.positions]
+    def attempts(self, position: int) -> list[Attempt]:
+        """Return the goes that the item at this position was in; the last decided what it gets."""
+        return [self, *(retry for retry in self.retries if position in retry.positions)]
 
-    def last_attempt(self, position: int) -> Attempt:
-        """Return the go that decided what the item at this position gets."""
-        return (self, *self.retries_of(position))[-1]
+    def customs_in(self, attempts: Sequence[Attempt]) -> int:
+        """Return how many custom spans lie in the runs of these goes."""
+        places = {attempt.place(RUN) for attempt in attempts}
+        runs = len(places)
+        for custom in tuple(self.custom_spans):  # parents before children
+            if custom.parent_place in places:
+                places.add(custom.place)
+        return len(places) - runs
 
     def span_count(self) -> int:
         """Return how many spans this ended record makes; exact as a request's count is."""
