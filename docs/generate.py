@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ import spanserve
 from spanserve.cli import app as cli
 from spanserve.config.load import load as load_config
 from spanserve.config.model import Config
-from spanserve.server.answer import CODES, ErrorBody
+from spanserve.server.answer import CODES, LATE_CODE, ErrorBody
 from spanserve.server.app import create_app
 from spanserve.service.bundle import load as load_service
 from spanserve.tracing import hookspecs, names
@@ -47,8 +48,13 @@ ERROR_MEANINGS: Final = {
     429: "`max_queue` items wait already; `Retry-After` says in how many seconds to try again",
     500: "The service raised, or gave back what cannot be an answer; the log says what",
     503: "The server is stopping",
-    504: "The answer took longer than `server.request_timeout_ms`",
+    504: "The answer took longer than `server.request_timeout_ms`, or than the request's header "
+    "`X-Request-Timeout-Ms` allows",
 }
+LATE_MEANING: Final = (
+    "The deadline (`server.request_timeout_ms`, `X-Request-Timeout-Ms`) would pass before the "
+    "answer, by what was learned of the run time; `Retry-After` as above"
+)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -233,9 +239,10 @@ def _errors() -> Iterator[str]:
 Every error is JSON. `code` is stable; the message is for people and may change. Other statuses,
 raised by the service as FastAPI's `HTTPException`, have the code `http_` and the status.
 """
-    yield table(
-        ("status", "code", "meaning"), [(str(s), f"`{CODES[s]}`", ERROR_MEANINGS[s]) for s in CODES]
-    )
+    errors = [(status, code, ERROR_MEANINGS[status]) for status, code in CODES.items()]
+    errors = sorted([*errors, (429, LATE_CODE, LATE_MEANING)], key=itemgetter(0))
+    rows = [(str(status), f"`{code}`", meaning) for status, code, meaning in errors]
+    yield table(("status", "code", "meaning"), rows)
     yield "The body:\n"
     fields = ErrorBody.model_fields.items()
     yield table(

@@ -416,6 +416,46 @@ def test_an_answer_that_takes_too_long_is_504(route: str, body: Any) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("route", "body"), [("/row", [1, 1]), ("/plain", 1), ("/soon", 1)], ids=str
+)
+def test_a_client_may_say_how_long_it_waits(route: str, body: Any) -> None:
+    gate = Gate()
+    config = {"server": {"request_timeout_ms": 60_000}}
+    with serving(gated(gate), config, tracers=TRACERS) as server:
+        asked = {"X-Request-Timeout-Ms": "20.5"}
+        late = httpx.post(f"{server.url}{route}", json=body, headers=asked)
+        gate.open.set()
+    message = "the answer took longer than 20.5 ms (X-Request-Timeout-Ms)"
+    assert (late.status_code, body_of(late)) == (504, {"code": "timed_out", "message": message})
+
+
+@pytest.mark.parametrize("asked", ["", "soon", "-1", "1e9", "nan", "9" * 10])
+def test_a_deadline_that_is_none_is_left_unread(asked: str) -> None:
+    gate = Gate()
+    gate.open.set()
+    with serving(gated(gate)) as server:
+        headers = {"X-Request-Timeout-Ms": asked}
+        assert httpx.post(f"{server.url}/row", json=[1, 1], headers=headers).status_code == 200
+
+
+def test_a_deadline_that_cannot_be_met_is_429_at_once() -> None:
+    gate = Gate()
+    with (
+        serving(gated(gate), tracers=TRACERS) as server,
+        httpx.Client(base_url=server.url) as client,
+    ):
+        threading.Timer(0.2, gate.open.set).start()
+        assert client.post("/row", json=[1, 1]).status_code == 200  # what a run takes, is learned
+        refused = client.post("/row", json=[1, 1], headers={"X-Request-Timeout-Ms": "100"})
+        metrics = server.metrics()
+    body = body_of(refused)
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+    assert body["code"] == "deadline_unreachable"
+    assert re.fullmatch(r"the answer would take \d+ ms, and \d+ ms are left", body["message"])
+    assert metrics['spanserve_items_refused_total{endpoint="/row"}'] == 0
+
+
 def test_a_trace_that_timed_out_names_the_status_and_what_was_not_finished() -> None:
     gate, kept = Gate(), KeepsSpans()
     config = {"server": {"request_timeout_ms": 500}}

@@ -121,6 +121,10 @@ class Workload:
                 batch.run_ended(now_ns())
         if how in {"collate", "run", "split"}:
             self._fail(batch, items)
+        if how in {"collate", "run"} and batch.size > 1 and self.draw.draw(st.booleans(), "retry"):
+            middle = batch.size // 2
+            self._retry(batch, items[:middle])
+            self._retry(batch, items[middle:])
         self._leave(items, "lost")
         batch.ended(now_ns())
         if how == "items":
@@ -137,6 +141,21 @@ class Workload:
             item.failure = batch.failure
             if item.request is not None and not item.request.status:
                 item.request.status = 500
+
+    def _retry(self, batch: BatchRecord, items: list[ItemRecord]) -> None:
+        now_ns = self.tracing.now_ns
+        retry = batch.retry([item.position for item in items])
+        retry.collate_started(now_ns())
+        retry.run_started(now_ns())
+        self._user_code(batch, retry.place(RUN))
+        fails = self.draw.draw(st.booleans(), "fails again")
+        retry.failure = failure_of(ValueError("again"), now_ns()) if fails else None
+        for item in items:
+            item.failure = retry.failure
+            if item.request is not None and not item.request.ended_ns:
+                item.request.status = 500 if fails else 0
+        retry.run_ended(retry.failure.time_ns if retry.failure else now_ns())
+        retry.ended(now_ns())
 
     def _fail_one(self, batch: BatchRecord, items: list[ItemRecord]) -> None:
         item = self.draw.draw(st.sampled_from(items), "failed item")

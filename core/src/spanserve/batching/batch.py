@@ -146,12 +146,12 @@ class Batch:
             return codec.split(result, len(items))
         except BaseException as error:
             time_ns = now_ns()
-            if attempt.run_ns and not attempt.ran_ns:
-                attempt.run_ended(time_ns)
             if is_fault(error):
                 attempt.failure = failure = failure_of(error, time_ns)
                 for item in items:
                     item.failure = failure
+            if attempt.run_ns and not attempt.ran_ns:
+                attempt.run_ended(time_ns)
             raise
 
     def _isolate(self, instance: object, error: BaseException) -> None:

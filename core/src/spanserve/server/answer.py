@@ -99,6 +99,8 @@ CODES: Final = {
     504: "timed_out",
 }
 
+LATE_CODE: Final = "deadline_unreachable"
+"""The code of the other 429."""
 
 _PLAIN_STATUSES: Final = frozenset({404, 405, 413})
 
@@ -120,7 +122,7 @@ def _queue_full(error: Any) -> RequestError:
 
 def _too_late(error: Any) -> RequestError:
     seconds = str(max(1, math.ceil(error.retry_after_s)))
-    return RequestError(429, "deadline_unreachable", str(error), headers={"Retry-After": seconds})
+    return RequestError(429, LATE_CODE, str(error), headers={"Retry-After": seconds})
 
 
 def _failed(error: BaseException) -> RequestError:
