@@ -1,18 +1,15 @@
 """The benchmark's own logic: reports read right, ratios of the same round, pages filled in."""
 
 import ast
-import sys
 from pathlib import Path
 
 import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
-
-from bench import report, wrk  # noqa: E402  # from the folder above
-from bench.cells import Row, Slice  # noqa: E402  # ditto
-from bench.servers import peer_entries, peers  # noqa: E402  # ditto
-from bench.suites import Table  # noqa: E402  # ditto
+from bench import report, wrk
+from bench.cells import Row, Slice
+from bench.servers import peer_entries, peers
+from bench.suites import Table
 
 OUTPUT = """Running 1s test @ http://127.0.0.1:29000/predict
   1 threads and 64 connections

@@ -526,7 +526,7 @@ class TestRivals:
         assert outcome.refused > 0
         assert outcome.quantile_ms(1.0) <= 51
 
-    def test_cork_waits_for_others_while_that_is_cheap(self) -> None:
+    def test_cork_releases_at_once_what_it_expects_nobody_to_join(self) -> None:
         outcome = simulate(ClosedLoop(16), ACCELERATOR, Cork(100, max_batch_size=64))
         assert outcome.refused == 0
         assert outcome.per_s >= 733  # no wait: half of them in turn with the other half

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from simulator.compare import Result, lead
 from simulator.scenarios import OURS
 
+CLOSE = 0.95
 COLUMNS = (
     "load and model",
     "policy",
@@ -39,10 +40,11 @@ def text(rows: Sequence[Sequence[Result]]) -> str:
 def summary(rows: Sequence[Sequence[Result]]) -> str:
     """Return where ours is worst, and whether it ever waited too often."""
     worst = min(rows, key=lead)
+    behind = sum(lead(results) < CLOSE for results in rows)
     most = max(result.most_waits for results in rows for result in results[:1])
     return (
         f"{len(rows)} scenarios; ours / best other is {lead(worst):.3f} at worst "
-        f"({worst[0].scenario}); most waits for one batch: {most}"
+        f"({worst[0].scenario}), below {CLOSE} in {behind}; most waits for one batch: {most}"
     )
 
 

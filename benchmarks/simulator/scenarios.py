@@ -1,6 +1,7 @@
 """What is compared: loads against models, and the policies with all the settings they may try."""
 
 from collections.abc import Callable, Iterator
+from random import Random
 from typing import NamedTuple
 
 from simulator.engine import Batching, RunTimeModel, Source
@@ -88,6 +89,7 @@ def scenarios() -> Iterator[Scenario]:
     yield from _closed_loops()
     yield from _streams()
     yield from _bursts()
+    yield from unseen()
 
 
 def _closed_loops() -> Iterator[Scenario]:
@@ -139,3 +141,34 @@ def _bursts() -> Iterator[Scenario]:
     for per_s, on_ms, off_ms in ((3000, 50, 100), (1000, 20, 60), (3000, 300, 300)):
         source = on_off(per_s, on_ms, off_ms)
         yield Scenario(f"{per_s}/s on {on_ms}, off {off_ms} ms", source, ACCELERATOR, False)
+
+
+def unseen() -> Iterator[Scenario]:
+    """Yield loads that had no part in choosing the policy's constants."""
+    models = {
+        "5 ms + 0.3 n": linear(5, 0.3),
+        "20 ms + 0.05 n": linear(20, 0.05),
+        "10 ms + 0.1 n": ACCELERATOR,
+    }
+    for name, model in models.items():
+        for label, source, closed in _unseen_loads(64_000 / model(64, Random(1))):  # noqa: S311
+            yield Scenario(f"unseen: {label}, {name}", source, model, closed)
+
+
+def _unseen_loads(capacity_per_s: float) -> Iterator[tuple[str, Source, bool]]:
+    for clients, away_ms in ((24, 0.2), (48, 5), (100, 12), (40, 20)):
+        loop = ClosedLoop(clients, return_ms=away_ms)
+        yield f"{clients} clients, back after {away_ms} ms", loop, True
+    for clients, think_ms in ((24, 6), (48, 20)):
+        yield (
+            f"{clients} clients, think {think_ms} ms",
+            ClosedLoop(clients, think_ms=think_ms),
+            True,
+        )
+    for load in (0.2, 0.5, 0.8):
+        yield f"Poisson {load:.0%}", poisson(load * capacity_per_s), False
+    for size, every_ms, gap_ms in ((20, 35, 0.2), (48, 70, 0.1), (12, 25, 0.5)):
+        source = bursts((size, size), every_ms, gap_ms)
+        yield f"{size} each {every_ms} ms, {gap_ms} ms apart", source, False
+    yield "7 at random, 20 ms", bursts((7, 7), 20, 0.1, at_random=True), False
+    yield "2 to 40 each 80 ms", bursts((2, 40), 80, 0.1), False

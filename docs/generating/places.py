@@ -29,7 +29,7 @@ ATTRIBUTE_PLACES: Final = {
     "RELEASE_REASON": ("queue, batch", "`full`, `idle`, `deadline` or `drain`"),
     "RUN_SHARE_MS": ("run of a request", "the run's time divided by the batch's size"),
     "RUN_ATTEMPT": ("run of a request, retry", "where the batch raised: which go it is, from 1"),
-    "RUN_RAISED": ("run of a request, retry", "what this go raised; another followed it"),
+    "RUN_RAISED": ("run of a request, retry", "what this go raised"),
     "RUN_UNFINISHED": ("run of a request", "true where the request ended before the run did"),
     "UNFINISHED": ("custom spans", "true where the span had not ended when its trace did"),
     "CLIENT_LEFT": ("request", "true where the client was gone before its answer"),

@@ -1,10 +1,5 @@
 """The simulator of `benchmarks/`, for tests."""
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-
 from simulator.compare import best, lead, run
 from simulator.engine import Batching, Outcome, Refuse, RunTimeModel, Simulation, Source
 from simulator.load import ClosedLoop, OpenLoop, bursts, daily, linear, on_off, poisson, stepped

@@ -2,7 +2,7 @@
 
 Everything here happens on the event loop. The policy decides, the batcher waits: it asks
 when an item arrives, when the runner becomes free and when the policy's own wait is over,
-and never in between.
+and never in between; nor, while it waits, on an arrival that is not the last of those waited for.
 """
 
 import asyncio
@@ -107,6 +107,7 @@ class Batcher:
         self._learned_ns = 0
         self._asking = False
         self._timer: asyncio.TimerHandle | None = None
+        self._enough = 1
         self._draining = False
         self._loop: asyncio.AbstractEventLoop
 
@@ -158,7 +159,7 @@ class Batcher:
         self._policy.arrived(now_ns / 1e6, in_system)
         if request is not None:
             request.item_queued(item)
-        if not self._asking:
+        if not self._asking and (self._timer is None or depth + 1 >= self._enough):
             self._ask_soon()
         return item
 
@@ -222,6 +223,7 @@ class Batcher:
         else:
             # uvloop's timers have whole milliseconds, and one of less than half fires at once.
             self._timer = self._loop.call_later(math.ceil(decision.ms) / 1e3, self._ask)
+            self._enough = decision.enough
 
     def _release(self, size: int, reason: ReleaseReason) -> None:
         now_ns = self._now_ns()
