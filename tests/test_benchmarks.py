@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 from bench import report, wrk
 from bench.cells import Row, Slice
 from bench.servers import peer_entries, peers
 from bench.suites import Table
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 OUTPUT = """Running 1s test @ http://127.0.0.1:29000/predict
   1 threads and 64 connections
