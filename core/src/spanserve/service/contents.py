@@ -38,8 +38,9 @@ def contents(
 ) -> Contents:
     """Find what a service needs: its folder, or its package with what that imports beside it.
 
-    Left out are dotfiles, caches, virtual environments, what `exclude` matches and `without`;
-    `include` brings back what it matches. An image's files are the user's own ones. Raises BundleError for a pattern without a match.
+    Left out are dotfiles, caches, virtual environments, what `exclude` matches and `without`,
+    and what a bundle is made anew with; `include` brings back what it matches. Raises
+    BundleError for a pattern without a match.
     """
     target, folder = _target(service)
     module, here = target.partition(":")[0], folder == service.home.folder

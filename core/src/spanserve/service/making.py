@@ -14,7 +14,7 @@ from typing import Any, Final
 import yaml
 
 from spanserve.errors import BundleError
-from spanserve.service.contents import IMAGE_FILES, REQUIREMENTS, Contents
+from spanserve.service.contents import IMAGE_FILES, REQUIREMENTS, Contents, was_made
 from spanserve.service.manifest import MANIFEST_NAMES
 from spanserve.service.requirements import FIND_WHEELS, WHEELS
 
@@ -60,7 +60,8 @@ def check_target(folder: Path, source: Path, *, force: bool) -> None:
         raise BundleError(f"{folder} has the service itself; name another folder for the bundle")
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
-    if not (folder.is_dir() and _was_made(folder)):
+    requirements = folder / REQUIREMENTS
+    if not (requirements.is_file() and was_made(requirements)):
         raise BundleError(f"{folder} is there, and is no bundle that was made; name another")
     if not force:
         raise BundleError(f"{folder} is there already; --force replaces it")
@@ -109,10 +110,6 @@ def _image_file(name: str, *, with_wheels: bool) -> str:
     return Template(text).substitute(
         python=f"{version_info.major}.{version_info.minor}", wheels=wheels
     )
-
-
-def _was_made(folder: Path) -> bool:
-    return all((folder / name).is_file() for name in (MANIFEST_NAMES[0], *IMAGE_FILES))
 
 
 @contextmanager
