@@ -226,6 +226,12 @@ class SubprocessServer:
             return False
 
 
+def closed_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
 def until(happened: Any, deadline_s: float = DEADLINE_S) -> bool:
     """Ask again and again, for what cannot be waited for, until it happened or it is too late."""
     pause = threading.Event()

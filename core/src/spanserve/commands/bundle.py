@@ -47,7 +47,7 @@ def bundle(target: str, output: Path, wishes: Wishes, say: Callable[[str], None]
     make(made, folder)
     place = shlex.quote(str(output))
     say(f"bundle    {made.title} in {output}: {_amount(found)}")
-    say(f"installs  {', '.join(made.lines)}")
+    say(f"installs  {', '.join(each for each in made.lines if not each.startswith('-'))}")
     for warning in pins.warnings:
         say(f"warning   {warning}")
     say(f"serve     spanserve serve {place}")

@@ -14,7 +14,12 @@ from pathlib import Path
 from typing import Final
 
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import NormalizedName, canonicalize_name, parse_wheel_filename
+from packaging.utils import (
+    InvalidWheelFilename,
+    NormalizedName,
+    canonicalize_name,
+    parse_wheel_filename,
+)
 from packaging.version import Version
 
 from spanserve.errors import BundleError
@@ -67,15 +72,16 @@ def read_requirements(file: Path) -> list[Named]:
 def pinned(named: Iterable[Named], imports: Iterable[str], wheels: Iterable[Path] = ()) -> Pinned:
     """Pin spanserve, what is named, and what provides the imported names.
 
-    A requirement that is a pin or an address, or that is for other machines, stays as it is.
-    `wheels` are those that the bundle brings along. Raises BundleError for a requirement that
-    the version here does not fulfil.
+    What is named is not pinned by its import too. A requirement that is a pin or an address, or
+    that is for other machines, stays as it is. `wheels` are those that the bundle brings along.
+    Raises BundleError for a requirement that the version here does not fulfil.
     """
     named = list(named)
     options = {each.text for each in named if each.text.startswith("-")}
     wanted = [(_parsed(each), each.where) for each in named if each.text not in options]
-    found = distributions_of(imports) - {SELF}
-    wanted += [(Requirement(name), "an import") for name in (_own(), *found)]
+    known = {canonicalize_name(requirement.name) for requirement, _ in wanted}
+    found = [Requirement(each) for each in (_own(), *(distributions_of(imports) - {SELF}))]
+    wanted += [(each, "an import") for each in found if canonicalize_name(each.name) not in known]
     lines: dict[tuple[str, str], Requirement] = {}
     for requirement, where in wanted:
         line = _pin(requirement, where)
@@ -83,7 +89,7 @@ def pinned(named: Iterable[Named], imports: Iterable[str], wheels: Iterable[Path
         same.extras |= line.extras
     return Pinned(
         (*sorted(options), *sorted((str(each) for each in lines.values()), key=str.lower)),
-        tuple(_warnings(lines.values(), {parse_wheel_filename(each.name)[0] for each in wheels})),
+        tuple(_warnings(lines.values(), set(map(_name_in, wheels)))),
     )
 
 
@@ -151,6 +157,13 @@ def _is_pin(wanted: Requirement) -> bool:
 def _own() -> str:
     """spanserve itself, with its extra `fast` where that is installed here."""
     return f"{SELF}[fast]" if all(map(find_spec, _FAST)) else SELF
+
+
+def _name_in(wheel: Path) -> NormalizedName:
+    try:
+        return parse_wheel_filename(wheel.name)[0]
+    except InvalidWheelFilename as error:
+        raise BundleError(f"{wheel} is no wheel: {error}") from error
 
 
 def _warnings(requirements: Iterable[Requirement], at_hand: set[NormalizedName]) -> Iterator[str]:
