@@ -213,6 +213,22 @@ def test_a_package_from_elsewhere_comes_alone(tmp_path: Path) -> None:
     }
 
 
+def test_a_bundle_s_service_may_be_installed_and_is_pinned_then(tmp_path: Path) -> None:
+    written(tmp_path / "source", {"bundle.yml": "service: spanserve_made:Greeter", "a.txt": ""})
+    written(
+        tmp_path / "site",
+        {
+            "spanserve_made.py": SERVICE.replace("import beside", "import httpx"),
+            "made-2.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: made\nVersion: 2.0\n",
+            "made-2.0.dist-info/RECORD": "spanserve_made.py,,\n",
+        },
+    )
+    sys.path.append(str(tmp_path / "site"))
+    made("source", "-o", "bundled")
+    assert names(tmp_path / "bundled") == {"a.txt"}
+    assert requirements(tmp_path / "bundled") == ["made==2.0", OWN]
+
+
 def test_named_and_imported_distributions_are_pinned(tmp_path: Path) -> None:
     source = greeter(tmp_path / "source", **{"lazy.py": "import httpx", "unused.py": "import rich"})
     (source / "beside.py").write_text(

@@ -45,9 +45,9 @@ def contents(
     target, folder = _target(service)
     module, here = target.partition(":")[0], folder == service.home.folder
     imports = reached(folder, module, alone=not here)
-    is_package = imports.inside[module].parent != folder
     names = {file.relative_to(folder).parts[0] for file in imports.inside.values()}
-    if here and not (is_package and TARGET.fullmatch(service.target)):
+    is_package = f"{module}.py" not in names and TARGET.fullmatch(service.target)
+    if here and not is_package:
         names = {each.name for each in folder.iterdir()}
     files = {
         path: file
