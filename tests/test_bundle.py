@@ -171,7 +171,7 @@ def test_a_folders_objects_are_pickled_by_its_modules_names(tmp_path: Path) -> N
     [
         (
             "service: service:Greeter\nnam: x",
-            "(known: service, name, version, requirements); did you mean 'name'?",
+            "(known: service, name, version, requirements, root); did you mean 'name'?",
         ),
         ("name: x", "bundle.yml: the key 'service' is missing; write: service: 'module:Class'"),
         (

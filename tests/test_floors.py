@@ -163,6 +163,7 @@ def test_core_uses_only_what_it_depends_on() -> None:
         "fastapi",
         "numpy",
         "opentelemetry",
+        "packaging",
         "pluggy",
         "prometheus_client",
         "pydantic",

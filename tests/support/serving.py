@@ -226,6 +226,12 @@ class SubprocessServer:
             return False
 
 
+def closed_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
 def until(happened: Any, deadline_s: float = DEADLINE_S) -> bool:
     """Ask again and again, for what cannot be waited for, until it happened or it is too late."""
     pause = threading.Event()
@@ -251,9 +257,23 @@ def subprocess_server(
     command = [str(python), "-m", "spanserve", "serve", *args]
     if "--port" not in args:
         command += ["--port", "0"]
+    with server_by(command, env=env, wait=wait) as server:
+        yield server
+
+
+@contextmanager
+def server_by(
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    wait: bool = True,
+) -> Iterator[SubprocessServer]:
+    """Run a command that becomes a server, as `subprocess_server` does."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("SPANSERVE", "OTEL"))}
     with subprocess.Popen(
         command,
+        cwd=cwd,
         env={**clean, **(env or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

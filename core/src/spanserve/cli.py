@@ -86,6 +86,53 @@ def serve(
 
 
 @app.command()
+def bundle(
+    service: Annotated[
+        str, typer.Argument(help="A .py file with a service, module:Class, or a bundle's folder.")
+    ],
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to make.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a bundle that was made there before.")
+    ] = False,
+    version: Annotated[
+        str | None, typer.Option("--version", help="The bundle's version, any text.")
+    ] = None,
+    include: Annotated[
+        list[str] | None, typer.Option(help="Take these files too, a pattern; may be repeated.")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="Leave these files out, a pattern; may be repeated.")
+    ] = None,
+    requirements: Annotated[
+        Path | None,
+        typer.Option("--requirements", "-r", help="A file in place of the requirements.txt there."),
+    ] = None,
+    extra: Annotated[
+        list[str] | None,
+        typer.Option("--with", help="One more requirement, as spanserve-zipkin; may be repeated."),
+    ] = None,
+    wheels: Annotated[
+        Path | None, typer.Option(help="A folder of wheels that no index has.")
+    ] = None,
+) -> None:
+    """Make a folder with a service, all it needs, and a Dockerfile."""
+    from spanserve.commands.bundle import Wishes  # noqa: PLC0415  # see the module's first line
+    from spanserve.commands.bundle import bundle as run  # noqa: PLC0415  # ditto
+
+    wishes = Wishes(
+        version=version,
+        include=include or (),
+        exclude=exclude or (),
+        requirements=requirements,
+        extra=extra or (),
+        wheels=wheels,
+        force=force,
+    )
+    run(service, output, wishes, typer.echo)
+
+
+@app.command()
 def demo(
     *,
     config: Annotated[

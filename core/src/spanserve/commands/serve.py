@@ -6,9 +6,11 @@ import math
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from types import FrameType
 from typing import Literal
 
@@ -39,8 +41,10 @@ def serve(target: str, loaded: Loaded) -> None:
     logging.config.dictConfig(logs)
     worker = Worker(loaded, load_service(target))
     tracers = worker.tracers()
-    with listening_socket(config.server) as listener:
-        announce(worker, tracers, url_of(config.server, listener))
+    with ExitStack() as stack:
+        listener = stack.enter_context(listening_socket(config.server))
+        url = stack.enter_context(written_url(config.server, listener))
+        announce(worker, tracers, url)
         several = config.server.workers > 1
         options = uvicorn.Config(
             partial(spawned, loaded, worker.service.target) if several else worker.app(tracers),
@@ -138,6 +142,23 @@ def listening_socket(server: ServerConfig) -> socket.socket:
         ) from None
     listener.set_inheritable(True)
     return listener
+
+
+@contextmanager
+def written_url(server: ServerConfig, listener: socket.socket) -> Iterator[str]:
+    """Give the server's URL, which stands in `server.url_file` meanwhile; raises ListenError."""
+    url = url_of(server, listener)
+    file = Path(server.url_file) if server.url_file else None
+    try:
+        if file:
+            file.write_text(f"{url}\n", encoding="utf-8")
+    except OSError as error:
+        raise ListenError(f"cannot write server.url_file {file}: {error.strerror}") from None
+    try:
+        yield url
+    finally:
+        if file:
+            file.unlink(missing_ok=True)
 
 
 def url_of(server: ServerConfig, listener: socket.socket) -> str:

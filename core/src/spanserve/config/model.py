@@ -142,6 +142,9 @@ class ServerConfig(Section):
     port: Annotated[int, Field(ge=0, le=65_535)] = Field(
         default=8000, description="The port to listen on; 0: any that is free"
     )
+    url_file: Word | None = Field(
+        default=None, description="A file that has the server's URL while it listens"
+    )
     workers: Count = Field(default=1, description="Processes that serve")
     max_request_bytes: Count = Field(
         default=20 * 1024 * 1024, description="The largest body accepted"

@@ -116,7 +116,7 @@ def _root_of_module(names: dict[str, Any]) -> Path | None:
 def _load_folder(folder: Path) -> LoadedService:
     manifest = read_manifest(folder)
     module_name, _, attribute = manifest.service.partition(":")
-    home = home_of(folder, folder)
+    home = home_of(folder, (folder / manifest.root).resolve())
     module = _imported(home, module_name, str(folder))
     return _loaded(home, module, attribute, str(folder), manifest)
 

@@ -24,6 +24,7 @@ class Manifest(BaseModel):
     name: str | None = Field(None, min_length=1, description="in place of the service's own")
     version: str | None = Field(None, min_length=1, description="the bundle's version, any text")
     requirements: tuple[str, ...] = Field((), description="what pip has to install for it")
+    root: str = Field(".", description="where in this folder bundle_path looks")
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -42,6 +43,9 @@ def read_manifest(folder: Path) -> Manifest:
             f"{file}: service is {manifest.service!r}; write 'module:Class', "
             f"where the module is in the folder (there: {listing(folder, '*.py')})"
         )
+    root = (folder / manifest.root).resolve()
+    if not (root.is_dir() and root.is_relative_to(folder.resolve())):
+        raise BundleError(f"{file}: root is {manifest.root!r}, which is no folder in {folder}")
     return manifest
 
 

@@ -1,0 +1,81 @@
+"""`spanserve bundle`: a service becomes a folder that can be served and made an image of."""
+
+import re
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from spanserve.service.bundle import load
+from spanserve.service.contents import REQUIREMENTS, Contents, contents, was_made
+from spanserve.service.making import Plan, check_target, make, wheels_of
+from spanserve.service.requirements import Named, pinned, read_requirements
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the command line says of a bundle, beside its service and its folder."""
+
+    version: str | None
+    include: Sequence[str]
+    exclude: Sequence[str]
+    requirements: Path | None
+    extra: Sequence[str]
+    wheels: Path | None
+    force: bool
+
+
+def bundle(target: str, output: Path, wishes: Wishes, say: Callable[[str], None]) -> None:
+    """Make a bundle, and say what is in it; raises SpanserveError before anything is written."""
+    service = load(target)
+    folder = output.resolve()
+    check_target(folder, service.home.folder, force=wishes.force)
+    found = contents(service, include=wishes.include, exclude=wishes.exclude, without=folder)
+    named = [Named(text, f"{target}'s bundle.yml") for text in service.requirements]
+    named += _of_file(wishes.requirements, found.folder / REQUIREMENTS)
+    named += [Named(text, "--with") for text in wishes.extra]
+    wheels = wheels_of(wishes.wheels, found.folder)
+    pins = pinned(named, found.imports, wheels)
+    made = Plan(
+        name=service.name,
+        version=wishes.version or service.version,
+        contents=found,
+        requirements=tuple(each.text for each in named if not each.text.startswith("-")),
+        lines=pins.lines,
+        wheels=wheels,
+    )
+    make(made, folder)
+    place = shlex.quote(str(output))
+    say(f"bundle    {made.title} in {output}: {_amount(found)}")
+    say(f"installs  {', '.join(each for each in made.lines if not each.startswith('-'))}")
+    for warning in pins.warnings:
+        say(f"warning   {warning}")
+    say(f"serve     spanserve serve {place}")
+    say(f"image     docker build -t {_tag(made.name)} {place}")
+
+
+def _tag(name: str) -> str:
+    """A name for the image: engines want lower case, and few other characters."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "service"
+
+
+def _of_file(given: Path | None, beside: Path) -> list[Named]:
+    if given is not None:
+        return read_requirements(given)
+    if not beside.is_file() or was_made(beside):
+        return []
+    return read_requirements(beside)
+
+
+def _amount(found: Contents) -> str:
+    count = len(found.files)
+    size = sum(file.stat().st_size for file in found.files.values())
+    return f"{count} {'file' if count == 1 else 'files'}, {_size(size)}"
+
+
+def _size(count: float) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:  # noqa: PLR2004  # the units are a thousand of each other
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"
