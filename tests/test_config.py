@@ -441,8 +441,6 @@ def test_a_key_or_value_that_is_wrong_is_named_with_what_is_wanted(text: str, wo
 @pytest.mark.parametrize(
     "text",
     [
-        "tracing: {keep: {errors: true}}",
-        "tracing: {trust_incoming: false}",
         "metrics: {}",
         "logging: {format: text}",
     ],

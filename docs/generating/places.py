@@ -32,6 +32,8 @@ ATTRIBUTE_PLACES: Final = {
     "RUN_RAISED": ("run of a request, retry", "what this go raised"),
     "RUN_UNFINISHED": ("run of a request", "true where the request ended before the run did"),
     "UNFINISHED": ("custom spans", "true where the span had not ended when its trace did"),
+    "KEPT_BY": ("request", "`error` or `slow`: the rule that kept a trace that was not sampled"),
+    "DEBUG_ID": ("request", "the caller's header `jaeger-debug-id`"),
     "CLIENT_LEFT": ("request", "true where the client was gone before its answer"),
     "CUSTOM_LOST": ("request, batch", "custom spans beyond the limit of one trace"),
     "COPY_OF": ("copies of custom spans", "the span id of the original, in the batch's trace"),

@@ -11,8 +11,9 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
-from typing import Literal
+from typing import Any, Literal
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
@@ -46,8 +47,14 @@ def serve(target: str, loaded: Loaded) -> None:
         url = stack.enter_context(written_url(config.server, listener))
         announce(worker, tracers, url)
         several = config.server.workers > 1
+        app: Any
+        if several:
+            share = Path(stack.enter_context(TemporaryDirectory(prefix="spanserve-")))
+            app = partial(spawned, loaded, worker.service.target, share)
+        else:
+            app = worker.app(tracers)
         options = uvicorn.Config(
-            partial(spawned, loaded, worker.service.target) if several else worker.app(tracers),
+            app,
             factory=several,
             workers=config.server.workers,
             log_config=logs,

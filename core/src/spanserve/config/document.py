@@ -29,9 +29,19 @@ class _Loader(yaml.SafeLoader):
     }
 
 
+_BREAKS: Final = re.compile("[\n\r\x85\u2028\u2029]")
+
+
 class _Dumper(yaml.SafeDumper):
     """PyYAML's safe dumper, which quotes what the loader would not read as text."""
 
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        """Escape line breaks: in other quotes they are folded into blanks."""
+        style = '"' if _BREAKS.search(data) else None
+        return self.represent_scalar(f"{_TAG}str", data, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 for _dialect in (_Loader, _Dumper):
     _dialect.add_implicit_resolver(f"{_TAG}float", _FLOAT, list("-+0123456789"))

@@ -87,6 +87,25 @@ class QueueConfig(Section):
     )
 
 
+class KeepConfig(Section):
+    """`tracing.keep`: traces that are kept although they were not sampled; decided as they end."""
+
+    errors: bool = Field(default=False, description="Keep the traces of requests that failed")
+    slower_than_ms: Length | None = Field(
+        default=None, description="Keep the traces of requests that took longer; null: none"
+    )
+
+
+class ControlConfig(Section):
+    """`tracing.control`: `GET` and `PATCH /tracing`, to change what is recorded while serving."""
+
+    token: Annotated[str, Field(min_length=16)] | None = Field(
+        default=None,
+        description="What `Authorization: Bearer` must carry, 16 characters or more; null: no "
+        "/tracing",
+    )
+
+
 class TracingConfig(Section):
     """`tracing`: which tracers are live, and what they are told."""
 
@@ -100,6 +119,16 @@ class TracingConfig(Section):
     sample_rate: Annotated[float, Field(ge=0, le=1)] = Field(
         default=1.0,
         description="The share of new traces that is recorded; a caller's decision is kept",
+    )
+    keep: KeepConfig = Field(
+        default_factory=KeepConfig, description="What is kept of what was not sampled"
+    )
+    trust_incoming: bool = Field(
+        default=True,
+        description="Join a caller's trace; false: begin a new one with a link to the caller's",
+    )
+    control: ControlConfig = Field(
+        default_factory=ControlConfig, description="Changes while serving"
     )
     propagators: Annotated[tuple[Propagator, ...] | None, BeforeValidator(_listed_lower)] = Field(
         default=None,

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -12,6 +13,7 @@ from spanserve.batching.batcher import Batcher
 from spanserve.batching.policy import Policy
 from spanserve.config.model import BatchingConfig, Config
 from spanserve.server.answer import CODES, RequestError, http_error, request_error
+from spanserve.server.control import Control, add_control
 from spanserve.server.endpoint import BatchEndpoint, Endpoint, PlainEndpoint
 from spanserve.server.exchange import SCOPE_KEY, Exchange, Receive, Scope, Send
 from spanserve.server.front import FrontDoor
@@ -49,10 +51,12 @@ def create_app(
     tracing: Tracing,
     *,
     on_ready: Callable[[], None] | None = None,
+    share: Path | None = None,
 ) -> FastAPI:
     """Build the app of a service; its lifespan starts the model and the tracers.
 
-    `on_ready` is called when the model is warm, before the first request.
+    `on_ready` is called when the model is warm, before the first request. `share` is a folder
+    that all workers of one server have in common, where there are several.
     Raises what `configure_app` of the service or `extend_app` of a tracer raises.
     """
     server = config.server
@@ -62,11 +66,15 @@ def create_app(
     lifecycle = Lifecycle(
         batchers, drain_delay_s=server.drain_delay_s, drain_timeout_s=server.drain_timeout_s
     )
+    token = config.tracing.control.token
+    control = Control(tracing, share and share / "tracing.json")
     app = App(
         title=service.name,
         version=service.version or "0",
         description=service.spec.doc,
-        lifespan=lifecycle.lifespan(running, tracing, on_ready=on_ready),
+        lifespan=lifecycle.lifespan(
+            running, tracing, on_ready=on_ready, beside=[control.listening] if token else []
+        ),
     )
     _answer_errors(app)
     if service.spec.has_configure_app:
@@ -88,6 +96,8 @@ def create_app(
         lifecycle=lifecycle,
         metrics=ServerMetrics(front.traffic, running.runner, batchers, tracing),
     )
+    if token:
+        add_control(app, control, token)
     tracing.extend_app(app)
     app.front = front
     return app

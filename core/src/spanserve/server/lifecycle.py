@@ -10,7 +10,7 @@ import math
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from types import FrameType
 from typing import Any
 
@@ -46,9 +46,17 @@ class Lifecycle:
         return self.state == "ready"
 
     def lifespan(
-        self, running: Running, tracing: Tracing, *, on_ready: Callable[[], None] | None
+        self,
+        running: Running,
+        tracing: Tracing,
+        *,
+        on_ready: Callable[[], None] | None,
+        beside: Sequence[Callable[[], AbstractAsyncContextManager[None]]] = (),
     ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-        """Return the app's life: the model and the tracers are there while it serves."""
+        """Return the app's life: the model and the tracers are there while it serves.
+
+        So is what `beside` opens.
+        """
 
         @asynccontextmanager
         async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -59,10 +67,13 @@ class Lifecycle:
             try:
                 await running.start()
                 try:
-                    if on_ready is not None:
-                        on_ready()
-                    self.started()
-                    yield
+                    async with AsyncExitStack() as stack:
+                        for open_beside in beside:
+                            await stack.enter_async_context(open_beside())
+                        if on_ready is not None:
+                            on_ready()
+                        self.started()
+                        yield
                 finally:
                     self.drain()
                     self.stopped()

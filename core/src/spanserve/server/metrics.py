@@ -14,6 +14,7 @@ from spanserve.batching.batcher import Batcher
 from spanserve.batching.runner import Runner
 from spanserve.server.exchange import Traffic
 from spanserve.tracing.exporting import Drop, State
+from spanserve.tracing.keeping import ERROR, SLOW
 from spanserve.tracing.tracing import Tracing
 
 
@@ -44,7 +45,18 @@ class ServerMetrics(Collector):
             "Times that a request's trace headers of a format could not be used",
             self._tracing.ignored_headers,
         )
+        yield self._kept()
         yield from self._spans()
+
+    def _kept(self) -> Metric:
+        kept = CounterMetricFamily(
+            "spanserve_traces_kept",
+            "Requests whose traces were kept although they were not sampled, by rule",
+            labels=["rule"],
+        )
+        for rule in (ERROR, SLOW):
+            kept.add_metric([rule], self._tracing.kept[rule])
+        return kept
 
     def _requests(self) -> Metric:
         requests = CounterMetricFamily(

@@ -6,6 +6,7 @@ import os
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from fastapi import FastAPI
 
@@ -22,13 +23,13 @@ log = logging.getLogger(__name__)
 GC_THRESHOLDS = (50_000, 20, 20)
 
 
-def spawned(loaded: Loaded, target: str) -> FastAPI:
+def spawned(loaded: Loaded, target: str, share: Path) -> FastAPI:
     """Build the app in a process that was spawned for it.
 
     The service is imported here and not while the arguments are unpickled: by now the process
     answers its supervisor, which takes one that does not for hung.
     """
-    worker = Worker(loaded, load(target))
+    worker = Worker(loaded, load(target), share)
     return worker.app(worker.tracers())
 
 
@@ -38,6 +39,8 @@ class Worker:
 
     loaded: Loaded
     service: LoadedService
+    share: Path | None = None
+    """A folder of the server's own, where it has several workers."""
 
     def tracers(self) -> tuple[LoadedTracer, ...]:
         """Load the tracers that the config names; raises ConfigError."""
@@ -47,7 +50,7 @@ class Worker:
         """Build the app with these tracers."""
         config = self.loaded.config
         tracing = Tracing(tracers, config.tracing, resource_of(config, self.service))
-        return create_app(config, self.service, tracing, on_ready=_settle)
+        return create_app(config, self.service, tracing, on_ready=_settle, share=self.share)
 
 
 def resource_of(config: Config, service: LoadedService) -> Resource:

@@ -21,6 +21,7 @@ OPERATION_ROUTES = frozenset(
         "/openapi.json",
         "/readyz",
         "/redoc",
+        "/tracing",
     }
 )
 

@@ -73,9 +73,12 @@ class Expansion:
         if batch.size == 1:
             yield from self._alone(record, item, batch, ends)
         elif pieces.with_runs:
-            for attempt in batch.attempts(item.position):
+            attempts = record.attempts(item.position, batch)
+            for attempt in attempts:
                 if record.reached(attempt.run_ns):
-                    yield from self._shared_run(record, item, batch, attempt)
+                    # One that raised, and after which the item ran again, is no failure of its.
+                    last = attempt is attempts[-1]
+                    yield from self._shared_run(record, item, batch, attempt, last=last)
 
     def _alone(
         self, record: RequestRecord, item: ItemRecord, batch: BatchRecord, ends: _Ends
@@ -83,18 +86,22 @@ class Expansion:
         pieces = self._pieces
         yield pieces.item_collate(record, item, batch)
         if record.reached(batch.run_ns):
-            yield pieces.item_run(record, item, batch, batch, last=True)
+            yield pieces.item_run(record, item, batch, last=True)
             ends[item_place(item.index, RUN)] = cut(record, batch.run_ns, batch.ran_ns)
             if batch.split_started and record.reached(batch.ran_ns):
                 yield pieces.item_split(record, item, batch)
 
     def _shared_run(
-        self, record: RequestRecord, item: ItemRecord, batch: BatchRecord, attempt: Attempt
+        self,
+        record: RequestRecord,
+        item: ItemRecord,
+        batch: BatchRecord,
+        attempt: Attempt,
+        *,
+        last: bool,
     ) -> Iterator[Span]:
         pieces = self._pieces
-        # One that raised, and after which the item was run again, is no failure of the item's.
-        last = attempt is batch.attempts(item.position)[-1]
-        yield pieces.item_run(record, item, batch, attempt, last=last)
+        yield pieces.item_run(record, item, attempt, last=last)
         end_ns = cut(record, attempt.run_ns, attempt.ran_ns)
         for custom, custom_end_ns in _within(batch.custom_spans, {attempt.place(RUN): end_ns}):
             origin = batch.span_id(custom.place)

@@ -175,7 +175,7 @@ class LiveBatchRecord(_LiveCustoms, BatchRecord):
         self._items = items
         pieces = live.pieces
         request = items[0].request
-        if self.recording:
+        if self.recording and self.sampled:
             self.announcer = self._parts_announcer = Announcer(live)
             self.announcer.start(ROOT, _NOWHERE, lambda _: pieces.batch(self))
             self._parts = _parts_of_batch(pieces, self, self)
@@ -290,7 +290,7 @@ def _parts_of_one(
         ),
         RUN: (
             item_place(index, RUN),
-            lambda: pieces.item_run(request, item, batch, batch, last=True),
+            lambda: pieces.item_run(request, item, batch, last=True),
         ),
         SPLIT: (item_place(index, SPLIT), lambda: pieces.item_split(request, item, batch)),
     }

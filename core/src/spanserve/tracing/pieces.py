@@ -57,6 +57,10 @@ class Pieces:
         own: dict[str, AttributeValue] = {}
         if record.request_id:
             own[names.REQUEST_ID] = record.request_id
+        if record.debug_id:
+            own[names.DEBUG_ID] = record.debug_id
+        if record.kept_by:
+            own[names.KEPT_BY] = record.kept_by
         if record.client_left:
             own[names.CLIENT_LEFT] = True
         if record.custom_lost:
@@ -75,7 +79,7 @@ class Pieces:
             record.started_ns + self.offset_ns,
             (record.ended_ns or record.started_ns) + self.offset_ns,
             Layered(shared, own),
-            (),
+            () if record.caller is None else (Link(*record.caller, NO_ATTRIBUTES),),
             events,
             error,
             record.debug,
@@ -90,7 +94,7 @@ class Pieces:
             failure = _in_time(record, item.failure)
             if failure is not None and item.batch is not None:
                 alone = item.batch.size == 1
-                last = item.batch.attempts(item.position)[-1]
+                last = record.attempts(item.position, item.batch)[-1]
                 ran = self.with_runs and last.part_of(failure) == RUN
                 return failure, None if alone or ran else failure
         return None, None
@@ -150,7 +154,6 @@ class Pieces:
         self,
         record: RequestRecord,
         item: ItemRecord,
-        batch: BatchRecord,
         attempt: Attempt,
         *,
         last: bool,
@@ -162,7 +165,7 @@ class Pieces:
             attributes[names.RUN_SHARE_MS] = run_ns // attempt.size / 1e6
         elif record.ended_ns:
             attributes[names.RUN_UNFINISHED] = True
-        if batch.retries:
+        if attempt.number or not last:
             attributes[names.RUN_ATTEMPT] = attempt.number + 1
         failure = item.failure or attempt.failure if last else None
         if not last and attempt.failure is not None:

@@ -31,7 +31,7 @@ _FORMATS: Final = (
         b3.read_multi,
         b3.write_multi,
     ),
-    _Format("jaeger", frozenset((uber.UBER_TRACE_ID,)), uber.read, uber.write),
+    _Format("jaeger", frozenset((uber.UBER_TRACE_ID, uber.DEBUG_ID)), uber.read, uber.write),
 )
 
 KNOWN_FORMATS: Final = tuple(form.name for form in _FORMATS)

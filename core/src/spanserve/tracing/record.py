@@ -79,6 +79,13 @@ class RequestRecord(Record):
     """One HTTP request, from its first byte in the server to the last of its answer."""
 
     parent_id: str | None = None
+    caller: tuple[str, str] | None = None
+    """The trace and span that called, where they are not trusted: linked, and not joined."""
+
+    debug_id: str = ""
+    kept_by: str = ""
+    """The rule that kept this trace, where it was not sampled as it began."""
+
     endpoint: str = ""
     status: int = 0
     client_left: bool = False
@@ -93,7 +100,7 @@ class RequestRecord(Record):
     encoded_ns: int = 0
 
     usual: bool = True
-    """Whether it has one item at most, and no run of its own."""
+    """Whether it has one item at most, no run of its own, and no mark of a caller's or a rule."""
 
     def __init__(  # noqa: PLR0917  # made for every request: keywords would cost
         self,
@@ -168,6 +175,11 @@ class RequestRecord(Record):
         """Say whether a mark, perhaps one of a batch, was made before this record ended."""
         return 0 < mark_ns <= (self.ended_ns or mark_ns)
 
+    def attempts(self, position: int, batch: "BatchRecord") -> list[Attempt]:
+        """Return the goes at a batch's item that this request lived to see."""
+        goes = batch.attempts(position)
+        return [each for each in goes if each is batch or self.reached(each.started_ns)]
+
     def span_count(self, *, with_runs: bool) -> int:
         """Return how many spans this ended record makes, for the bound of a queue.
 
@@ -187,7 +199,8 @@ class RequestRecord(Record):
             if batch.size == 1:
                 spans += 1 + ran + (batch.split_started and self.reached(batch.ran_ns))
             elif with_runs and batch.retries:
-                runs = [a for a in batch.attempts(item.position) if self.reached(a.run_ns)]
+                goes = self.attempts(item.position, batch)
+                runs = [each for each in goes if self.reached(each.run_ns)]
                 spans += len(runs) + batch.customs_in(runs)
             elif with_runs and ran:
                 spans += 1 + len(batch.custom_spans)

@@ -15,7 +15,8 @@ class Remote(NamedTuple):
     the span that called; both are empty where a header holds a decision and no ids.
     `sampled` is None where the decision is left to the receiver. `debug` (which implies
     `sampled`) asks for the trace whatever the sampling says. `tracestate` is a valid W3C
-    tracestate, or empty.
+    tracestate, or empty. `debug_id` is what whoever asks for this one trace
+    wants to find it by.
     """
 
     trace_id: str
@@ -23,6 +24,7 @@ class Remote(NamedTuple):
     sampled: bool | None
     debug: bool = False
     tracestate: str = ""
+    debug_id: str = ""
 
 
 def first_text(fields: HeaderFields, name: bytes, max_bytes: int) -> str:

@@ -6,6 +6,7 @@ never a request: it is caught here, said once in the log, and counted.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,18 +16,20 @@ from spanserve.tracing.delivery import Delivery, DirectDelivery
 from spanserve.tracing.excluded import ExcludedPaths
 from spanserve.tracing.expander import Expander
 from spanserve.tracing.exporting import Exporter, QueueLimits
-from spanserve.tracing.failure import raised
 from spanserve.tracing.frozen import Frozen, frozen_batch_record, frozen_request
 from spanserve.tracing.http import HttpFields, fields_of
+from spanserve.tracing.keeping import Rules
+from spanserve.tracing.listeners import Listeners
 from spanserve.tracing.live import Live, LiveBatchRecord, LiveRequestRecord
 from spanserve.tracing.loading import LoadedTracer
 from spanserve.tracing.pieces import Pieces
 from spanserve.tracing.process import Assignment, ProcessDelivery
 from spanserve.tracing.propagation import KNOWN_FORMATS, Propagators
 from spanserve.tracing.record import BatchRecord, ItemRecord, Record, RequestRecord
+from spanserve.tracing.remote import Remote
 from spanserve.tracing.sampling import RatioSampler
 from spanserve.tracing.scope import Scope
-from spanserve.tracing.span import Resource, Span, SpanStart
+from spanserve.tracing.span import Resource
 
 log = logging.getLogger(__name__)
 
@@ -54,11 +57,13 @@ class Tracing:
         self._offset_ns = SteadyOffset(self.clock)
         self._config = config
         self._ids = ids or Ids()
-        self._sampler = RatioSampler(config.sample_rate)
-        self._samples_all = config.sample_rate == 1.0
+        self.configured = Rules(config.sample_rate, config.keep.errors, config.keep.slower_than_ms)
+        self.apply(self.configured)
+        self.kept: Counter[str] = Counter()
+        self._trusts = config.trust_incoming
         self._propagators = _propagators(self.tracers, config)
         self._excludes = ExcludedPaths(config.excluded_urls)
-        self._listeners = _Listeners(self.tracers)
+        self._listeners = Listeners(self.tracers)
         self._is_live = bool(self._listeners)
         self._new_record: Callable[..., RequestRecord] = (
             self._new_live_record if self._is_live else RequestRecord
@@ -68,6 +73,13 @@ class Tracing:
         self.exporters = tuple(
             self._new_exporter(tracer) for tracer in self.tracers if "export_spans" in tracer.hooks
         )
+
+    def apply(self, rules: Rules) -> None:
+        """Record by these rules from the next request on."""
+        self.rules = rules
+        self._sampler = RatioSampler(rules.sample_rate)
+        self._samples_all = rules.sample_rate == 1.0
+        self._keeps = rules.keeps
 
     @property
     def ignored_headers(self) -> int:
@@ -99,8 +111,9 @@ class Tracing:
         route: str,
     ) -> RequestRecord:
         """Begin the record of a request whose path is traced; `fields` are its headers by name."""
-        remote = self._propagators.extract(headers, fields)
-        if remote is None:
+        remote = caller = self._propagators.extract(headers, fields)
+        if remote is None or not self._trusts:
+            remote = None
             trace_id = self._ids.trace_id()
             sampled = self._samples_all or self._sampler.decide(trace_id, None)
         else:
@@ -109,13 +122,26 @@ class Tracing:
         record = self._new_record(
             trace_id, self._ids.root_id(), sampled, http, started_ns, request_id, route
         )
-        if remote is not None:
-            record.parent_id = remote.span_id or None
-            record.debug = remote.debug
-            record.tracestate = remote.tracestate
+        if caller is not None:
+            self._note_caller(record, caller)
+        if self._keeps:
+            record.recording = True
         if self._is_live:
             record.started()
         return record
+
+    def _note_caller(self, record: RequestRecord, caller: Remote) -> None:
+        if not self._trusts:
+            if caller.trace_id:
+                record.caller = caller.trace_id, caller.span_id
+                record.usual = False
+            return
+        record.parent_id = caller.span_id or None
+        record.debug = caller.debug
+        record.tracestate = caller.tracestate
+        if caller.debug_id:
+            record.debug_id = caller.debug_id
+            record.usual = False
 
     def batch(
         self,
@@ -176,13 +202,25 @@ class Tracing:
     def request_ended(self, record: RequestRecord) -> None:
         """End a request's record, decide whether it is kept, and hand it over if so."""
         record.ended(self.now_ns())
-        if record.recording and self.exporters:
+        kept = record.sampled or (record.recording and self._keep(record))
+        if kept and self.exporters:
             self._submit(frozen_request(record, with_runs=self._with_runs))
         for item in record.items:
             item.request = None  # so that records form no cycles
             batch = item.batch
             if batch is not None and batch.recording and record.recording:
+                if not kept:
+                    batch.not_kept |= {item.position}
                 self.batch_ended(batch)
+
+    def _keep(self, record: RequestRecord) -> bool:
+        """Decide on a request that was recorded and not sampled, as it ends."""
+        record.kept_by = rule = self.rules.kept_by(record)
+        if not rule:
+            return False
+        self.kept[rule] += 1
+        record.usual = False
+        return True
 
     def batch_ended(self, batch: BatchRecord) -> None:
         """Count one of the ends that a batch waits for: its own, and each recorded member's.
@@ -303,47 +341,6 @@ class Tracing:
             logging.getLogger().getEffectiveLevel(),
         )
         return ProcessDelivery(assignment, here)
-
-
-class _Listeners:
-    """The live hooks of all tracers; one that raises is switched off.
-
-    `failures` says why, by the tracer's name.
-    """
-
-    def __init__(self, tracers: Sequence[LoadedTracer]) -> None:
-        self._started = [t for t in tracers if "span_started" in t.hooks]
-        self._ended = [t for t in tracers if "span_ended" in t.hooks]
-        self.failures: dict[str, str] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._started or self._ended)
-
-    def started(self, start: SpanStart) -> None:
-        for tracer in tuple(self._started):
-            try:
-                tracer.manager.hook.span_started(start=start)
-            except Exception as error:  # noqa: BLE001  # a tracer may raise anything
-                self._switch_off(tracer, error)
-
-    def ended(self, span: Span) -> None:
-        for tracer in tuple(self._ended):
-            try:
-                tracer.manager.hook.span_ended(span=span)
-            except Exception as error:  # noqa: BLE001  # a tracer may raise anything
-                self._switch_off(tracer, error)
-
-    def _switch_off(self, tracer: LoadedTracer, error: Exception) -> None:
-        if tracer not in self._started and tracer not in self._ended:
-            return  # another thread was faster
-        self.failures[tracer.name] = raised(error)
-        log.error(
-            "tracer %s raised in a live hook; its live hooks are off now",
-            tracer.name,
-            exc_info=error,
-        )
-        self._started = [t for t in self._started if t is not tracer]
-        self._ended = [t for t in self._ended if t is not tracer]
 
 
 def _guarded_stop(tracer: LoadedTracer, deadline_s: float) -> None:

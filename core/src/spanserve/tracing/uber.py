@@ -9,6 +9,7 @@ from typing import Final
 from spanserve.tracing.remote import HeaderFields, Remote, first_text
 
 UBER_TRACE_ID: Final = b"uber-trace-id"
+DEBUG_ID: Final = b"jaeger-debug-id"
 
 MAX_BYTES: Final = 128
 FLAG_SAMPLED: Final = 0x01
@@ -29,7 +30,20 @@ _HEADER: Final = re.compile(
 
 
 def read(fields: HeaderFields) -> Remote | None:
-    """Return what a valid header says; its deprecated parent is not used."""
+    """Return what valid headers say; the deprecated parent is not used.
+
+    `jaeger-debug-id` asks for a trace, new unless there are ids, whatever the sampling says.
+    """
+    debug_id = first_text(fields, DEBUG_ID, MAX_BYTES)
+    remote = _read_ids(fields)
+    if not debug_id:
+        return remote
+    if remote is None:
+        return Remote("", "", sampled=True, debug=True, debug_id=debug_id)
+    return remote._replace(sampled=True, debug=True, debug_id=debug_id)
+
+
+def _read_ids(fields: HeaderFields) -> Remote | None:
     match = _HEADER.fullmatch(first_text(fields, UBER_TRACE_ID, MAX_BYTES))
     if match is None:
         return None
