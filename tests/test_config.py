@@ -442,7 +442,6 @@ def test_a_key_or_value_that_is_wrong_is_named_with_what_is_wanted(text: str, wo
     "text",
     [
         "metrics: {}",
-        "logging: {format: text}",
     ],
 )
 def test_a_key_is_not_accepted_before_it_works(text: str) -> None:

@@ -176,7 +176,7 @@ def _running(app: FastAPI, config: Config) -> Iterator[int]:
             assert not thread.is_alive(), "the server did not stop in time"
 
 
-_SERVES = re.compile(r"serves (?P<name>.+) on (?P<url>https?://\S+)")
+_SERVES = re.compile(r'serves (?P<name>.+) on (?P<url>https?://[^\s"]+)')
 
 
 @dataclass(slots=True)

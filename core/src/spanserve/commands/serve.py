@@ -38,7 +38,7 @@ class ListenError(SpanserveError):
 def serve(target: str, loaded: Loaded) -> None:
     """Serve until told to stop; raises SpanserveError before anything was served."""
     config = loaded.config
-    logs = logging_config(config.logging.level)
+    logs = logging_config(config.logging.level, config.logging.format)
     logging.config.dictConfig(logs)
     worker = Worker(loaded, load_service(target))
     tracers = worker.tracers()

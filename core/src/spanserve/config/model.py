@@ -223,6 +223,9 @@ class LoggingConfig(Section):
     level: Annotated[LogLevel, BeforeValidator(_lower)] = Field(
         default="info", description="critical, error, warning, info or debug"
     )
+    format: Annotated[Literal["text", "json"], BeforeValidator(_lower)] = Field(
+        default="text", description="text: a line for people; json: an object for machines, a line"
+    )
 
 
 class Config(Section):

@@ -1,12 +1,18 @@
 """How the server's log looks: one line an event, with the ids of the trace it belongs to."""
 
+import json
 import logging
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
 
-from spanserve.tracing.scope import current_trace
+from spanserve.tracing.scope import current_request_id, current_trace
+
+_OWN_FIELDS: Final = frozenset(
+    {*vars(logging.makeLogRecord({})), "message", "asctime", "color_message"}
+)
 
 
-class TraceFormatter(logging.Formatter):
+class TextFormatter(logging.Formatter):
     """Adds the current trace and span to lines that are written inside one."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's name
@@ -17,18 +23,48 @@ class TraceFormatter(logging.Formatter):
         return f"{line} trace={ids.trace_id} span={ids.span_id}"
 
 
-def logging_config(level: str) -> dict[str, Any]:
+class JsonFormatter(logging.Formatter):
+    """Writes an object a line: time, level, logger, message; ids, exception and extras if any.
+
+    What a caller gives as `extra` stands beside them, as text where JSON has nothing like it.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        entry: dict[str, Any] = {
+            "time": time.replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if (ids := current_trace()) is not None:
+            entry["trace_id"], entry["span_id"] = ids.trace_id, ids.span_id
+        if request_id := current_request_id():
+            entry["request_id"] = request_id
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            entry["stack"] = self.formatStack(record.stack_info)
+        for name, value in vars(record).items():
+            if name not in _OWN_FIELDS:
+                entry.setdefault(name, value)
+        return json.dumps(entry, default=str, ensure_ascii=False)
+
+
+def logging_config(level: str, form: Literal["text", "json"] = "text") -> dict[str, Any]:
     """Return the `logging.config` dictionary of a server that logs to stderr."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {
-            "line": {
-                "()": TraceFormatter,
+            "text": {
+                "()": TextFormatter,
                 "format": "%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-            }
+            },
+            "json": {"()": JsonFormatter},
         },
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": form}},
         "root": {"handlers": ["stderr"], "level": level.upper()},
         # What uvicorn says of its own start and stop is said better by spanserve.
         "loggers": {

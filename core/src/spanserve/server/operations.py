@@ -1,5 +1,6 @@
 """What operators ask for: health, readiness, metrics, metadata."""
 
+from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI, Response
@@ -53,19 +54,30 @@ def add_operations(
 def _metadata(
     service: LoadedService, endpoints: list[Endpoint], tracing: Tracing
 ) -> dict[str, Any]:
+    rate, keep_errors, keep_slower_than_ms = tracing.rules
     return {
         "service": service.name,
         "version": service.version,
+        "spanserve": version("spanserve"),
         "endpoints": [_endpoint(endpoint) for endpoint in endpoints],
         "tracers": [{"type": tracer.name, "target": tracer.target} for tracer in tracing.tracers],
+        "sampling": {
+            "sample_rate": rate,
+            "keep": {"errors": keep_errors, "slower_than_ms": keep_slower_than_ms},
+        },
     }
 
 
 def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
-    entry: dict[str, Any] = {"route": endpoint.spec.route, "batch": endpoint.spec.batch}
+    spec = endpoint.spec
+    entry: dict[str, Any] = {"route": spec.route, "batch": spec.batch}
+    if spec.doc:
+        entry["description"] = spec.doc
     if isinstance(endpoint, BatchEndpoint):
         batcher = endpoint.batcher
         entry["max_batch_size"] = batcher.limits.max_batch_size
         entry["max_latency_ms"] = batcher.limits.max_latency_ms
         entry["max_queue"] = batcher.max_queue
+        entry["isolate"] = spec.isolate
+        entry["inline"] = spec.inline
     return entry

@@ -73,6 +73,13 @@ def current_trace() -> TraceIds | None:
     return TraceIds(record.trace_id, record.span_id(scope.place), record.sampled)
 
 
+def current_request_id() -> str:
+    """Return the id of the request that the calling code runs for; empty in a batch."""
+    scope = _current.get()
+    request_id: str = "" if scope is None else getattr(scope.record, "request_id", "")
+    return request_id
+
+
 def outgoing_headers() -> dict[str, str]:
     """Return the headers that make another service's spans children of the current one.
 
