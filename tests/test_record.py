@@ -138,7 +138,7 @@ def test_items_are_numbered_as_they_come() -> None:
     for item in items:
         record.item_queued(item)
     assert [item.index for item in items] == [0, 1, 2]
-    assert record.items == tuple(items)
+    assert list(record.items) == items
 
 
 @given(

@@ -123,11 +123,13 @@ class Batch:
 
     def run(self, instance: object) -> None:
         """Run the user's method; where it raises, find whose fault it is. On the runner."""
-        record = self.record
+        record, raised = self.record, None
         try:
             self._results = self._attempt(instance, record, self._items, self.place)
         except BaseException as error:  # noqa: BLE001  # even SystemExit of a model must not end the runner
-            self._isolate(instance, error)
+            raised = error
+        if raised is not None:  # here, so that what the retries raise is not chained to it
+            self._isolate(instance, raised)
         record.ended(self._work.tracing.now_ns())
 
     def _attempt(

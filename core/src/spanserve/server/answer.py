@@ -6,7 +6,7 @@ the trace; the client learns its type.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel, Field
@@ -28,6 +28,14 @@ class Answer(NamedTuple):
     status: int
     body: bytes
     headers: Sequence[tuple[bytes, bytes]] = JSON_ONLY
+
+
+class Streamed(NamedTuple):
+    """A response whose body comes in chunks, which are asked for one after the other."""
+
+    status: int
+    chunks: AsyncGenerator[bytes, None]
+    headers: Sequence[tuple[bytes, bytes]]
 
 
 NOBODY: Final = Answer(499, b"")
@@ -91,7 +99,9 @@ CODES: Final = {
     400: "malformed_body",
     404: "not_found",
     405: "method_not_allowed",
+    406: "not_acceptable",
     413: "body_too_large",
+    415: "unsupported_media_type",
     422: "invalid_item",
     429: "queue_full",
     500: "service_failed",
@@ -150,6 +160,18 @@ def http_error(status: int, detail: object, headers: Mapping[str, str] | None) -
     """
     code = CODES[status] if status in _PLAIN_STATUSES else f"http_{status}"
     return RequestError(status, code, str(detail), headers=headers)
+
+
+def not_taken(media: str, there: Sequence[str]) -> RequestError:
+    """Return the error of a body in a format that the endpoint does not read."""
+    message = f"the body is {media[:100]!r}; this endpoint reads {', '.join(there)} (Content-Type)"
+    return RequestError(415, CODES[415], message, headers={"Accept-Post": ", ".join(there)})
+
+
+def not_given(there: Sequence[str]) -> RequestError:
+    """Return the error of a request that takes no format that the endpoint writes."""
+    message = f"the answer would be {' or '.join(there)}, and Accept takes neither"
+    return RequestError(406, CODES[406], message)
 
 
 def too_large(limit: int) -> RequestError:

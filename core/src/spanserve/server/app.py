@@ -16,6 +16,7 @@ from spanserve.server.answer import CODES, RequestError, http_error, request_err
 from spanserve.server.control import Control, add_control
 from spanserve.server.endpoint import BatchEndpoint, Endpoint, PlainEndpoint
 from spanserve.server.exchange import SCOPE_KEY, Exchange, Receive, Scope, Send
+from spanserve.server.formats import FormatsEndpoint
 from spanserve.server.front import FrontDoor
 from spanserve.server.lifecycle import Lifecycle
 from spanserve.server.metrics import ServerMetrics
@@ -111,7 +112,7 @@ def _endpoint(api: ApiSpec, config: Config, running: Running, tracing: Tracing) 
         "with_timing": config.server.trace_headers,
     }
     if api.batch:
-        return BatchEndpoint(api, _batcher(api, config.batching, running, tracing), **options)
+        return FormatsEndpoint(api, _batcher(api, config.batching, running, tracing), **options)
     return PlainEndpoint(api, running, **options)
 
 

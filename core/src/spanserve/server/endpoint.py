@@ -13,10 +13,11 @@ from typing import Any
 from spanserve.batching.batch import Item, RunFailedError, Waiter
 from spanserve.batching.batcher import AbandonedError, Batcher, ExpiredError
 from spanserve.batching.call import Call, on_loop, on_runner
-from spanserve.server.answer import NOBODY, Answer, RequestError, request_error, timed_out
+from spanserve.server.answer import NOBODY, Answer, RequestError, Streamed, request_error, timed_out
 from spanserve.server.exchange import ClientLeftError, Exchange, within
 from spanserve.server.running import Running
 from spanserve.service.codecs import BatchCodec, PlainCodec
+from spanserve.service.media import JSON
 from spanserve.service.spec import ApiSpec
 from spanserve.tracing.failure import failure_of
 from spanserve.tracing.tracing import Tracing
@@ -28,6 +29,11 @@ class Endpoint(ABC):
     """What batch and plain endpoints have in common: a codec, a limit, an error contract."""
 
     codec: BatchCodec | PlainCodec
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """The formats that a body may be in."""
+        return (JSON,)
 
     def __init__(
         self,
@@ -45,7 +51,7 @@ class Endpoint(ABC):
         self.timeout_ms = request_timeout_ms
         self._with_timing = with_timing
 
-    async def answer(self, exchange: Exchange) -> Answer:
+    async def answer(self, exchange: Exchange) -> Answer | Streamed:
         """Answer a request from its body's bytes."""
         record = exchange.record
         now_ns = self._now_ns

@@ -54,6 +54,13 @@ class Exchange:
         self.timing: tuple[int, int] | None = None
         """Nanoseconds in the queue and in the run."""
 
+    def header(self, name: bytes) -> str:
+        """Return the first value of a header, by its name in lower case; empty where none is."""
+        for each, value in self.scope["headers"]:
+            if each == name:
+                return str(value, "latin-1")
+        return ""
+
     @property
     def trace_id(self) -> str | None:
         """The id of the request's trace, where it has one."""

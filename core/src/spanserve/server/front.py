@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, NamedTuple
 
-from spanserve.server.answer import Answer, given_up
+from spanserve.server.answer import Answer, Streamed, given_up
 from spanserve.server.endpoint import BatchEndpoint, Endpoint
 from spanserve.server.exchange import (
     SCOPE_KEY,
@@ -22,8 +22,8 @@ from spanserve.server.exchange import (
     Send,
     Traffic,
     read_headers,
-    send_answer,
 )
+from spanserve.server.streaming import send_any
 from spanserve.tracing.clock import Ids
 from spanserve.tracing.failure import failure_of
 from spanserve.tracing.places import ROOT
@@ -134,15 +134,15 @@ class FrontDoor:
 
     async def _straight(self, exchange: Exchange, endpoint: Endpoint, send: Send) -> None:
         try:
-            answer = await endpoint.answer(exchange)
+            answer: Answer | Streamed = await endpoint.answer(exchange)
         except asyncio.CancelledError:  # here, only by the server, at the end of its patience
             answer = given_up().answer(exchange.request_id, exchange.trace_id)
         common = self.answered(exchange, endpoint, answer)
         if not exchange.client_left:
-            await send_answer(send, answer, common)
+            await send_any(exchange, send, answer, common)
 
     def answered(
-        self, exchange: Exchange, endpoint: Endpoint, answer: Answer
+        self, exchange: Exchange, endpoint: Endpoint, answer: Answer | Streamed
     ) -> list[tuple[bytes, bytes]]:
         """Count an answer that goes straight out, and return the headers to go with it."""
         self.note(exchange, endpoint, answer)
@@ -176,7 +176,7 @@ class FrontDoor:
         finally:
             del scope[SCOPE_KEY]  # the record keeps the scope: they must form no cycle
 
-    def note(self, exchange: Exchange, endpoint: Endpoint, answer: Answer) -> None:
+    def note(self, exchange: Exchange, endpoint: Endpoint, answer: Answer | Streamed) -> None:
         """Count an endpoint's answer, and name the endpoint in the record."""
         self.traffic.answered[endpoint.spec.route, answer.status] += 1
         if exchange.record is not None:

@@ -25,7 +25,9 @@ from spanserve.server.direct import DirectRequest
 from spanserve.server.endpoint import BatchEndpoint
 from spanserve.server.exchange import send_answer
 from spanserve.server.front import Came
+from spanserve.service.media import JSON, NPY, chosen, media_type
 
+_JSON: Final = JSON.encode()
 METHODS: Final = (
     "connection_lost",
     "data_received",
@@ -132,8 +134,23 @@ class DirectProtocol(HttpToolsProtocol):
             and parser.should_keep_alive()
             and not parser.should_upgrade()
             and not self.expect_100_continue
+            and self._is_json()
             and (self._last is None or self._last.response_complete)
         )
+
+    def _is_json(self) -> bool:
+        """Say whether the body is JSON, as far as the client says, and so may be the answer."""
+        for name, value in self.headers:
+            if name == b"content-type":
+                if value != _JSON and media_type(str(value, "latin-1")) != JSON:
+                    return False
+            elif (
+                name == b"accept"
+                and value != b"*/*"
+                and chosen(str(value, "latin-1"), (JSON, NPY)) != JSON
+            ):
+                return False
+        return True
 
     @property
     def _last(self) -> RequestResponseCycle | DirectRequest | None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 from fastapi import Body, FastAPI, HTTPException, Request, Response
 from fastapi.routing import APIRoute
 
-from spanserve.server.answer import Answer, ErrorBody, too_large
+from spanserve.server.answer import Answer, ErrorBody, Streamed, too_large
 from spanserve.server.endpoint import Endpoint
 from spanserve.server.exchange import (
     SCOPE_KEY,
@@ -16,11 +16,11 @@ from spanserve.server.exchange import (
     Receive,
     Scope,
     Send,
-    send_answer,
 )
+from spanserve.server.streaming import send_any
 from spanserve.service.codecs import Parameter
 
-Note = Callable[[Exchange, Endpoint, Answer], None]
+Note = Callable[[Exchange, Endpoint, Answer | Streamed], None]
 
 _REQUEST: Final = "spanserve_request"
 _ERRORS: Final = {
@@ -32,11 +32,24 @@ _ERRORS: Final = {
     503: "The server is going away",
     504: "The answer took too long",
 }
+_NEGOTIATION_ERRORS: Final = {
+    406: "The answer comes in no format that `Accept` takes",
+    415: "The body is in a format that is not read here",
+}
 
 
 def add_route(app: FastAPI, endpoint: Endpoint, note: Note) -> None:
     """Add the route of an endpoint to the app, with its place in the OpenAPI document."""
     spec = endpoint.spec
+    others = {
+        name: {"schema": {"type": "string", "format": "binary"}} for name in endpoint.formats[1:]
+    }
+    errors = _ERRORS | (_NEGOTIATION_ERRORS if others else {})
+    responses: dict[int | str, dict[str, Any]] = {
+        status: {"model": ErrorBody, "description": what} for status, what in errors.items()
+    }
+    if others:
+        responses[200] = {"content": others}
     app.router.add_api_route(
         spec.route,
         _handler(endpoint, note),
@@ -45,7 +58,8 @@ def add_route(app: FastAPI, endpoint: Endpoint, note: Note) -> None:
         summary=spec.name.replace("_", " ").capitalize(),
         description=spec.doc,
         response_model=endpoint.codec.response_annotation,
-        responses={s: {"model": ErrorBody, "description": d} for s, d in _ERRORS.items()},
+        responses=responses,
+        openapi_extra={"requestBody": {"content": others}} if others else None,
         route_class_override=_route_class(endpoint, note),
     )
 
@@ -67,7 +81,7 @@ def _route_class(endpoint: Endpoint, note: Note) -> type[APIRoute]:
             answer = await endpoint.answer(exchange)
             note(exchange, endpoint, answer)
             # Where the client left, too: middleware counts on an answer.
-            await send_answer(send, answer, [])
+            await send_any(exchange, send, answer, [])
 
     return InferenceRoute
 

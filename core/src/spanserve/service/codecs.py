@@ -100,6 +100,8 @@ class ArrayBatchCodec(BatchCodec):
     def __init__(self, array: Array, *, parameter: str, returns: Any, where: str) -> None:
         item = Annotated[np.ndarray, array]
         super().__init__(where, [Parameter(parameter, item)], result_item(returns))
+        self.array = array
+        """What one item is."""
         self._dtype = array.dtype
         self._fixed = array.fixed
         self._row = (-1, array.size) if array.packs and array.size else None

@@ -90,7 +90,7 @@ class RequestRecord(Record):
     status: int = 0
     client_left: bool = False
     failure: Failure | None = None
-    items: "tuple[ItemRecord, ...]"
+    items: "Sequence[ItemRecord]"
     decode_ns: int = 0
     decoded_ns: int = 0
     queued_ns: int = 0
@@ -134,9 +134,12 @@ class RequestRecord(Record):
 
     def item_queued(self, item: "ItemRecord") -> None:
         """Hand an item to the batcher."""
-        if self.items:
+        if isinstance(self.items, list):
             item.index = len(self.items)
-            self.items = (*self.items, item)
+            self.items.append(item)
+        elif self.items:
+            item.index = 1
+            self.items = [*self.items, item]
             self.usual = False
         else:
             self.items = (item,)

@@ -1,0 +1,96 @@
+"""Batch endpoints that speak more than JSON: lines of it, and NumPy's arrays."""
+
+from collections.abc import Mapping
+from contextlib import aclosing
+from typing import Final
+
+from spanserve.server.answer import Answer, Streamed, not_given, not_taken
+from spanserve.server.endpoint import BatchEndpoint
+from spanserve.server.exchange import Exchange
+from spanserve.server.many import Crowd, items_of_lines, lines
+from spanserve.service import media, npy
+from spanserve.service.codecs import ArrayBatchCodec
+
+_GIVES: Final[Mapping[str, tuple[str, ...]]] = {
+    media.JSON: (media.JSON, media.NPY),
+    media.NDJSON: (media.NDJSON,),
+    media.NPY: (media.NPY, media.JSON),
+}
+
+
+class FormatsEndpoint(BatchEndpoint):
+    """A batch endpoint that chooses its codec by `Content-Type` and `Accept`."""
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """The formats that a body may be in."""
+        arrays = isinstance(self.codec, ArrayBatchCodec)
+        return (media.JSON, media.NDJSON, media.NPY) if arrays else (media.JSON, media.NDJSON)
+
+    async def answer(self, exchange: Exchange) -> Answer | Streamed:
+        """Answer a request in the format that it asks for."""
+        record = exchange.record
+        try:
+            taken, given = self._negotiated(exchange)
+            if taken == given == media.JSON:
+                return await super().answer(exchange)
+            self.reads(exchange)
+            body = await exchange.body(self.max_request_bytes)
+            if taken == media.NDJSON:
+                return self._lines(exchange, body)
+            return await self._arrays(exchange, body, taken=taken, given=given)
+        except Exception as error:  # noqa: BLE001  # every error has an answer
+            if record is not None and record.decode_ns and not record.decoded_ns:
+                record.decode_ended(self.tracing.now_ns())
+            return self.refused(exchange, error)
+
+    def _negotiated(self, exchange: Exchange) -> tuple[str, str]:
+        """Return the format of the body and of the answer; raises RequestError (415, 406)."""
+        taken = media.media_type(exchange.header(b"content-type"))
+        if taken not in self.formats:
+            raise not_taken(taken, self.formats)
+        offered = [each for each in _GIVES[taken] if each in self.formats]
+        given = media.chosen(exchange.header(b"accept"), offered)
+        if given is None:
+            raise not_given(offered)
+        return taken, given
+
+    def _lines(self, exchange: Exchange, body: bytes) -> Streamed:
+        """Answer each line with a line; raises QueueFullError where not one has room."""
+        crowd = Crowd(self, exchange, items_of_lines(self, body))
+        crowd.begin()
+        if exchange.record is not None:
+            exchange.record.decode_ended(self.tracing.now_ns())
+        return Streamed(200, lines(self, crowd), [(b"content-type", media.NDJSON.encode())])
+
+    async def _arrays(self, exchange: Exchange, body: bytes, *, taken: str, given: str) -> Answer:
+        """Answer where the body or the answer is an array in NumPy's format.
+
+        Raises what an item failed with: an array has no place for an error.
+        """
+        record, now_ns, codec = exchange.record, self.tracing.now_ns, self.codec
+        assert isinstance(codec, ArrayBatchCodec)  # noqa: S101  # as was negotiated
+        if taken == media.NPY:
+            items = npy.read(body, codec.array)
+        else:
+            items = npy.Items([codec.decode(body)], stacked=False)
+        if record is not None:
+            record.decode_ended(now_ns())
+        crowd = Crowd(self, exchange, items.values)
+        crowd.begin()
+        results = []
+        async with aclosing(crowd.results()) as all_results:
+            async for result in all_results:
+                if isinstance(result, Exception):
+                    raise result
+                results.append(result)
+        if record is not None:
+            record.encode_started(now_ns())
+        try:
+            if given == media.JSON:
+                return Answer(200, codec.encode(results if items.stacked else results[0]))
+            packed = npy.written(results, stacked=items.stacked, where=self.spec.route)
+            return Answer(200, packed, [(b"content-type", media.NPY.encode())])
+        finally:
+            if record is not None:
+                record.encode_ended(now_ns())

@@ -1,0 +1,164 @@
+"""Requests of several items: each goes through the batcher as if it had come alone."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import aclosing
+from typing import Any, Final
+
+from pydantic_core import to_json
+
+from spanserve.batching.batch import Item
+from spanserve.batching.batcher import ExpiredError, LateError, QueueFullError
+from spanserve.server.answer import RequestError, request_error
+from spanserve.server.endpoint import BatchEndpoint
+from spanserve.server.exchange import Exchange
+from spanserve.service.problems import InvalidBody, InvalidItem, InvalidResult
+
+LEAST_WINDOW: Final = 256
+
+
+class Crowd:
+    """The items of one request, of which so many at a time are queued; answered in order.
+
+    `values` are decoded items, or why one could not be decoded.
+    """
+
+    def __init__(
+        self, endpoint: BatchEndpoint, exchange: Exchange, values: Iterable[Any | Exception]
+    ) -> None:
+        self._endpoint = endpoint
+        self._exchange = exchange
+        self._values = iter(values)
+        self._held: Any = None
+        self._holds = False
+        self._pause_s = 0.0
+        self._waiting: deque[tuple[Item, asyncio.Future[Any]] | Exception] = deque()
+        self._window = max(LEAST_WINDOW, 2 * endpoint.batcher.limits.max_batch_size)
+
+    def begin(self) -> None:
+        """Queue the first items; raises QueueFullError where there is room for none."""
+        self._fill()
+        if self._holds and not self._waiting:
+            raise QueueFullError(self._endpoint.batcher.queued, self._pause_s)
+
+    async def results(self) -> AsyncGenerator[Any | Exception, None]:
+        """Yield each item's result, or the reason why it has none."""
+        try:
+            while True:
+                self._fill()
+                if self._waiting:
+                    yield await self._next()
+                elif self._holds:  # others fill the queue, and none of ours is in it
+                    await asyncio.sleep(self._pause_s)
+                else:
+                    return
+        finally:
+            for each in self._waiting:
+                if not isinstance(each, Exception):
+                    self._endpoint.give_up(each[0])
+                    each[1].cancel()
+
+    async def _next(self) -> Any | Exception:
+        head = self._waiting[0]
+        if isinstance(head, Exception):
+            self._waiting.popleft()
+            return head
+        item, future = head
+        endpoint, exchange = self._endpoint, self._exchange
+        left_s: float | None = None
+        if item.deadline_ns:
+            left_s = max(0.0, (item.deadline_ns - endpoint.tracing.now_ns()) / 1e9)
+        done, _ = await asyncio.wait([future], timeout=left_s)
+        self._waiting.popleft()
+        if not done:
+            endpoint.give_up(item)
+            future.cancel()
+            return endpoint.timed_out(exchange)
+        error = future.exception()
+        if isinstance(error, ExpiredError):
+            return endpoint.timed_out(exchange)
+        if isinstance(error, Exception):
+            item.forget()
+            return error
+        endpoint.has_run(exchange, item)
+        return future.result()
+
+    def _fill(self) -> None:
+        while len(self._waiting) < self._window:
+            if not self._holds:
+                try:
+                    self._held = next(self._values)
+                except StopIteration:
+                    return
+            self._holds = True
+            if not self._submitted(self._held):
+                return
+            self._holds, self._held = False, None
+
+    def _submitted(self, value: Any | Exception) -> bool:
+        """Queue an item; False where there is no room for it now."""
+        if isinstance(value, Exception):
+            self._waiting.append(value)
+            return True
+        endpoint, exchange = self._endpoint, self._exchange
+        future = asyncio.get_running_loop().create_future()
+        try:
+            item = endpoint.batcher.submit(
+                value,
+                request=exchange.record,
+                gone=exchange.asks_if_client_left,
+                waiter=future,
+                deadline_ns=endpoint.deadline_ns(exchange),
+            )
+        except QueueFullError as error:
+            self._pause_s = error.retry_after_s
+            return False
+        except LateError as error:
+            self._waiting.append(error)
+            return True
+        self._waiting.append((item, future))
+        return True
+
+
+def items_of_lines(endpoint: BatchEndpoint, body: bytes) -> Iterator[Any | Exception]:
+    """Yield the item of each line that is not blank, or why it is none."""
+    decode = endpoint.codec.decode
+    start, end = 0, len(body)
+    while start < end:
+        stop = body.find(b"\n", start)
+        stop = end if stop < 0 else stop
+        line = body[start:stop].strip()
+        start = stop + 1
+        if not line:
+            continue
+        try:
+            yield decode(line)
+        except (InvalidBody, InvalidItem) as error:
+            yield error
+
+
+async def lines(endpoint: BatchEndpoint, crowd: Crowd) -> AsyncGenerator[bytes, None]:
+    """Yield a line for each item, as soon as it and all before it have their results."""
+    index = 0
+    async with aclosing(crowd.results()) as results:
+        async for result in results:
+            yield _line(endpoint, index, result)
+            index += 1
+
+
+def _line(endpoint: BatchEndpoint, index: int, result: Any | Exception) -> bytes:
+    if not isinstance(result, Exception):
+        try:
+            return endpoint.codec.encode(result) + b"\n"
+        except InvalidResult as error:
+            result = error
+    return error_line(index, request_error(result))
+
+
+def error_line(index: int, refusal: RequestError) -> bytes:
+    """Return the line of an item that failed; `index` counts items from 0."""
+    error: dict[str, Any] = {"code": refusal.code, "message": refusal.message}
+    if refusal.details:
+        error["details"] = list(refusal.details)
+    return to_json({"error": error, "index": index}) + b"\n"

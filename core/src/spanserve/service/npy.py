@@ -1,0 +1,103 @@
+"""Arrays in NumPy's own format, without JSON: items in, results out.
+
+Source: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html. Nothing is
+unpickled, and nothing is allocated for what a header claims and the body does not hold.
+"""
+
+import io
+import math
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib import format as npy
+
+from spanserve.service.array import Array
+from spanserve.service.problems import InvalidBody, InvalidItem, InvalidResult
+
+_HEADERS: Final = {
+    (1, 0): npy.read_array_header_1_0,
+    (2, 0): npy.read_array_header_2_0,
+}
+
+
+class Items(NamedTuple):
+    """What a body holds: one item, or with `stacked` an array of them along the first axis."""
+
+    values: Sequence[npt.NDArray[Any]]
+    stacked: bool
+
+
+def read(body: bytes, array: Array) -> Items:
+    """Return the items of a body, each as `array` says.
+
+    An array of one item's shape is one item, one with an axis more is many. Where any shape goes,
+    it is one item. Raises InvalidBody (no such format) and InvalidItem (wrong shape or type).
+    """
+    given = _read_array(body)
+    shape = array.shape
+    stacked = shape is not None and given.ndim == len(shape) + 1
+    values = _converted(given, array.dtype)
+    items = list(values) if stacked else [values]
+    for index, item in enumerate(items[:1]):
+        if shape is not None and not _fits(item.shape, shape):
+            place = f"item {index}: " if stacked else "item: "
+            raise InvalidItem(f"{place}an array of shape {item.shape}; one item is {array}")
+    if not items:
+        raise InvalidItem("the array has no items: its first axis has length 0")
+    return Items(items, stacked)
+
+
+def written(results: Sequence[Any], *, stacked: bool, where: str) -> bytes:
+    """Return results as an array in NumPy's format; raises InvalidResult."""
+    try:
+        array = np.asarray(results if stacked else results[0])
+    except ValueError:
+        array = np.empty(0, dtype=object)
+    if array.dtype.kind not in "biufcUSmM":
+        raise InvalidResult(f"{where} returned what is no array of numbers or texts; ask for JSON")
+    out = io.BytesIO()
+    npy.write_array(out, array, allow_pickle=False)
+    return out.getvalue()
+
+
+def _read_array(body: bytes) -> npt.NDArray[Any]:
+    source = io.BytesIO(body)
+    try:
+        shape, fortran, dtype = _HEADERS[npy.read_magic(source)](source)
+    except (ValueError, KeyError, SyntaxError, TypeError, OverflowError, RecursionError) as error:
+        raise InvalidBody(f"the body is not in the npy format: {str(error)[:200]}") from None
+    if dtype.hasobject or dtype.kind not in "biufU" or dtype.subdtype is not None:
+        raise InvalidItem(f"an array of {dtype} cannot be an item; send numbers, booleans or texts")
+    if any(length < 0 for length in shape):
+        raise InvalidBody(f"the body is not in the npy format: the shape {shape}")
+    data = memoryview(body)[source.tell() :]
+    if math.prod(shape) * dtype.itemsize != len(data):
+        raise InvalidBody(
+            f"the body has {len(data)} bytes of data; {shape} of {dtype} are "
+            f"{math.prod(shape) * dtype.itemsize}"
+        )
+    if not dtype.itemsize:
+        raise InvalidItem("an array of empty texts cannot be an item")
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def _converted(given: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Return an array of the wanted dtype; nothing in it is lost but floats' last digits."""
+    if not np.can_cast(given.dtype, dtype, "same_kind"):
+        raise InvalidItem(f"item: an array of {given.dtype}; wanted {dtype}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        converted = np.ascontiguousarray(given, dtype)
+    if dtype.kind == "f":
+        if not np.isfinite(converted).all():
+            raise InvalidItem(f"item: not all numbers are finite as {dtype}")
+    elif dtype.kind in "iuU" and not (converted == given).all():
+        raise InvalidItem(f"item: not all entries fit {dtype}")
+    return converted.reshape(given.shape)
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(wanted) and all(
+        length in (None, there) for there, length in zip(shape, wanted, strict=True)
+    )
