@@ -136,7 +136,10 @@ class TracingConfig(Section):
         "null: all are read, and W3C is written with what the tracers ask for",
     )
     excluded_urls: Annotated[tuple[Word, ...], BeforeValidator(_listed)] = Field(
-        default=("/healthz", "/livez", "/readyz", "/metrics"),
+        default=(
+            *("/healthz", "/livez", "/readyz", "/metrics"),
+            *("/v2/health/live", "/v2/health/ready"),
+        ),
         description="Paths whose requests are never traced",
     )
     batch_spans: Annotated[Literal["full", "linked"], BeforeValidator(_lower)] = Field(

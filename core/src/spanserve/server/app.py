@@ -20,6 +20,7 @@ from spanserve.server.formats import FormatsEndpoint
 from spanserve.server.front import FrontDoor
 from spanserve.server.lifecycle import Lifecycle
 from spanserve.server.metrics import ServerMetrics
+from spanserve.server.oip import add_protocol, models_of
 from spanserve.server.operations import add_operations
 from spanserve.server.routes import add_route
 from spanserve.server.running import Running
@@ -97,6 +98,8 @@ def create_app(
         lifecycle=lifecycle,
         metrics=ServerMetrics(front.traffic, running.runner, batchers, tracing),
     )
+    if models := models_of(endpoints):
+        add_protocol(app, models, service=service, lifecycle=lifecycle, note=front.note)
     if token:
         add_control(app, control, token)
     tracing.extend_app(app)

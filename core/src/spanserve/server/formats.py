@@ -10,6 +10,7 @@ from spanserve.server.exchange import Exchange
 from spanserve.server.many import Crowd, items_of_lines, lines
 from spanserve.service import media, npy
 from spanserve.service.codecs import ArrayBatchCodec
+from spanserve.service.tensors import declared_dtype, result_array
 
 _GIVES: Final[Mapping[str, tuple[str, ...]]] = {
     media.JSON: (media.JSON, media.NPY),
@@ -89,8 +90,10 @@ class FormatsEndpoint(BatchEndpoint):
         try:
             if given == media.JSON:
                 return Answer(200, codec.encode(results if items.stacked else results[0]))
-            packed = npy.written(results, stacked=items.stacked, where=self.spec.route)
-            return Answer(200, packed, [(b"content-type", media.NPY.encode())])
+            declared = declared_dtype(self.spec.returns)
+            given_back = results if items.stacked else results[0]
+            array = result_array(given_back, declared, where=self.spec.route)
+            return Answer(200, npy.written(array), [(b"content-type", media.NPY.encode())])
         finally:
             if record is not None:
                 record.encode_ended(now_ns())

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from numpy.lib import format as npy
 
 from spanserve.service.array import Array
-from spanserve.service.problems import InvalidBody, InvalidItem, InvalidResult
+from spanserve.service.problems import InvalidBody, InvalidItem
 
 _HEADERS: Final = {
     (1, 0): npy.read_array_header_1_0,
@@ -36,27 +36,28 @@ def read(body: bytes, array: Array) -> Items:
     it is one item. Raises InvalidBody (no such format) and InvalidItem (wrong shape or type).
     """
     given = _read_array(body)
-    shape = array.shape
-    stacked = shape is not None and given.ndim == len(shape) + 1
+    return items_of(given, array, stacked=array.shape is not None and given.ndim > len(array.shape))
+
+
+def items_of(given: npt.NDArray[Any], array: Array, *, stacked: bool) -> Items:
+    """Return an array as the item that it is, or as the items that are stacked in it.
+
+    Raises InvalidItem (wrong shape or type).
+    """
+    if stacked and not given.shape:
+        raise InvalidItem(f"a single entry there; wanted items of {array}, along a first axis")
     values = _converted(given, array.dtype)
-    items = list(values) if stacked else [values]
-    for index, item in enumerate(items[:1]):
-        if shape is not None and not _fits(item.shape, shape):
-            place = f"item {index}: " if stacked else "item: "
-            raise InvalidItem(f"{place}an array of shape {item.shape}; one item is {array}")
-    if not items:
+    if stacked and not len(values):
         raise InvalidItem("the array has no items: its first axis has length 0")
-    return Items(items, stacked)
+    shape = values.shape[1:] if stacked else values.shape
+    if array.shape is not None and not _fits(shape, array.shape):
+        place = "each item" if stacked else "item"
+        raise InvalidItem(f"{place}: an array of shape {shape}; one item is {array}")
+    return Items(list(values) if stacked else [values], stacked)
 
 
-def written(results: Sequence[Any], *, stacked: bool, where: str) -> bytes:
-    """Return results as an array in NumPy's format; raises InvalidResult."""
-    try:
-        array = np.asarray(results if stacked else results[0])
-    except ValueError:
-        array = np.empty(0, dtype=object)
-    if array.dtype.kind not in "biufcUSmM":
-        raise InvalidResult(f"{where} returned what is no array of numbers or texts; ask for JSON")
+def written(array: npt.NDArray[Any]) -> bytes:
+    """Return an array in NumPy's format."""
     out = io.BytesIO()
     npy.write_array(out, array, allow_pickle=False)
     return out.getvalue()

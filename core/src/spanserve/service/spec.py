@@ -22,6 +22,9 @@ OPERATION_ROUTES = frozenset(
         "/readyz",
         "/redoc",
         "/tracing",
+        "/v2",
+        "/v2/health/live",
+        "/v2/health/ready",
     }
 )
 

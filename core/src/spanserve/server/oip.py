@@ -1,0 +1,254 @@
+"""The Open Inference Protocol: `/v2`, so that clients of KServe, Triton and MLServer work.
+
+Each batch endpoint that takes arrays is a model with its method's name. A request's tensor is so
+many items as its first axis is long; they are batched with everybody else's.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, Final
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json, to_json
+
+from spanserve.server.answer import Answer, RequestError
+from spanserve.server.endpoint import BatchEndpoint, Endpoint
+from spanserve.server.exchange import SCOPE_KEY, Exchange
+from spanserve.server.lifecycle import Lifecycle
+from spanserve.server.many import Crowd
+from spanserve.server.routes import Note
+from spanserve.service.bundle import LoadedService
+from spanserve.service.codecs import ArrayBatchCodec
+from spanserve.service.npy import items_of
+from spanserve.service.problems import InvalidBody, InvalidItem, nearest
+from spanserve.service.tensors import (
+    Tensor,
+    binary,
+    datatype_of,
+    declared_dtype,
+    input_of,
+    output_of,
+    result_array,
+)
+
+BINARY_HEADER: Final = b"inference-header-content-length"
+OUTPUT: Final = "output"
+_TAG: Final = "open inference protocol"
+
+
+class Output(BaseModel):
+    """An output that a request asks for."""
+
+    name: str
+    parameters: dict[str, Any] = {}
+
+
+class InferRequest(BaseModel):
+    """The body of an inference request."""
+
+    id: str | None = None
+    parameters: dict[str, Any] = {}
+    inputs: list[Tensor]
+    outputs: list[Output] | None = None
+
+    @property
+    def wants_binary(self) -> bool:
+        """Whether the output's data are to follow the JSON."""
+        default = self.parameters.get("binary_data_output") is True
+        asked = [each.parameters.get("binary_data", default) for each in self.outputs or ()]
+        return True in asked if asked else default
+
+
+class Model:
+    """A batch endpoint of arrays, as the protocol sees it."""
+
+    def __init__(self, endpoint: BatchEndpoint, codec: ArrayBatchCodec) -> None:
+        self.endpoint = endpoint
+        self.name = endpoint.spec.name
+        self.codec = codec
+        self.input = endpoint.spec.parameters[0].name
+
+    def metadata(self) -> dict[str, Any]:
+        """Describe the model, from its method's annotations."""
+        return {
+            "name": self.name,
+            "platform": "spanserve",
+            "inputs": [input_of(self.input, self.codec.array)],
+            "outputs": output_of(self.endpoint.spec.returns),
+        }
+
+    async def infer(self, exchange: Exchange) -> Answer:
+        """Answer an inference request; raises what the endpoint's `refused` has an answer to."""
+        endpoint, record = self.endpoint, exchange.record
+        now_ns = endpoint.tracing.now_ns
+        endpoint.reads(exchange)
+        try:
+            body = await exchange.body(endpoint.max_request_bytes)
+            request, array = self._read(body, exchange.header(BINARY_HEADER))
+            items = items_of(array, self.codec.array, stacked=True)
+        finally:
+            if record is not None:
+                record.decode_ended(now_ns())
+        crowd = Crowd(endpoint, exchange, items.values)
+        crowd.begin()
+        results = []
+        async with aclosing(crowd.results()) as all_results:
+            async for result in all_results:
+                if isinstance(result, Exception):
+                    raise result
+                results.append(result)
+        if record is not None:
+            record.encode_started(now_ns())
+        try:
+            return self._written(request, results)
+        finally:
+            if record is not None:
+                record.encode_ended(now_ns())
+
+    def _read(self, body: bytes, json_length: str) -> tuple[InferRequest, Any]:
+        length = len(body)
+        if json_length:
+            if not json_length.isdigit() or int(json_length[:12]) > length:
+                raise InvalidBody("Inference-Header-Content-Length is not the JSON's length")
+            length = int(json_length[:12])
+        try:
+            request = InferRequest.model_validate(from_json(body[:length]))
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise InvalidBody(f"{place}: {first['msg']}") from None
+        except ValueError as error:
+            raise InvalidBody(f"the body is not JSON: {str(error)[:200]}") from None
+        self._check_names(request)
+        [tensor] = request.inputs
+        size = tensor.binary_size
+        if size is None:
+            return request, tensor.array(None)
+        if size != len(body) - length:
+            raise InvalidBody(f"{len(body) - length} bytes follow the JSON, {size} are said to")
+        return request, tensor.array(memoryview(body)[length:])
+
+    def _check_names(self, request: InferRequest) -> None:
+        given = [tensor.name for tensor in request.inputs]
+        if given != [self.input]:
+            raise InvalidItem(f"the inputs are {given!r:.200}; {self.name} takes {self.input!r}")
+        for output in request.outputs or ():
+            if output.name != OUTPUT:
+                raise InvalidItem(
+                    f"unknown output {output.name[:100]!r}; {self.name} has {OUTPUT!r}"
+                )
+
+    def _written(self, request: InferRequest, results: Sequence[Any]) -> Answer:
+        spec = self.endpoint.spec
+        array = result_array(results, declared_dtype(spec.returns), where=spec.route)
+        body: dict[str, Any] = {"model_name": self.name}
+        if request.id:
+            body["id"] = request.id
+        output: dict[str, Any] = {
+            "name": OUTPUT,
+            "datatype": datatype_of(array.dtype),
+            "shape": array.shape,
+        }
+        if not request.wants_binary:
+            output["data"] = array.reshape(-1).tolist()
+            return Answer(200, to_json({**body, "outputs": [output]}, inf_nan_mode="null"))
+        packed = binary(array)
+        output["parameters"] = {"binary_data_size": len(packed)}
+        text = to_json({**body, "outputs": [output]})
+        headers = [
+            (b"content-type", b"application/octet-stream"),
+            (BINARY_HEADER, b"%d" % len(text)),
+        ]
+        return Answer(200, text + packed, headers)
+
+
+def models_of(endpoints: Sequence[Endpoint]) -> dict[str, Model]:
+    """Return the endpoints that the protocol can speak to, by their names."""
+    return {
+        each.spec.name: Model(each, each.codec)
+        for each in endpoints
+        if isinstance(each, BatchEndpoint) and isinstance(each.codec, ArrayBatchCodec)
+    }
+
+
+def add_protocol(
+    app: FastAPI,
+    models: Mapping[str, Model],
+    *,
+    service: LoadedService,
+    lifecycle: Lifecycle,
+    note: Note,
+) -> None:
+    """Add the protocol's routes to the app."""
+
+    @app.get("/v2", tags=[_TAG])
+    async def server() -> dict[str, Any]:
+        """Describe the server."""
+        extensions = ["binary_tensor_data"]
+        return {"name": service.name, "version": service.version or "0", "extensions": extensions}
+
+    @app.get("/v2/health/live", tags=[_TAG])
+    async def live() -> dict[str, bool]:
+        """Answer whenever the event loop runs."""
+        return {"live": True}
+
+    @app.get("/v2/health/ready", tags=[_TAG])
+    async def ready() -> JSONResponse:
+        """Say whether new requests are welcome."""
+        return JSONResponse({"ready": lifecycle.ready}, 200 if lifecycle.ready else 503)
+
+    _add_models(app, models, note)
+
+
+def _add_models(app: FastAPI, models: Mapping[str, Model], note: Note) -> None:
+    @app.get("/v2/models/{name}", tags=[_TAG])
+    async def metadata(name: str, request: Request) -> Response:
+        """Describe a model."""
+        return await _answered(request, name, lambda model: model.metadata())
+
+    @app.get("/v2/models/{name}/ready", tags=[_TAG])
+    async def model_ready(name: str, request: Request) -> Response:
+        """Say whether a model can be asked."""
+        return await _answered(request, name, lambda model: {"name": model.name, "ready": True})
+
+    @app.post("/v2/models/{name}/infer", tags=[_TAG])
+    async def infer(name: str, request: Request) -> Response:
+        """Run a model on a tensor."""
+        exchange: Exchange = request.scope[SCOPE_KEY]
+        model = models.get(name)
+        if model is None:
+            return _response(_unknown(name, models).answer(exchange.request_id, exchange.trace_id))
+        exchange.receive = request.receive
+        try:
+            answer = await model.infer(exchange)
+        except Exception as error:  # noqa: BLE001  # every error has an answer
+            answer = model.endpoint.refused(exchange, error)
+        note(exchange, model.endpoint, answer)
+        return _response(answer)
+
+    async def _answered(
+        request: Request, name: str, tell: Callable[[Model], dict[str, Any]]
+    ) -> Response:
+        model = models.get(name)
+        if model is not None:
+            return JSONResponse(tell(model))
+        exchange: Exchange = request.scope[SCOPE_KEY]
+        return _response(_unknown(name, models).answer(exchange.request_id, exchange.trace_id))
+
+
+def _unknown(name: str, models: Mapping[str, Model]) -> RequestError:
+    there = ", ".join(models)
+    message = f"unknown model {name[:100]!r} (there: {there}){nearest(name, list(models))}"
+    return RequestError(404, "not_found", message)
+
+
+def _response(answer: Answer) -> Response:
+    """Return an answer; one that is an error has the protocol's `error` beside our own keys."""
+    body = answer.body
+    if answer.status >= 400 and body:  # noqa: PLR2004  # HTTP's errors
+        error = from_json(body)
+        body = to_json({"error": error["message"], **error})
+    headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in answer.headers}
+    return Response(body, answer.status, headers)
