@@ -96,7 +96,7 @@ async def on_loop(
         with entered(tracing.scope(record, RUN)):
             return await method(instance, **arguments)
     except (Exception, SystemExit, asyncio.CancelledError) as error:
-        if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+        if isinstance(error, asyncio.CancelledError) and is_cancelled():
             raise
         note_failure(record, error, tracing.now_ns())
         raise (carrier := carried(error)) from carrier.__cause__
@@ -117,6 +117,7 @@ def is_fault(error: BaseException) -> bool:
     return not isinstance(status, int) or status >= 500  # noqa: PLR2004  # HTTP's server errors
 
 
-def _is_cancelled() -> bool:
+def is_cancelled() -> bool:
+    """Whether the current task was told to end, and this is no cancellation of its own."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

@@ -24,6 +24,7 @@ from spanserve.server.oip import add_protocol, models_of
 from spanserve.server.operations import add_operations
 from spanserve.server.routes import add_route
 from spanserve.server.running import Running
+from spanserve.server.streams import StreamEndpoint
 from spanserve.service.bundle import LoadedService
 from spanserve.service.spec import ApiSpec
 from spanserve.tracing.tracing import Tracing
@@ -116,7 +117,8 @@ def _endpoint(api: ApiSpec, config: Config, running: Running, tracing: Tracing) 
     }
     if api.batch:
         return FormatsEndpoint(api, _batcher(api, config.batching, running, tracing), **options)
-    return PlainEndpoint(api, running, **options)
+    kind = StreamEndpoint if api.streams else PlainEndpoint
+    return kind(api, running, **options)
 
 
 def _batcher(api: ApiSpec, config: BatchingConfig, running: Running, tracing: Tracing) -> Batcher:

@@ -35,6 +35,11 @@ class Endpoint(ABC):
         """The formats that a body may be in."""
         return (JSON,)
 
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The formats that an answer may be in; the first is the usual one."""
+        return self.formats
+
     def __init__(
         self,
         spec: ApiSpec,
@@ -71,7 +76,7 @@ class Endpoint(ABC):
         if exchange.record is not None:
             exchange.record.decode_started(self._now_ns())
 
-    async def answer_value(self, exchange: Exchange, value: Any) -> Answer:
+    async def answer_value(self, exchange: Exchange, value: Any) -> Answer | Streamed:
         """Answer a request whose body FastAPI has validated."""
         try:
             return await self.respond(exchange, value)
@@ -227,13 +232,18 @@ class PlainEndpoint(Endpoint):
         self._service = service
         self._method = getattr(service.cls, spec.name)
 
+    @property
+    def instance(self) -> Any:
+        """The service's instance, while it serves."""
+        return self._service.runner.instance
+
     async def result(self, exchange: Exchange, value: Any) -> Any:
         """Call the method: on the loop, on the runner, or on threads of its own."""
         asked_ns = self._now_ns()
         if self.spec.asynchronous:
             result = await on_loop(
                 self._method,
-                self._service.runner.instance,
+                self.instance,
                 value,
                 tracing=self.tracing,
                 record=exchange.record,

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 from fastapi import Body, FastAPI, HTTPException, Request, Response
+from fastapi.responses import StreamingResponse
 from fastapi.routing import APIRoute
 
 from spanserve.server.answer import Answer, ErrorBody, Streamed, too_large
@@ -19,9 +20,11 @@ from spanserve.server.exchange import (
 )
 from spanserve.server.streaming import send_any
 from spanserve.service.codecs import Parameter
+from spanserve.service.media import JSON
 
 Note = Callable[[Exchange, Endpoint, Answer | Streamed], None]
 
+_BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
 _REQUEST: Final = "spanserve_request"
 _ERRORS: Final = {
     400: "The body is not JSON",
@@ -41,15 +44,14 @@ _NEGOTIATION_ERRORS: Final = {
 def add_route(app: FastAPI, endpoint: Endpoint, note: Note) -> None:
     """Add the route of an endpoint to the app, with its place in the OpenAPI document."""
     spec = endpoint.spec
-    others = {
-        name: {"schema": {"type": "string", "format": "binary"}} for name in endpoint.formats[1:]
-    }
-    errors = _ERRORS | (_NEGOTIATION_ERRORS if others else {})
+    others = {name: _BINARY for name in endpoint.formats if name != JSON}
+    answers = {name: _BINARY for name in endpoint.answers if name != JSON}
+    errors = _ERRORS | (_NEGOTIATION_ERRORS if answers else {})
     responses: dict[int | str, dict[str, Any]] = {
         status: {"model": ErrorBody, "description": what} for status, what in errors.items()
     }
-    if others:
-        responses[200] = {"content": others}
+    if answers:
+        responses[200] = {"content": answers}
     app.router.add_api_route(
         spec.route,
         _handler(endpoint, note),
@@ -113,6 +115,8 @@ def _handler(endpoint: Endpoint, note: Note) -> Callable[..., Any]:
         answer = await endpoint.answer_value(exchange, value)
         note(exchange, endpoint, answer)
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in answer.headers}
+        if isinstance(answer, Streamed):
+            return StreamingResponse(answer.chunks, answer.status, headers)
         return Response(answer.body, answer.status, headers)
 
     handle.__name__ = endpoint.spec.name

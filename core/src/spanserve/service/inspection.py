@@ -3,7 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from spanserve.errors import ServiceError
 from spanserve.service.annotations import array_of, list_item, resolved_hints
@@ -115,6 +115,9 @@ def _api_spec(
         Parameter(each.name, hints[each.name], each.default) for each in api_parameters(method)
     )
     returns = hints.get("return", Any)
+    streams = inspect.isasyncgenfunction(method)
+    if streams:
+        returns = next(iter(get_args(returns)), Any)
     return ApiSpec(
         name=name,
         route=options.route or f"/{name}",
@@ -126,12 +129,13 @@ def _api_spec(
         isolate=options.isolate is not False,
         inline=options.inline,
         threads=options.threads or 1,
-        asynchronous=inspect.iscoroutinefunction(method),
+        asynchronous=streams or inspect.iscoroutinefunction(method),
+        streams=streams,
         parameters=parameters,
         returns=returns,
         codec=_batch_codec(parameters[0], returns, where)
         if options.batch
-        else PlainCodec(parameters, returns=returns, where=where),
+        else PlainCodec(parameters, returns=Any if streams else returns, where=where),
     )
 
 

@@ -89,9 +89,13 @@ def check_not_operation(where: str, route: str) -> None:
 
 
 def _check_kind(where: str, method: Callable[..., Any], options: ApiOptions) -> None:
-    if inspect.isgeneratorfunction(method) or inspect.isasyncgenfunction(method):
-        raise ServiceError(f"{where} yields; an @api method returns its whole result")
-    asynchronous = inspect.iscoroutinefunction(method)
+    streams = inspect.isasyncgenfunction(method)
+    if inspect.isgeneratorfunction(method) or (streams and options.batch):
+        raise ServiceError(
+            f"{where} yields; to stream an answer write an async generator "
+            "(async def, with yield), without batch=True"
+        )
+    asynchronous = streams or inspect.iscoroutinefunction(method)
     if options.batch:
         _check_batch(where, options, asynchronous=asynchronous)
         return

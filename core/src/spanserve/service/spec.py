@@ -38,7 +38,8 @@ class ApiSpec:
     `max_latency_ms` is the target for queue + run. `max_batch_size`, `max_latency_ms` and
     `max_queue` (in items) mean something for a batch method only, and so does `isolate`: whether
     a batch that raises may run again, in parts. `threads` is for a plain sync method only.
-    `asynchronous` methods run on the event loop, `inline` ones too.
+    `asynchronous` methods run on the event loop, `inline` ones too. One that `streams` is an
+    async generator, and `returns` says what it yields.
     """
 
     name: str
@@ -52,6 +53,7 @@ class ApiSpec:
     inline: bool
     threads: int
     asynchronous: bool
+    streams: bool
     parameters: tuple[Parameter, ...]
     returns: Any
     codec: BatchCodec | PlainCodec

@@ -1,0 +1,130 @@
+"""Plain endpoints that answer bit by bit: async generators."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, Final, NamedTuple
+
+from spanserve.batching.call import is_cancelled, note_failure
+from spanserve.batching.runner import carried
+from spanserve.server.answer import Answer, Streamed, not_given
+from spanserve.server.endpoint import PlainEndpoint
+from spanserve.server.exchange import Exchange
+from spanserve.service import media
+from spanserve.service.problems import InvalidResult
+from spanserve.tracing.places import RUN
+from spanserve.tracing.scope import entered
+
+TEXT: Final = "text/plain"
+BYTES: Final = "application/octet-stream"
+
+
+class _End(NamedTuple):
+    """What comes last: the generator ended, or raised."""
+
+    error: BaseException | None
+
+
+class StreamEndpoint(PlainEndpoint):
+    """Sends what a method yields, each value as soon as it is there.
+
+    Bytes go out as they are, texts as one text, and anything else as a line of JSON; texts and
+    JSON go out as events (SSE) where the client asks for those.
+    """
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The formats of the answer; the first is the usual one."""
+        if self.spec.returns is bytes:
+            return (BYTES,)
+        return (TEXT if self.spec.returns is str else media.NDJSON, media.EVENTS)
+
+    async def answer(self, exchange: Exchange) -> Answer | Streamed:
+        """Answer a request from its body's bytes."""
+        record, now_ns = exchange.record, self.tracing.now_ns
+        self.reads(exchange)
+        try:
+            try:
+                value = self.codec.decode(await exchange.body(self.max_request_bytes))
+            finally:
+                if record is not None:
+                    record.decode_ended(now_ns())
+        except Exception as error:  # noqa: BLE001  # every error has an answer
+            return self.refused(exchange, error)
+        return await self.answer_value(exchange, value)
+
+    async def answer_value(self, exchange: Exchange, value: Any) -> Answer | Streamed:
+        """Answer a decoded request, as soon as there is a first value, or none will come."""
+        given = media.chosen(exchange.header(b"accept"), self.answers)
+        if given is None:
+            return self.refused(exchange, not_given(self.answers))
+        values: asyncio.Queue[Any] = asyncio.Queue(maxsize=1)
+        running = asyncio.create_task(self._run(exchange, value, values))
+        try:
+            first = await self._first(exchange, values)
+            if isinstance(first, _End) and first.error is not None:
+                return self.refused(exchange, carried(first.error))
+        except BaseException as error:
+            running.cancel()
+            if isinstance(error, Exception):
+                return self.refused(exchange, error)
+            raise
+        content_type = f"{given}; charset=utf-8" if given == TEXT else given
+        headers = [(b"content-type", content_type.encode()), (b"cache-control", b"no-store")]
+        return Streamed(200, self._chunks(given, first, values, running), headers)
+
+    async def _first(self, exchange: Exchange, values: asyncio.Queue[Any]) -> Any:
+        limit_ms = self.limit_ms(exchange)
+        if limit_ms is None:
+            return await values.get()
+        left_s = max(0.0, (self.deadline_ns(exchange) - self.tracing.now_ns()) / 1e9)
+        try:
+            return await asyncio.wait_for(values.get(), left_s)
+        except TimeoutError:
+            raise self.timed_out(exchange) from None
+
+    async def _run(self, exchange: Exchange, value: Any, values: asyncio.Queue[Any]) -> None:
+        """Run the generator, all of it in this task: it keeps its context from value to value."""
+        record, tracing = exchange.record, self.tracing
+        if record is not None:
+            record.plain_run_started(tracing.now_ns())
+        error: BaseException | None = None
+        try:
+            with entered(tracing.scope(record, RUN)):
+                async with aclosing(self._method(self.instance, **value)) as yielded:
+                    async for each in yielded:
+                        await values.put(each)
+        except (Exception, SystemExit, asyncio.CancelledError) as raised:
+            if isinstance(raised, asyncio.CancelledError) and is_cancelled():
+                raise
+            error = raised
+            note_failure(record, raised, tracing.now_ns())
+        finally:
+            if record is not None:
+                record.plain_run_ended(tracing.now_ns())
+        await values.put(_End(error))
+
+    async def _chunks(
+        self, given: str, first: Any, values: asyncio.Queue[Any], running: asyncio.Task[None]
+    ) -> AsyncGenerator[bytes, None]:
+        try:
+            value = first
+            while not isinstance(value, _End):
+                yield self._encoded(given, value)
+                value = await values.get()
+            if value.error is not None:
+                raise carried(value.error)
+        finally:
+            running.cancel()
+            await asyncio.wait((running,))
+
+    def _encoded(self, given: str, value: Any) -> bytes:
+        if given in {BYTES, TEXT}:
+            wanted = bytes if given == BYTES else str
+            if not isinstance(value, wanted):
+                raise InvalidResult(
+                    f"{self.spec.route} yielded a {type(value).__name__}, not {wanted.__name__}"
+                )
+            return value if isinstance(value, bytes) else value.encode()
+        text = self.codec.encode(value)
+        return b"data: %b\n\n" % text if given == media.EVENTS else text + b"\n"
