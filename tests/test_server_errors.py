@@ -395,7 +395,7 @@ def test_a_full_queue_is_429_with_a_time_to_try_again() -> None:
         "1",
         {"code": "queue_full", "message": "the queue is full (1 items wait)"},
     )
-    assert metrics['spanserve_items_refused_total{endpoint="/row"}'] == 1
+    assert metrics['spanserve_items_refused_total{endpoint="/row",reason="queue_full"}'] == 1
 
 
 @pytest.mark.parametrize(
@@ -453,7 +453,7 @@ def test_a_deadline_that_cannot_be_met_is_429_at_once() -> None:
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
     assert body["code"] == "deadline_unreachable"
     assert re.fullmatch(r"the answer would take \d+ ms, and \d+ ms are left", body["message"])
-    assert metrics['spanserve_items_refused_total{endpoint="/row"}'] == 0
+    assert metrics['spanserve_items_refused_total{endpoint="/row",reason="deadline"}'] == 1
 
 
 def test_a_trace_that_timed_out_names_the_status_and_what_was_not_finished() -> None:

@@ -104,7 +104,7 @@ class Item(ItemRecord):
 class Batch:
     """One release: the job that runs on the runner, and what it gave."""
 
-    __slots__ = ("_items", "_on_done", "_results", "_work", "error", "failed", "record")
+    __slots__ = ("_on_done", "_results", "_work", "error", "failed", "items", "record")
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class Batch:
         on_done: "Callable[[Batch], None]",
     ) -> None:
         self._work = work
-        self._items = items
+        self.items = items
         self._on_done = on_done
         self._results: Sequence[Any] = ()
         self.record = record
@@ -125,7 +125,7 @@ class Batch:
         """Run the user's method; where it raises, find whose fault it is. On the runner."""
         record, raised = self.record, None
         try:
-            self._results = self._attempt(instance, record, self._items, self.place)
+            self._results = self._attempt(instance, record, self.items, self.place)
         except BaseException as error:  # noqa: BLE001  # even SystemExit of a model must not end the runner
             raised = error
         if raised is not None:  # here, so that what the retries raise is not chained to it
@@ -158,7 +158,7 @@ class Batch:
 
     def _isolate(self, instance: object, error: BaseException) -> None:
         """Run the items again in smaller groups, where that may help some of them."""
-        record, items, now_ns = self.record, self._items, self._work.tracing.now_ns
+        record, items, now_ns = self.record, self.items, self._work.tracing.now_ns
         give_up_ns = now_ns() + self._work.isolate_for_ns
 
         def may_retry(error: BaseException) -> bool:
@@ -187,7 +187,7 @@ class Batch:
     def place(self) -> Place:
         """Return where the user's code runs: a batch of one lies in its request's trace."""
         if self.record.size == 1:
-            item = self._items[0]
+            item = self.items[0]
             return item.request, item_place(item.index, RUN)
         return self.record, RUN
 
@@ -215,7 +215,7 @@ class Batch:
         """Write down which items failed, before the batch's record ends."""
         if self.error is not None:
             return  # written down as it was raised
-        for item, result in zip(self._items, self._results, strict=True):
+        for item, result in zip(self.items, self._results, strict=True):
             if item.failure is None and isinstance(result, BaseException) and is_fault(result):
                 ran_ns = self.record.attempts(item.position)[-1].ran_ns
                 item.failure = failure_of(result, ran_ns)
@@ -224,8 +224,8 @@ class Batch:
         """Give each item its result, or the reason why it has none."""
         results = self._results
         if self.error is not None:
-            results = [self.error] * len(self._items)
-        for item, result in zip(self._items, results, strict=True):
+            results = [self.error] * len(self.items)
+        for item, result in zip(self.items, results, strict=True):
             waiter = item.future
             if waiter.done():
                 continue

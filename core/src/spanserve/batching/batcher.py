@@ -8,13 +8,14 @@ and never in between; nor, while it waits, on an arrival that is not the last of
 import asyncio
 import logging
 import math
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from spanserve.batching.batch import Batch, Batched, Item, Waiter, Work
 from spanserve.batching.policy import Policy, Release, ReleaseReason
 from spanserve.batching.runner import Runner
+from spanserve.batching.tally import Tally
 from spanserve.errors import SpanserveError
 from spanserve.tracing.record import RequestRecord
 from spanserve.tracing.scope import entered
@@ -60,21 +61,6 @@ class ExpiredError(SpanserveError):
 
 class AbandonedError(SpanserveError):
     """The item left the queue unanswered, since nobody waits for its answer any more."""
-
-
-class Tally:
-    """What became of an endpoint's items and batches, counted for `/metrics`."""
-
-    def __init__(self) -> None:
-        self.sizes: Counter[int] = Counter()
-        self.reasons: Counter[str] = Counter()
-        self.refused = 0
-        self.late = 0
-        self.expired = 0
-        self.abandoned = 0
-        self.failed_batches = 0
-        self.splits = 0
-        self.retries = 0
 
 
 class Batcher:
@@ -281,6 +267,7 @@ class Batcher:
             self.tally.retries += len(record.retries)
             ended_ns = record.retries[0].started_ns  # what a run takes, it took until then
         self._policy.observed(record.size, (ended_ns - record.released_ns) / 1e6)
+        self.tally.ran(record, batch.items)
         if batch.failed:
             self.tally.failed_batches += 1
         with entered(self._tracing.scope(*batch.place)):

@@ -186,7 +186,5 @@ def announce(worker: Worker, tracers: Sequence[LoadedTracer], url: str) -> None:
         log.info("tracing %g %% of requests: %s to %s", rate * 100, tracer.name, tracer.target)
     if not tracers:
         log.info("tracing is off (tracing.type picks a tracer)")
-    if config.server.workers > 1:
-        log.info("each of %d workers has a /metrics of its own", config.server.workers)
     for warning in (*worker.loaded.warnings, *(w for t in tracers for w in t.warnings)):
         log.warning(warning)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from spanserve.server.oip import add_protocol, models_of
 from spanserve.server.operations import add_operations
 from spanserve.server.routes import add_route
 from spanserve.server.running import Running
+from spanserve.server.siblings import Siblings
 from spanserve.server.streams import StreamEndpoint
 from spanserve.service.bundle import LoadedService
 from spanserve.service.spec import ApiSpec
@@ -69,15 +71,12 @@ def create_app(
     lifecycle = Lifecycle(
         batchers, drain_delay_s=server.drain_delay_s, drain_timeout_s=server.drain_timeout_s
     )
-    token = config.tracing.control.token
-    control = Control(tracing, share and share / "tracing.json")
+    beside: list[Callable[[], AbstractAsyncContextManager[None]]] = []
     app = App(
         title=service.name,
         version=service.version or "0",
         description=service.spec.doc,
-        lifespan=lifecycle.lifespan(
-            running, tracing, on_ready=on_ready, beside=[control.listening] if token else []
-        ),
+        lifespan=lifecycle.lifespan(running, tracing, on_ready=on_ready, beside=beside),
     )
     _answer_errors(app)
     if service.spec.has_configure_app:
@@ -91,17 +90,25 @@ def create_app(
     )
     for endpoint in endpoints:
         add_route(app, endpoint, front.note)
+    metrics = ServerMetrics(front.traffic, running.runner, batchers, tracing)
+    siblings = None
+    if share is not None:
+        siblings = Siblings(share, metrics.collect)
+        beside.append(siblings.listening)
     add_operations(
         app,
         service=service,
         endpoints=endpoints,
         tracing=tracing,
         lifecycle=lifecycle,
-        metrics=ServerMetrics(front.traffic, running.runner, batchers, tracing),
+        metrics=metrics,
+        siblings=siblings,
     )
     if models := models_of(endpoints):
         add_protocol(app, models, service=service, lifecycle=lifecycle, note=front.note)
-    if token:
+    if token := config.tracing.control.token:
+        control = Control(tracing, share and share / "tracing.json")
+        beside.append(control.listening)
         add_control(app, control, token)
     tracing.extend_app(app)
     app.front = front

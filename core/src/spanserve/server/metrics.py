@@ -1,6 +1,7 @@
 """The counters of one process in Prometheus' terms, read when somebody asks and not before."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -9,9 +10,11 @@ from prometheus_client.core import (
     Metric,
 )
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 
 from spanserve.batching.batcher import Batcher
 from spanserve.batching.runner import Runner
+from spanserve.batching.tally import BOUNDS_S, Durations
 from spanserve.server.exchange import Traffic
 from spanserve.tracing.exporting import Drop, State
 from spanserve.tracing.keeping import ERROR, SLOW
@@ -79,7 +82,30 @@ class ServerMetrics(Collector):
             "spanserve_batches_failed", "Batches whose run failed", labels=["endpoint"]
         )
         refused = CounterMetricFamily(
-            "spanserve_items_refused", "Items refused by a full queue", labels=["endpoint"]
+            "spanserve_items_refused",
+            "Items refused; deadline: by the learned run time it could not be met",
+            labels=["endpoint", "reason"],
+        )
+        expired = CounterMetricFamily(
+            "spanserve_items_expired",
+            "Items whose deadline passed in the queue",
+            labels=["endpoint"],
+        )
+        splits = CounterMetricFamily(
+            "spanserve_batches_split",
+            "Batches that raised and were run again in parts",
+            labels=["endpoint"],
+        )
+        retries = CounterMetricFamily(
+            "spanserve_batch_retries", "Runs of parts of such batches", labels=["endpoint"]
+        )
+        runs = HistogramMetricFamily(
+            "spanserve_run_seconds", "Time of a batch's run, retries included", labels=["endpoint"]
+        )
+        waits = HistogramMetricFamily(
+            "spanserve_queue_wait_seconds",
+            "Time of an item in the queue: until the runner was free, then until others had come",
+            labels=["endpoint", "for"],
         )
         abandoned = CounterMetricFamily(
             "spanserve_items_abandoned",
@@ -94,10 +120,18 @@ class ServerMetrics(Collector):
             buckets, total = _buckets(tally.sizes.copy(), batcher.limits.max_batch_size)
             sizes.add_metric(label, buckets, total)
             failed.add_metric(label, tally.failed_batches)
-            refused.add_metric(label, tally.refused)
+            refused.add_metric([*label, "queue_full"], tally.refused)
+            refused.add_metric([*label, "deadline"], tally.late)
+            expired.add_metric(label, tally.expired)
+            splits.add_metric(label, tally.splits)
+            retries.add_metric(label, tally.retries)
+            runs.add_metric(label, *_durations(tally.runs))
+            waits.add_metric([*label, "peers"], *_durations(tally.waits_for_peers))
+            waits.add_metric([*label, "runner"], *_durations(tally.waits_for_runner))
             abandoned.add_metric(label, tally.abandoned)
             queued.add_metric(label, batcher.queued)
-        yield from (reasons, sizes, failed, refused, abandoned, queued)
+        yield from (reasons, sizes, failed, splits, retries)
+        yield from (refused, expired, abandoned, queued, waits, runs)
 
     def _spans(self) -> Iterator[Metric]:
         label = ["tracer"]
@@ -124,6 +158,22 @@ class ServerMetrics(Collector):
             waiting.add_metric([name], exporter.waiting_spans)
             failing.add_metric([name], exporter.state is State.FAILING)
         yield from (recorded, exported, dropped, waiting, failing)
+
+
+def _durations(durations: Durations) -> tuple[list[Any], float]:
+    """Return cumulative counts at each bound, with exemplars, and the sum in seconds."""
+    buckets: list[Any] = []
+    total = 0
+    for place, count in enumerate(durations.counts.copy()):
+        total += count
+        bound = str(BOUNDS_S[place]) if place < len(BOUNDS_S) else "+Inf"
+        example = durations.examples.get(place)
+        if example is None:
+            buckets.append((bound, total))
+        else:
+            trace_id, duration_ns = example
+            buckets.append((bound, total, Exemplar({"trace_id": trace_id}, duration_ns / 1e9)))
+    return buckets, durations.total_ns / 1e9
 
 
 def _buckets(sizes: dict[int, int], largest: int) -> tuple[list[tuple[str, float]], float]:

@@ -1,16 +1,19 @@
 """What operators ask for: health, readiness, metrics, metadata."""
 
+from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.exposition import choose_encoder
 
 from spanserve.server.endpoint import BatchEndpoint, Endpoint
 from spanserve.server.lifecycle import Lifecycle
 from spanserve.server.metrics import ServerMetrics
+from spanserve.server.siblings import Siblings
 from spanserve.service.bundle import LoadedService
 from spanserve.tracing.tracing import Tracing
 
@@ -23,10 +26,9 @@ def add_operations(
     tracing: Tracing,
     lifecycle: Lifecycle,
     metrics: ServerMetrics,
+    siblings: Siblings | None,
 ) -> None:
     """Add the operations' routes to the app."""
-    registry = CollectorRegistry()
-    registry.register(metrics)
 
     @app.get("/healthz", tags=["operations"], response_class=PlainTextResponse)
     @app.get("/livez", tags=["operations"], response_class=PlainTextResponse)
@@ -41,14 +43,28 @@ def add_operations(
         return PlainTextResponse(f"{lifecycle.state}\n", status_code=status)
 
     @app.get("/metrics", tags=["operations"], response_class=PlainTextResponse)
-    async def prometheus() -> Response:
-        """Return the counters in Prometheus' text format."""
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+    async def prometheus(request: Request) -> Response:
+        """Return the counters of all workers, in Prometheus' text format or as OpenMetrics."""
+        found = metrics.collect() if siblings is None else await siblings.metrics()
+        write, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(write(_Found(found)), media_type=content_type)
 
     @app.get("/metadata", tags=["operations"])
     async def metadata() -> JSONResponse:
         """Say what is served and which tracers are live."""
         return JSONResponse(_metadata(service, endpoints, tracing))
+
+
+class _Found(CollectorRegistry):
+    """Metrics that were collected, for an encoder."""
+
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        super().__init__()
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        """Return them."""
+        return self._metrics
 
 
 def _metadata(

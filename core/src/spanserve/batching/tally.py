@@ -1,0 +1,66 @@
+"""What became of an endpoint's items and batches, counted for whoever asks."""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from spanserve.tracing.record import BatchRecord, ItemRecord
+
+BOUNDS_S: Final = (
+    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025),
+    *(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+_BOUNDS_NS: Final = [round(bound * 1e9) for bound in BOUNDS_S]
+
+
+class Durations:
+    """How many durations lie up to each of `BOUNDS_S`, and beyond; and one of each by its trace."""
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BOUNDS_S) + 1)
+        self.total_ns = 0
+        self.examples: dict[int, tuple[str, int]] = {}
+        """By the place in `counts`: the trace of the last one there that has any, and its ns."""
+
+    def add(self, duration_ns: int, trace_id: str = "") -> None:
+        """Count a duration; `trace_id` is where it can be seen, if anywhere."""
+        place = bisect_left(_BOUNDS_NS, duration_ns)
+        self.counts[place] += 1
+        self.total_ns += duration_ns
+        if trace_id:
+            self.examples[place] = trace_id, duration_ns
+
+
+class Tally:
+    """The counters of one endpoint."""
+
+    def __init__(self) -> None:
+        self.sizes: Counter[int] = Counter()
+        self.reasons: Counter[str] = Counter()
+        self.refused = 0
+        self.late = 0
+        self.expired = 0
+        self.abandoned = 0
+        self.failed_batches = 0
+        self.splits = 0
+        self.retries = 0
+        self.runs = Durations()
+        self.waits_for_peers = Durations()
+        self.waits_for_runner = Durations()
+
+    def ran(self, batch: BatchRecord, items: Sequence[ItemRecord]) -> None:
+        """Count the times of a batch that ended."""
+        free_ns, released_ns = batch.runner_free_ns, batch.released_ns
+        for_peers, for_runner = self.waits_for_peers, self.waits_for_runner
+        ready_ns = min(free_ns, released_ns)
+        trace_id = ""
+        for item in items:
+            request, queued_ns = item.request, item.queued_ns
+            trace_id = request.trace_id if request is not None and request.sampled else ""
+            begin_ns = max(ready_ns, queued_ns)  # as `ItemRecord.waits_ns` has it
+            for_runner.add(begin_ns - queued_ns, trace_id)
+            for_peers.add(released_ns - begin_ns, trace_id)
+        if batch.run_ns:
+            run_ns = (batch.ended_ns if batch.retries else batch.ran_ns) - batch.run_ns
+            self.runs.add(run_ns, (batch.trace_id if batch.sampled else "") or trace_id)

@@ -1,0 +1,153 @@
+"""`/metrics`: of all workers, in both formats, with the traces to look at."""
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from prometheus_client import Metric
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from spanserve import Span, api, hookimpl, service
+from spanserve.batching.tally import BOUNDS_S, Durations
+from support.serving import metrics_of, serving, subprocess_server, until
+
+HELD = Path(__file__).parent / "support" / "services" / "held.py"
+OPEN_METRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
+REQUESTS = 'spanserve_requests_total{endpoint="/predict",status="200"}'
+
+
+def open_metrics(text: str) -> list[Metric]:
+    """Parse strictly."""
+    return list(text_string_to_metric_families(text))  # type: ignore[no-untyped-call]  # it has no types
+
+
+class Keeps:
+    """A tracer that keeps everything."""
+
+    def __init__(self) -> None:
+        self.spans: list[Span] = []
+
+    @hookimpl
+    def export_spans(self, spans: list[Span]) -> None:
+        self.spans += spans
+
+
+@service
+class Picky:
+    @api(batch=True)
+    def check(self, numbers: np.ndarray) -> np.ndarray:
+        """Refuse what is below zero."""
+        if (numbers < 0).any():
+            raise ValueError("below zero")
+        return numbers
+
+
+@pytest.fixture
+def workers(tmp_path: Path) -> Iterator[Any]:
+    config = tmp_path / "config.yaml"
+    config.write_text("server: {workers: 2}\n")
+    with subprocess_server(str(HELD), "--config", str(config)) as server:
+        yield server
+        assert server.stop(signal.SIGTERM) == 0, server.text()
+
+
+def test_any_worker_tells_the_numbers_of_all(workers: Any) -> None:
+    def send(number: int) -> int:
+        return httpx.post(f"{workers.url}/predict", json=number).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(send, range(200))) == {200}
+    told = [metrics_of(httpx.get(f"{workers.url}/metrics").text) for _ in range(10)]
+    assert {each[REQUESTS] for each in told} == {200}
+    sizes = 'spanserve_batch_size_sum{endpoint="/predict"}'
+    waits = 'spanserve_queue_wait_seconds_count{endpoint="/predict",for="runner"}'
+    assert {(each[sizes], each[waits]) for each in told} == {(200, 200)}
+    up = {name: value for name, value in told[0].items() if name.startswith("spanserve_worker_up")}
+    assert list(up.values()) == [1, 1]
+    busy = [name for name in told[0] if name.startswith("spanserve_runner_busy")]
+    assert len(busy) == 2
+
+
+def test_all_workers_together_are_open_metrics_too(workers: Any) -> None:
+    httpx.post(f"{workers.url}/predict", json=1)
+    answer = httpx.get(f"{workers.url}/metrics", headers=OPEN_METRICS)
+    assert answer.headers["content-type"].startswith("application/openmetrics-text")
+    families = {family.name for family in open_metrics(answer.text)}
+    assert {"spanserve_requests", "spanserve_run_seconds", "spanserve_worker_up"} <= families
+
+
+def test_a_worker_that_died_is_left_out_and_its_place_is_taken(workers: Any) -> None:
+
+    def pids() -> set[str]:
+        text = httpx.get(f"{workers.url}/metrics").text
+        return {line.split('"')[1] for line in text.splitlines() if "worker_up{" in line}
+
+    before = pids()
+    assert len(before) == 2
+    os.kill(int(min(before)), signal.SIGKILL)
+
+    def replaced() -> bool:
+        try:
+            now = pids()
+        except httpx.TransportError:  # it took the request with it
+            return False
+        return len(now) == 2 and now != before
+
+    assert until(replaced)
+
+
+def test_histograms_name_a_trace_to_look_at() -> None:
+    kept = Keeps()
+    with serving(Picky, tracers=[("kept", kept, {})]) as server:
+        trace_id = httpx.post(f"{server.url}/check", json=1).headers["x-trace-id"]
+        text = httpx.get(f"{server.url}/metrics", headers=OPEN_METRICS).text
+    found = Counter(
+        (family.name, sample.exemplar.labels["trace_id"])
+        for family in open_metrics(text)
+        for sample in family.samples
+        if sample.exemplar
+    )
+    assert found == {
+        ("spanserve_run_seconds", trace_id): 1,
+        ("spanserve_queue_wait_seconds", trace_id): 2,
+    }
+
+
+def test_without_tracing_there_is_no_trace_to_name() -> None:
+    with serving(Picky) as server:
+        httpx.post(f"{server.url}/check", json=1)
+        text = httpx.get(f"{server.url}/metrics", headers=OPEN_METRICS).text
+    assert not [s for family in open_metrics(text) for s in family.samples if s.exemplar]
+    assert 'spanserve_run_seconds_count{endpoint="/check"} 1.0' in text
+
+
+def test_a_batch_that_was_split_is_counted() -> None:
+    with serving(Picky) as server, ThreadPoolExecutor(8) as pool:
+        post = f"{server.url}/check"
+
+        def send(number: int) -> int:
+            return httpx.post(post, json=number).status_code
+
+        def split() -> bool:
+            assert Counter(pool.map(send, [1, -1, 2, 3, 4, 5, 6, 7])) == {200: 7, 500: 1}
+            return server.metrics()['spanserve_batches_split_total{endpoint="/check"}'] > 0
+
+        assert until(split)
+        metrics = server.metrics()
+    assert metrics['spanserve_batch_retries_total{endpoint="/check"}'] >= 2
+
+
+def test_durations_are_counted_where_they_belong() -> None:
+    durations = Durations()
+    for seconds in (0.0, BOUNDS_S[0], 0.003, 11.0):
+        durations.add(round(seconds * 1e9), "t" if seconds else "")
+    assert [durations.counts[place] for place in (0, 5, len(BOUNDS_S))] == [2, 1, 1]
+    assert durations.total_ns == 11_003_100_000
+    assert durations.examples[5] == ("t", 3_000_000)
