@@ -18,7 +18,7 @@ from spanserve.server.endpoint import BatchEndpoint, Endpoint
 from spanserve.server.exchange import SCOPE_KEY, Exchange
 from spanserve.server.lifecycle import Lifecycle
 from spanserve.server.many import Crowd
-from spanserve.server.routes import Note
+from spanserve.server.routes import Note, error_responses
 from spanserve.service.bundle import LoadedService
 from spanserve.service.codecs import ArrayBatchCodec
 from spanserve.service.npy import items_of
@@ -36,6 +36,14 @@ from spanserve.service.tensors import (
 BINARY_HEADER: Final = b"inference-header-content-length"
 OUTPUT: Final = "output"
 _TAG: Final = "open inference protocol"
+_UNKNOWN: Final[dict[int | str, dict[str, Any]]] = {404: {"description": "No such model"}}
+_BODY: Final = {
+    "schema": {
+        "type": "object",
+        "required": ["inputs"],
+        "properties": {"inputs": {"type": "array", "items": {"type": "object"}}},
+    }
+}
 
 
 class Output(BaseModel):
@@ -203,17 +211,22 @@ def add_protocol(
 
 
 def _add_models(app: FastAPI, models: Mapping[str, Model], note: Note) -> None:
-    @app.get("/v2/models/{name}", tags=[_TAG])
+    @app.get("/v2/models/{name}", tags=[_TAG], responses=_UNKNOWN)
     async def metadata(name: str, request: Request) -> Response:
         """Describe a model."""
         return await _answered(request, name, lambda model: model.metadata())
 
-    @app.get("/v2/models/{name}/ready", tags=[_TAG])
+    @app.get("/v2/models/{name}/ready", tags=[_TAG], responses=_UNKNOWN)
     async def model_ready(name: str, request: Request) -> Response:
         """Say whether a model can be asked."""
         return await _answered(request, name, lambda model: {"name": model.name, "ready": True})
 
-    @app.post("/v2/models/{name}/infer", tags=[_TAG])
+    @app.post(
+        "/v2/models/{name}/infer",
+        tags=[_TAG],
+        responses={**_UNKNOWN, **error_responses()},
+        openapi_extra={"requestBody": {"required": True, "content": {"application/json": _BODY}}},
+    )
     async def infer(name: str, request: Request) -> Response:
         """Run a model on a tensor."""
         exchange: Exchange = request.scope[SCOPE_KEY]

@@ -1,7 +1,7 @@
 """The inference routes as FastAPI sees them: their schema, and two of the ways to them."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final
 
 from fastapi import Body, FastAPI, HTTPException, Request, Response
@@ -47,9 +47,7 @@ def add_route(app: FastAPI, endpoint: Endpoint, note: Note) -> None:
     others = {name: _BINARY for name in endpoint.formats if name != JSON}
     answers = {name: _BINARY for name in endpoint.answers if name != JSON}
     errors = _ERRORS | (_NEGOTIATION_ERRORS if answers else {})
-    responses: dict[int | str, dict[str, Any]] = {
-        status: {"model": ErrorBody, "description": what} for status, what in errors.items()
-    }
+    responses = error_responses(errors)
     if answers:
         responses[200] = {"content": answers}
     app.router.add_api_route(
@@ -64,6 +62,11 @@ def add_route(app: FastAPI, endpoint: Endpoint, note: Note) -> None:
         openapi_extra={"requestBody": {"content": others}} if others else None,
         route_class_override=_route_class(endpoint, note),
     )
+
+
+def error_responses(errors: Mapping[int, str] = _ERRORS) -> dict[int | str, dict[str, Any]]:
+    """Return what the OpenAPI document says of the error answers of an inference route."""
+    return {s: {"model": ErrorBody, "description": what} for s, what in errors.items()}
 
 
 def _route_class(endpoint: Endpoint, note: Note) -> type[APIRoute]:
