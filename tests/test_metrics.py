@@ -49,11 +49,18 @@ class Picky:
         return numbers
 
 
+def pids(url: str) -> set[str]:
+    """Return the workers that `/metrics` names."""
+    text = httpx.get(f"{url}/metrics").text
+    return {line.split('"')[1] for line in text.splitlines() if "worker_up{" in line}
+
+
 @pytest.fixture
 def workers(tmp_path: Path) -> Iterator[Any]:
     config = tmp_path / "config.yaml"
     config.write_text("server: {workers: 2}\n")
     with subprocess_server(str(HELD), "--config", str(config)) as server:
+        assert until(lambda: len(pids(server.url)) == 2)
         yield server
         assert server.stop(signal.SIGTERM) == 0, server.text()
 
@@ -84,18 +91,12 @@ def test_all_workers_together_are_open_metrics_too(workers: Any) -> None:
 
 
 def test_a_worker_that_died_is_left_out_and_its_place_is_taken(workers: Any) -> None:
-
-    def pids() -> set[str]:
-        text = httpx.get(f"{workers.url}/metrics").text
-        return {line.split('"')[1] for line in text.splitlines() if "worker_up{" in line}
-
-    before = pids()
-    assert len(before) == 2
+    before = pids(workers.url)
     os.kill(int(min(before)), signal.SIGKILL)
 
     def replaced() -> bool:
         try:
-            now = pids()
+            now = pids(workers.url)
         except httpx.TransportError:  # it took the request with it
             return False
         return len(now) == 2 and now != before
