@@ -16,28 +16,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from spanserve import Array, Span, api, hookimpl, service
+from spanserve import Array, api, service
 from spanserve.service import media, npy
 from spanserve.service.problems import InvalidBody, InvalidItem
 from spanserve.tracing import names
 from support.serving import serving, until
-from support.traces import check_all, is_batch, named
+from support.traces import Keeps, check_all, is_batch, named
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
 NPY = {"Content-Type": "application/x-npy"}
 Pair = Annotated[np.ndarray, Array("float32", (2,))]
 PAIR = Array("float32", (2,))
-
-
-class Keeps:
-    """A tracer that keeps everything."""
-
-    def __init__(self) -> None:
-        self.spans: list[Span] = []
-
-    @hookimpl
-    def export_spans(self, spans: list[Span]) -> None:
-        self.spans += spans
 
 
 @service

@@ -12,27 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spanserve import Span, api, hookimpl, service
+from spanserve import api, service
 from spanserve.tracing import names
 from spanserve.tracing.remote import Remote
 from spanserve.tracing.uber import read
 from support.gate import Watch, answered, begun, gate, queued, released, run
 from support.serving import serving, subprocess_server, until
-from support.traces import check_all, is_batch, one, traces
+from support.traces import Keeps, check_all, is_batch, one, traces
 
 TOKEN = "a-token-of-24-characters"
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
-
-
-class Keeps:
-    """A tracer that keeps everything."""
-
-    def __init__(self) -> None:
-        self.spans: list[Span] = []
-
-    @hookimpl
-    def export_spans(self, spans: list[Span]) -> None:
-        self.spans += spans
 
 
 @service

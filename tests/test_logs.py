@@ -62,7 +62,8 @@ def test_lines_of_the_users_code_carry_the_ids_of_where_it_runs(as_json: Any) ->
         assert line["trace_id"] == line["asked_trace"] == answer.headers["x-trace-id"]
         assert line["span_id"] == line["asked_span"]
         assert line["request_id"] == answer.headers["x-request-id"]
-    assert "trace_id" not in lines["made"]
+    assert lines["made"]["trace_id"] == lines["made"]["asked_trace"]
+    assert "request_id" not in lines["made"]
 
 
 def test_extras_and_exceptions_are_in_the_object(as_json: Any) -> None:

@@ -14,9 +14,10 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from spanserve import Span, api, hookimpl, service
+from spanserve import api, service
 from spanserve.batching.tally import BOUNDS_S, Durations
 from support.serving import metrics_of, serving, subprocess_server, until
+from support.traces import Keeps
 
 HELD = Path(__file__).parent / "support" / "services" / "held.py"
 OPEN_METRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
@@ -26,17 +27,6 @@ REQUESTS = 'spanserve_requests_total{endpoint="/predict",status="200"}'
 def open_metrics(text: str) -> list[Metric]:
     """Parse strictly."""
     return list(text_string_to_metric_families(text))  # type: ignore[no-untyped-call]  # it has no types
-
-
-class Keeps:
-    """A tracer that keeps everything."""
-
-    def __init__(self) -> None:
-        self.spans: list[Span] = []
-
-    @hookimpl
-    def export_spans(self, spans: list[Span]) -> None:
-        self.spans += spans
 
 
 @service

@@ -12,26 +12,15 @@ import tritonclient.http as triton
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spanserve import Array, Span, api, hookimpl, service
+from spanserve import Array, api, service
 from spanserve.service.problems import InvalidBody, InvalidItem
 from spanserve.service.tensors import DATATYPES, Tensor, binary, datatype_of
 from spanserve.tracing import names
 from support.holding import HELD
 from support.serving import serving, until
-from support.traces import check_all, is_batch, named
+from support.traces import Keeps, check_all, is_batch, named
 
 Pair = Annotated[np.ndarray, Array("float32", (2,))]
-
-
-class Keeps:
-    """A tracer that keeps everything."""
-
-    def __init__(self) -> None:
-        self.spans: list[Span] = []
-
-    @hookimpl
-    def export_spans(self, spans: list[Span]) -> None:
-        self.spans += spans
 
 
 @service

@@ -17,6 +17,7 @@ from spanserve.tracing.places import (
     copy_place,
     derived_id,
     item_place,
+    place_of,
 )
 from spanserve.tracing.record import MAX_CUSTOM_SPANS, BatchRecord, ItemRecord, RequestRecord
 from support.gate import begun, gate, http_fields
@@ -45,6 +46,13 @@ def test_ids_are_16_digits_not_zero_and_differ_where_places_do(
     assert len(one) == 16
     assert int(one, 16) > 0
     assert (one == two) is (place == other) or 1 in (int(one, 16), int(two, 16))
+
+
+@given(root_id=st.integers(1, 2**64 - 1), span_id=st.integers(1, 2**64 - 1))
+def test_a_span_with_an_id_of_its_own_has_the_place_that_gives_it(
+    root_id: int, span_id: int
+) -> None:
+    assert derived_id(root_id, place_of(root_id, span_id)) == f"{span_id:016x}"
 
 
 def test_the_id_that_would_be_zero_is_not() -> None:

@@ -12,25 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spanserve import Span, TraceIds, current_trace, hookimpl, outgoing_headers, span
+from spanserve import Span, TraceIds, current_trace, outgoing_headers, span
 from spanserve.tracing.places import RUN, item_place
 from spanserve.tracing.plain import MAX_ELEMENTS, MAX_TEXT_CHARS, plain_value
 from spanserve.tracing.record import RequestRecord
 from spanserve.tracing.scope import MAX_EVENTS, entered
 from spanserve.tracing.tracing import Tracing
 from support.gate import answered, begun, gate, queued, released
-from support.traces import check_trace, one, tree
-
-
-class Keeps:
-    """Keeps what it is handed."""
-
-    def __init__(self) -> None:
-        self.spans: list[Span] = []
-
-    @hookimpl
-    def export_spans(self, spans: list[Span]) -> None:
-        self.spans += spans
+from support.traces import Keeps, check_trace, one, tree
 
 
 class Call:

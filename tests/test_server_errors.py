@@ -15,7 +15,7 @@ from fastapi import FastAPI, HTTPException
 
 from spanserve import Array, Span, api, hookimpl, service
 from support.serving import DEADLINE_S, Serving, TracerLike, serving, until
-from support.traces import check_all
+from support.traces import Keeps, check_all
 
 HEX_32 = re.compile("[0-9a-f]{32}")
 SECRET = "the password is hush"
@@ -28,17 +28,6 @@ class Silent:
     @hookimpl
     def export_spans(self, spans: list[Span]) -> None:
         del spans
-
-
-class KeepsSpans:
-    """A tracer that keeps everything."""
-
-    def __init__(self) -> None:
-        self.spans: list[Span] = []
-
-    @hookimpl
-    def export_spans(self, spans: list[Span]) -> None:
-        self.spans += spans
 
 
 Pair = Annotated[np.ndarray, Array("float64", (2,))]
@@ -457,7 +446,7 @@ def test_a_deadline_that_cannot_be_met_is_429_at_once() -> None:
 
 
 def test_a_trace_that_timed_out_names_the_status_and_what_was_not_finished() -> None:
-    gate, kept = Gate(), KeepsSpans()
+    gate, kept = Gate(), Keeps()
     config = {"server": {"request_timeout_ms": 500}}
     with serving(gated(gate), config, tracers=[("kept", kept, {})]) as server:
         late = httpx.post(f"{server.url}/row", json=[1, 1])

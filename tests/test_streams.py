@@ -10,21 +10,10 @@ import pytest
 from fastapi import Depends, FastAPI, HTTPException
 from pydantic import BaseModel
 
-from spanserve import Span, api, hookimpl, service, span
+from spanserve import api, service, span
 from spanserve.tracing import names
 from support.serving import Serving, serving, until
-from support.traces import check_all, one, tree
-
-
-class Keeps:
-    """A tracer that keeps everything."""
-
-    def __init__(self) -> None:
-        self.spans: list[Span] = []
-
-    @hookimpl
-    def export_spans(self, spans: list[Span]) -> None:
-        self.spans += spans
+from support.traces import Keeps, check_all, one, tree
 
 
 class Word(BaseModel):

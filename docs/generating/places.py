@@ -12,6 +12,8 @@ SPAN_PLACES: Final = {
     "at fault; holds collate, run and split",
     "ENCODE": "under the request: the answer becomes a body",
     "BATCH": "`batch {route}`, the root of a batch's own trace",
+    "STARTUP": "`startup {service}`, the root of a start's own trace, if `__init__` or `warm_up` "
+    "opens spans or logs",
 }
 ATTRIBUTE_PLACES: Final = {
     "ENDPOINT": ("request, batch", "the endpoint's route"),
@@ -44,6 +46,8 @@ ATTRIBUTE_PLACES: Final = {
     "EXCEPTION_TYPE": ("that event", "the exception's class"),
     "EXCEPTION_MESSAGE": ("that event", "its text; not with `tracing.exceptions: type`"),
     "EXCEPTION_STACKTRACE": ("that event", "its stack; not with `tracing.exceptions: type`"),
+    "SCOPE_NAME": ("OpenTelemetry's spans", "the name of the tracer that made it"),
+    "SCOPE_VERSION": ("OpenTelemetry's spans", "the version of that tracer"),
     "HTTP_METHOD": ("request", "the method, or `_OTHER`"),
     "HTTP_METHOD_ORIGINAL": ("request", "the method, where it is not a known one"),
     "HTTP_ROUTE": ("request", "the route, where one was found"),

@@ -10,13 +10,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from spanserve import Span, SpanKind
+from spanserve import Span, SpanKind, hookimpl
 from spanserve.tracing import names
 
 Tree = dict[str, Any]
 
 _TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}")
 _SPAN_ID = re.compile(r"(?!0{16})[0-9a-f]{16}")
+
+
+class Keeps:
+    """A tracer that keeps everything."""
+
+    def __init__(self) -> None:
+        self.spans: list[Span] = []
+
+    @hookimpl
+    def export_spans(self, spans: list[Span]) -> None:
+        self.spans += spans
 
 
 def tree(spans: Iterable[Span]) -> Tree:
@@ -96,7 +107,8 @@ def _check_span(span: Span) -> None:
 def _check_child(span: Span, parent: Span) -> None:
     inside = parent.start_ns <= span.start_ns and span.end_ns <= parent.end_ns
     assert inside, f"{span} is not within {parent}"
-    assert span.kind is SpanKind.INTERNAL, span
+    if names.SCOPE_NAME not in span.attributes:  # OpenTelemetry's code may say what it likes
+        assert span.kind is SpanKind.INTERNAL, span
 
 
 def is_batch(span: Span) -> bool:

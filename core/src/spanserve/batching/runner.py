@@ -14,6 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Protocol
 
@@ -68,8 +69,15 @@ class ThreadRunner:
     of what an executor and its futures cost.
     """
 
-    def __init__(self, instantiate: Callable[[], object], clock: Clock) -> None:
+    def __init__(
+        self,
+        instantiate: Callable[[], object],
+        clock: Clock,
+        starting: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """`starting` is what the instance is made and warmed up in."""
         self._instantiate = instantiate
+        self._starting = starting
         self._now_ns = clock.now_ns
         self._inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._waiting: deque[Callable[[], None]] = deque()
@@ -116,8 +124,9 @@ class ThreadRunner:
 
     def _run(self, started: Future[None]) -> None:
         try:
-            self._instance = self._instantiate()
-            _call_optional(self._instance, "warm_up")
+            with self._starting():
+                self._instance = self._instantiate()
+                _call_optional(self._instance, "warm_up")
         except BaseException as error:  # noqa: BLE001  # handed to whoever starts the runner
             started.set_exception(carried(error))
             return

@@ -29,6 +29,7 @@ from spanserve.server.siblings import Siblings
 from spanserve.server.streams import StreamEndpoint
 from spanserve.service.bundle import LoadedService
 from spanserve.service.spec import ApiSpec
+from spanserve.tracing.otel.provider import join_opentelemetry
 from spanserve.tracing.tracing import Tracing
 
 log = logging.getLogger(__name__)
@@ -64,8 +65,10 @@ def create_app(
     that all workers of one server have in common, where there are several.
     Raises what `configure_app` of the service or `extend_app` of a tracer raises.
     """
+    if tracing.on:
+        join_opentelemetry()
     server = config.server
-    running = Running(service, tracing.clock)
+    running = Running(service, tracing)
     endpoints = [_endpoint(api, config, running, tracing) for api in service.spec.apis]
     batchers = [each.batcher for each in endpoints if isinstance(each, BatchEndpoint)]
     lifecycle = Lifecycle(
@@ -77,6 +80,8 @@ def create_app(
         version=service.version or "0",
         description=service.spec.doc,
         lifespan=lifecycle.lifespan(running, tracing, on_ready=on_ready, beside=beside),
+        # Its spans would be the request's a second time.
+        telemetry={"tracing": not tracing.on},
     )
     _answer_errors(app)
     if service.spec.has_configure_app:

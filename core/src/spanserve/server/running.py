@@ -1,18 +1,22 @@
 """The running service: its instance on the runner, and the threads of its plain methods."""
 
+from functools import partial
+
 from spanserve.batching.runner import InlineRunner, ThreadPool, ThreadRunner
 from spanserve.service.bundle import LoadedService
 from spanserve.service.spec import ApiSpec
-from spanserve.tracing.clock import Clock
+from spanserve.tracing.tracing import Tracing
 
 
 class Running:
     """What of a service lives in this process, from `start` to `close`."""
 
-    def __init__(self, service: LoadedService, clock: Clock) -> None:
+    def __init__(self, service: LoadedService, tracing: Tracing) -> None:
         self.cls = service.spec.cls
-        self.runner = ThreadRunner(service.instantiate, clock)
-        self.inline = InlineRunner(self.runner, clock)
+        self.runner = ThreadRunner(
+            service.instantiate, tracing.clock, partial(tracing.starting, service.name)
+        )
+        self.inline = InlineRunner(self.runner, tracing.clock)
         self._pools = {
             api.name: ThreadPool(api.threads, f"spanserve-{api.name}")
             for api in service.spec.apis

@@ -1,9 +1,10 @@
 """The spans of the user's own code, as a record keeps them."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from spanserve.tracing.failure import Failure
-from spanserve.tracing.span import Attributes, AttributeValue
+from spanserve.tracing.span import Attributes, AttributeValue, Link, SpanKind
 
 
 class CustomEvent(NamedTuple):
@@ -20,8 +21,11 @@ class CustomSpan:
     __slots__ = (
         "attributes",
         "ended_ns",
+        "error",
         "events",
         "failure",
+        "kind",
+        "links",
         "name",
         "parent_place",
         "place",
@@ -37,3 +41,8 @@ class CustomSpan:
         self.attributes: dict[str, AttributeValue] = {}
         self.events: list[CustomEvent] = []
         self.failure: Failure | None = None
+        self.error: str | None = None
+        """What is said of its failing, where it failed without an exception."""
+
+        self.kind = SpanKind.INTERNAL
+        self.links: Sequence[Link] = ()

@@ -12,6 +12,8 @@ The shape of a trace is laid down here and nowhere else:
     ├─ collate · run (custom spans) · split
     └─ retry               where the run raised: again, with fewer items, and so on
         └─ collate · run (custom spans) · split
+    startup SERVICE        INTERNAL, a trace of its own, where the start-up's code has spans
+    └─ custom spans
 
 A batch of one has no trace of its own: its collate, run and split lie in the request's.
 
@@ -26,7 +28,13 @@ from spanserve.tracing.attempt import Attempt
 from spanserve.tracing.custom import CustomSpan
 from spanserve.tracing.pieces import Pieces, cut
 from spanserve.tracing.places import DECODE, ENCODE, ROOT, RUN, item_place
-from spanserve.tracing.record import BatchRecord, ItemRecord, Record, RequestRecord
+from spanserve.tracing.record import (
+    BatchRecord,
+    ItemRecord,
+    Record,
+    RequestRecord,
+    StartupRecord,
+)
 from spanserve.tracing.span import Span
 
 _Ends = dict[int, int]
@@ -45,6 +53,8 @@ class Expansion:
             return list(self._request(record))
         if isinstance(record, BatchRecord):
             return list(self._batch(record))
+        if isinstance(record, StartupRecord):
+            return list(self._startup(record))
         raise TypeError(f"no spans are known of a {type(record).__name__}")
 
     def _request(self, record: RequestRecord) -> Iterator[Span]:
@@ -64,6 +74,11 @@ class Expansion:
             yield pieces.custom(record, custom, end_ns)
         if record.encode_ns:
             yield pieces.part(record, names.ENCODE, ENCODE, record.encode_ns, record.encoded_ns)
+
+    def _startup(self, record: StartupRecord) -> Iterator[Span]:
+        yield self._pieces.startup(record)
+        for custom, end_ns in _within(record.custom_spans, {ROOT: record.ended_ns}):
+            yield self._pieces.custom(record, custom, end_ns)
 
     def _item(self, record: RequestRecord, item: ItemRecord, ends: _Ends) -> Iterator[Span]:
         pieces, batch = self._pieces, item.batch

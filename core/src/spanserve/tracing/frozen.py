@@ -9,18 +9,28 @@ again. All others keep every field by its name, and come back as records: `thawe
 
 from collections.abc import Callable, Mapping
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from spanserve.tracing.attempt import Retry
 from spanserve.tracing.custom import CustomEvent, CustomSpan
 from spanserve.tracing.failure import Failure
 from spanserve.tracing.plain import plain_text
-from spanserve.tracing.record import BatchRecord, ItemRecord, Record, RequestRecord
+from spanserve.tracing.record import (
+    BatchRecord,
+    ItemRecord,
+    Record,
+    RequestRecord,
+    StartupRecord,
+)
+from spanserve.tracing.span import Link, SpanKind
 
 USUAL: Final = 0
 USUAL_BATCH: Final = 1
 REQUEST: Final = 2
 BATCH: Final = 3
+STARTUP: Final = 4
+
+R = TypeVar("R", RequestRecord, StartupRecord)
 
 Frozen = tuple[Any, ...]
 """A frozen record: its kind, one of those above, its number of spans, its fields."""
@@ -48,6 +58,14 @@ _REQUEST_FIELDS: Final = (
     "ran_ns",
     "encode_ns",
     "encoded_ns",
+    "ended_ns",
+)
+_STARTUP_FIELDS: Final = (
+    "trace_id",
+    "root_id",
+    "service",
+    "custom_lost",
+    "started_ns",
     "ended_ns",
 )
 _ITEM_FIELDS: Final = ("queued_ns", "depth", "index", "position", "dequeued_ns")
@@ -133,8 +151,18 @@ def frozen_batch_record(batch: BatchRecord) -> Frozen:
     )
 
 
+def frozen_startup(record: StartupRecord) -> Frozen:
+    """Freeze the start of a process that ended, well or not."""
+    fields: dict[str, Any] = {name: getattr(record, name) for name in _STARTUP_FIELDS}
+    fields["failure"] = _plain_failure(record.failure)
+    fields["custom_spans"] = [_plain_custom(custom) for custom in tuple(record.custom_spans)]
+    return STARTUP, record.span_count(), fields
+
+
 def thawed(frozen: Frozen) -> Record:
     """Return a record again, ended, of a frozen one of any kind but `USUAL`."""
+    if frozen[0] == STARTUP:
+        return _thawed_fields(StartupRecord, frozen[2])
     if frozen[0] != REQUEST:
         _, _, fields, members, *rest = frozen
         batch = _thawed_batch(fields, *rest)
@@ -188,6 +216,9 @@ def _plain_custom(custom: CustomSpan) -> tuple[Any, ...]:
         _plain_attributes(custom.attributes),
         [(name, time_ns, _plain_attributes(own)) for name, time_ns, own in tuple(custom.events)],
         _plain_failure(custom.failure),
+        custom.error,
+        custom.kind.value,
+        [(trace_id, span_id, _plain_attributes(own)) for trace_id, span_id, own in custom.links],
     )
 
 
@@ -195,12 +226,17 @@ def _plain_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return dict(attributes)  # at once: the user's threads may still add to it
 
 
-def _thawed_request(fields: dict[str, Any]) -> RequestRecord:
-    record = RequestRecord.__new__(RequestRecord)
+def _thawed_fields(kind: type[R], fields: dict[str, Any]) -> R:
+    record = kind.__new__(kind)
     vars(record).update(fields)
     record.sampled = record.recording = True
     record.failure = _failure(fields["failure"])
     record.custom_spans = [_custom(custom) for custom in fields["custom_spans"]]
+    return record
+
+
+def _thawed_request(fields: dict[str, Any]) -> RequestRecord:
+    record = _thawed_fields(RequestRecord, fields)
     record.items = tuple(_thawed_item(item) for item in fields["items"])
     return record
 
@@ -236,12 +272,16 @@ def _failure(plain: Any) -> Failure | None:
 
 
 def _custom(plain: Any) -> CustomSpan:
-    name, place, parent_place, started_ns, ended_ns, attributes, events, failure = plain
+    name, place, parent_place, started_ns, ended_ns, attributes, events, *rest = plain
+    failure, custom_error, kind, links = rest
     custom = CustomSpan(name, place, parent_place, started_ns)
     custom.ended_ns = ended_ns
     custom.attributes = attributes
     custom.events = [CustomEvent(*event) for event in events]
     custom.failure = _failure(failure)
+    custom.error = custom_error
+    custom.kind = SpanKind(kind)
+    custom.links = tuple(Link(*link) for link in links)
     return custom
 
 

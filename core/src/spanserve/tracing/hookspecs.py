@@ -117,7 +117,8 @@ def tracer_started(settings: BaseModel, resource: Resource) -> None:
 def span_started(start: SpanStart) -> None:
     """See a span begin, live.
 
-    When: at each real boundary, in order; copies of a batch's spans are not announced.
+    When: at each real boundary of a request or a batch, in order; copies of a batch's spans
+    are not announced.
     Thread: the event loop, or the runner's thread for spans of the model's own code.
     Must return at once and never block: requests wait for it, and a call that hangs
     cannot be helped. One that raises is switched off for good, with one line in the log.
@@ -136,8 +137,8 @@ def span_ended(span: Span) -> None:
 def export_spans(spans: Sequence[Span]) -> ExportResult | None:
     """Deliver finished spans.
 
-    When: soon after their requests ended. All spans of a request, or of a batch, come in
-    one call, parents before children; a call may hold several of them.
+    When: soon after their requests ended. All spans of a request, of a batch or of a start-up
+    come in one call, parents before children; a call may hold several of them.
     Thread: the exporter's, never two calls at once for a tracer. It may block, within
     reason: meanwhile new spans wait in a bounded queue that drops its oldest.
     None means that all were delivered. Spans in `ExportResult.retry` are handed over

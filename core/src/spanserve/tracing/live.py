@@ -74,8 +74,9 @@ class _LiveCustoms(Record):
         parent_place: int,
         now_ns: int,
         attributes: Attributes = NO_ATTRIBUTES,
+        place: int | None = None,
     ) -> CustomSpan:
-        custom = super().custom_started(name, parent_place, now_ns, attributes)
+        custom = super().custom_started(name, parent_place, now_ns, attributes, place)
         if (announcer := self.announcer) is not None:
             pieces = announcer.live.pieces
             announcer.start(

@@ -14,6 +14,7 @@ SPLIT: Final = "split"
 RETRY: Final = "retry"
 ENCODE: Final = "encode"
 BATCH: Final = "batch"
+STARTUP: Final = "startup"
 
 ENDPOINT: Final = "spanserve.endpoint"
 REQUEST_ID: Final = "spanserve.request_id"
@@ -46,6 +47,9 @@ EXCEPTION: Final = "exception"
 EXCEPTION_TYPE: Final = "exception.type"
 EXCEPTION_MESSAGE: Final = "exception.message"
 EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
+
+SCOPE_NAME: Final = "otel.scope.name"
+SCOPE_VERSION: Final = "otel.scope.version"
 
 HTTP_METHOD: Final = "http.request.method"
 HTTP_METHOD_ORIGINAL: Final = "http.request.method_original"

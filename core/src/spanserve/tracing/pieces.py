@@ -4,7 +4,7 @@ from typing import Literal
 
 from spanserve.tracing import http, names
 from spanserve.tracing.attempt import Attempt, Retry
-from spanserve.tracing.custom import CustomSpan
+from spanserve.tracing.custom import CustomEvent, CustomSpan
 from spanserve.tracing.failure import Failure
 from spanserve.tracing.places import (
     COLLATE,
@@ -16,7 +16,13 @@ from spanserve.tracing.places import (
     derived_id,
     item_place,
 )
-from spanserve.tracing.record import BatchRecord, ItemRecord, Record, RequestRecord
+from spanserve.tracing.record import (
+    BatchRecord,
+    ItemRecord,
+    Record,
+    RequestRecord,
+    StartupRecord,
+)
 from spanserve.tracing.span import (
     NO_ATTRIBUTES,
     Attributes,
@@ -298,6 +304,17 @@ class Pieces:
             parent_place=attempt.place(ROOT),
         )
 
+    def startup(self, record: StartupRecord) -> Span:
+        """Return the root span of a process's start."""
+        own: dict[str, AttributeValue] = {}
+        if record.custom_lost:
+            own[names.CUSTOM_LOST] = record.custom_lost
+        name = f"{names.STARTUP} {record.service}"
+        span = self.part(
+            record, name, ROOT, record.started_ns, record.ended_ns, own, record.failure
+        )
+        return span._replace(parent_id=None)
+
     def custom(self, record: Record, custom: CustomSpan, end_ns: int) -> Span:
         """Return a span of the user's code; `end_ns` is where it ended or was cut off."""
         return self._custom(
@@ -307,7 +324,7 @@ class Pieces:
             custom.place,
             custom.parent_place,
             dict(custom.attributes),
-            custom.failure,
+            failed=True,
         )
 
     def copy(
@@ -331,7 +348,7 @@ class Pieces:
             copy_place(item.index, custom.place),
             copy_place(item.index, custom.parent_place),
             {**custom.attributes, names.COPY_OF: origin},
-            custom.failure if failed else None,
+            failed=failed,
         )
 
     def _custom(  # noqa: PLR0917  # as `part`
@@ -342,32 +359,43 @@ class Pieces:
         place: int,
         parent_place: int,
         attributes: dict[str, AttributeValue],
-        failure: Failure | None,
+        *,
+        failed: bool,
     ) -> Span:
+        failure = custom.failure if failed else None
         if end_ns and custom.ended_ns != end_ns:
             attributes[names.UNFINISHED] = True
         if failure is not None and failure.time_ns > end_ns:
             failure = None
         error, events = self._failed(failure, attributes)
+        if failed and error is None and custom.error is not None:
+            error = custom.error if self._with_texts else ""
         own = tuple(
-            Event(event.name, event.time_ns + self.offset_ns, event.attributes)
+            Event(event.name, event.time_ns + self.offset_ns, self._told(event))
             for event in tuple(custom.events)
             if event.time_ns <= end_ns
         )
         return Span(
             custom.name,
-            INTERNAL,
+            custom.kind,
             record.trace_id,
             derived_id(record.root_id, place),
             derived_id(record.root_id, parent_place),
             custom.started_ns + self.offset_ns,
             (end_ns or custom.started_ns) + self.offset_ns,
             attributes,
-            (),
+            custom.links,
             own + events,
             error,
             record.debug,
         )
+
+    def _told(self, event: CustomEvent) -> Attributes:
+        """Return what an event says, without the texts of an exception where they stay out."""
+        if self._with_texts or event.name != names.EXCEPTION:
+            return event.attributes
+        texts = names.EXCEPTION_MESSAGE, names.EXCEPTION_STACKTRACE
+        return {key: value for key, value in event.attributes.items() if key not in texts}
 
     def _failed(
         self, failure: Failure | None, attributes: dict[str, AttributeValue]

@@ -25,11 +25,17 @@ _RETRIES_OF_ITEM: Final = 1 << 12
 
 _GOLDEN: Final = 0x9E37_79B9_7F4A_7C15
 _MASK: Final = (1 << 64) - 1
+_INVERSE: Final = pow(_GOLDEN, -1, 1 << 64)
 
 
 def derived_id(root_id: int, place: int) -> str:
     """Return the 16 hex digits of the span at this place; distinct for distinct places."""
     return f"{(root_id + id_step(place)) & _MASK or 1:016x}"
+
+
+def place_of(root_id: int, span_id: int) -> int:
+    """Return the place at which a span of this record has this id: `derived_id` turned round."""
+    return (span_id - root_id) * _INVERSE & _MASK
 
 
 def id_step(place: int) -> int:

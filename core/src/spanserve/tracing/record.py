@@ -56,9 +56,14 @@ class Record:
         parent_place: int,
         now_ns: int,
         attributes: Attributes = NO_ATTRIBUTES,
+        place: int | None = None,
     ) -> CustomSpan:
-        """Write down that a custom span begins; past the bound it is only counted."""
-        span = CustomSpan(name, next(self._places), parent_place, now_ns)
+        """Write down that a custom span begins; past the bound it is only counted.
+
+        It gets the next place, unless it has an id already and so its place: `place_of`.
+        """
+        own = next(self._places) if place is None else place
+        span = CustomSpan(name, own, parent_place, now_ns)
         span.attributes.update(attributes)
         if len(self._customs) < MAX_CUSTOM_SPANS:
             self._customs.append(span)
@@ -73,6 +78,43 @@ class Record:
     def span_id(self, place: int) -> str:
         """Return the id of the span at this place, 16 hex digits."""
         return derived_id(self.root_id, place)
+
+
+class StartupRecord(Record):
+    """The start of a service in one process: its `__init__` and its `warm_up`."""
+
+    failure: Failure | None = None
+    of_use: bool = False
+    """Whether it has spans in it, or its ids are known elsewhere, as in the log."""
+
+    def __init__(
+        self,
+        trace_id: str,
+        root_id: int,
+        service: str,
+        started_ns: int,
+        *,
+        recording: bool,
+    ) -> None:
+        self.trace_id = trace_id
+        self.root_id = root_id
+        self.service = service
+        self.started_ns = started_ns
+        self.sampled = self.recording = recording
+
+    def span_id(self, place: int) -> str:
+        """Return the id of the span at this place; from now on the trace is of use."""
+        self.of_use = True
+        return super().span_id(place)
+
+    def custom_started(self, *known: Any, **more: Any) -> CustomSpan:
+        """Write down that a custom span begins; from now on the trace is of use."""
+        self.of_use = True
+        return super().custom_started(*known, **more)
+
+    def span_count(self) -> int:
+        """Return how many spans this ended record makes; exact as a request's count is."""
+        return 1 + len(self.custom_spans)
 
 
 class RequestRecord(Record):

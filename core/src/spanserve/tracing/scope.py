@@ -9,7 +9,7 @@ import functools
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
 from contextlib import aclosing, contextmanager, suppress
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Final, NamedTuple, ParamSpec, Protocol, TypeVar, cast
 
@@ -51,7 +51,28 @@ class TraceIds(NamedTuple):
     sampled: bool
 
 
-_current: ContextVar[Scope | None] = ContextVar("spanserve_scope", default=None)
+class Current(Protocol):
+    """Where the current scope is kept, for each thread and task: what a `ContextVar` does."""
+
+    def get(self) -> Scope | None:
+        """Return the scope that the calling code runs in."""
+
+    def set(self, scope: Scope | None, /) -> Any:
+        """Run in this scope from here on; returns what `reset` takes."""
+
+    def reset(self, token: Any, /) -> None:
+        """Run in the scope of before; ValueError where the token is of another context."""
+
+
+plain_current: Final[ContextVar[Scope | None]] = ContextVar("spanserve_scope", default=None)
+
+_current: Current = plain_current
+
+
+def keep_current_in(current: Current) -> None:
+    """Keep the current scope there from now on, where tokens of before are taken too."""
+    global _current  # noqa: PLW0603  # the process has one, as OpenTelemetry has one context
+    _current = current
 
 
 @contextmanager
@@ -139,7 +160,7 @@ class span:  # noqa: N801  # used as `with span(...)` and as `@span(...)`
         self._attributes = attributes
         self._scope: Scope | None = None
         self._custom: CustomSpan | None = None
-        self._token: Token[Scope | None] | None = None
+        self._token: Any = None
 
     def __enter__(self) -> SpanHandle:
         scope = _current.get()
@@ -159,7 +180,7 @@ class span:  # noqa: N801  # used as `with span(...)` and as `@span(...)`
         exception: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._scope is None or self._custom is None or self._token is None:
+        if self._scope is None or self._custom is None:
             return
         now_ns = self._scope.outlet.now_ns()
         if isinstance(exception, Exception):

@@ -7,7 +7,8 @@ never a request: it is caught here, said once in the log, and counted.
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from spanserve.config.model import TracingConfig
@@ -16,19 +17,32 @@ from spanserve.tracing.delivery import Delivery, DirectDelivery
 from spanserve.tracing.excluded import ExcludedPaths
 from spanserve.tracing.expander import Expander
 from spanserve.tracing.exporting import Exporter, QueueLimits
-from spanserve.tracing.frozen import Frozen, frozen_batch_record, frozen_request
+from spanserve.tracing.failure import failure_of
+from spanserve.tracing.frozen import (
+    Frozen,
+    frozen_batch_record,
+    frozen_request,
+    frozen_startup,
+)
 from spanserve.tracing.http import HttpFields, fields_of
 from spanserve.tracing.keeping import Rules
 from spanserve.tracing.listeners import Listeners
 from spanserve.tracing.live import Live, LiveBatchRecord, LiveRequestRecord
 from spanserve.tracing.loading import LoadedTracer
 from spanserve.tracing.pieces import Pieces
+from spanserve.tracing.places import ROOT
 from spanserve.tracing.process import Assignment, ProcessDelivery
 from spanserve.tracing.propagation import KNOWN_FORMATS, Propagators
-from spanserve.tracing.record import BatchRecord, ItemRecord, Record, RequestRecord
+from spanserve.tracing.record import (
+    BatchRecord,
+    ItemRecord,
+    Record,
+    RequestRecord,
+    StartupRecord,
+)
 from spanserve.tracing.remote import Remote
 from spanserve.tracing.sampling import RatioSampler
-from spanserve.tracing.scope import Scope
+from spanserve.tracing.scope import Scope, entered
 from spanserve.tracing.span import Resource
 
 log = logging.getLogger(__name__)
@@ -198,6 +212,30 @@ class Tracing:
         if record.recording:
             record.open_for_custom_spans()
         return Scope(self, record, place)
+
+    @contextmanager
+    def starting(self, service: str) -> Iterator[None]:
+        """Make and warm up the service here; a trace of its own where that code has any use."""
+        if not self.on:
+            yield
+            return
+        record = StartupRecord(
+            self._ids.trace_id(),
+            self._ids.root_id(),
+            service,
+            self.now_ns(),
+            recording=self.rules.sample_rate > 0,
+        )
+        try:
+            with entered(self.scope(record, ROOT)):
+                yield
+        except Exception as error:
+            record.failure = failure_of(error, self.now_ns())
+            raise
+        finally:
+            record.ended_ns = self.now_ns()
+            if record.recording and record.of_use:
+                self._submit(frozen_startup(record))
 
     def request_ended(self, record: RequestRecord) -> None:
         """End a request's record, decide whether it is kept, and hand it over if so."""

@@ -1,0 +1,142 @@
+"""What an SDK's tracer provider needs to put its spans into spanserve's records."""
+
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import Event, ReadableSpan, Span, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+from opentelemetry.trace import Link as OtelLink
+from opentelemetry.trace import SpanContext, SpanKind, TraceState, get_current_span
+from opentelemetry.util.types import Attributes as OtelAttributes
+
+from spanserve.tracing import names
+from spanserve.tracing.custom import CustomEvent
+from spanserve.tracing.failure import MAX_STACK_CHARS, Failure
+from spanserve.tracing.otel.current import Opened, opened, scope_in
+from spanserve.tracing.places import place_of
+from spanserve.tracing.plain import bounded, plain_attributes, plain_text
+from spanserve.tracing.scope import MAX_EVENTS, Outlet, Scope
+from spanserve.tracing.span import Link
+from spanserve.tracing.span import SpanKind as Kind
+
+MAX_LINKS: Final = 128
+MAX_OPEN: Final = 10_000
+
+
+class InScope(Sampler):
+    """Records what runs in a request, a batch or a start-up that is recorded, and nothing else."""
+
+    def should_sample(  # noqa: PLR0917  # the SDK's signature
+        self,
+        parent_context: Context | None,
+        trace_id: int,  # noqa: ARG002  # this and the others: as above
+        name: str,  # noqa: ARG002
+        kind: SpanKind | None = None,  # noqa: ARG002
+        attributes: OtelAttributes = None,
+        links: Sequence[OtelLink] | None = None,  # noqa: ARG002
+        trace_state: TraceState | None = None,  # noqa: ARG002
+    ) -> SamplingResult:
+        """Follow the record of the scope."""
+        scope = scope_in(parent_context)
+        decision = Decision.DROP
+        if scope is not None and scope.record.recording:
+            sampled = scope.record.sampled
+            decision = Decision.RECORD_AND_SAMPLE if sampled else Decision.RECORD_ONLY
+        parent = get_current_span(parent_context).get_span_context()
+        return SamplingResult(decision, attributes, parent.trace_state)
+
+    def get_description(self) -> str:
+        """Name the sampler."""
+        return "spanserve"
+
+
+class ScopeProcessor(SpanProcessor):
+    """Writes the SDK's spans into the record of the scope in which they begin.
+
+    They keep their ids, so that what they called still finds its parent.
+    """
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Open a custom span for it."""
+        scope = scope_in(parent_context)
+        if scope is None or not scope.record.recording:
+            return
+        outlet, record, parent_place = scope
+        context = span.get_span_context()
+        custom = record.custom_started(
+            plain_text(span.name),
+            parent_place,
+            _mark(outlet, span.start_time),
+            plain_attributes(span.attributes or {}),
+            place_of(record.root_id, context.span_id),
+        )
+        custom.kind = Kind[span.kind.name]
+        opened[context.span_id] = Opened(Scope(outlet, record, custom.place), custom)
+        if len(opened) > MAX_OPEN:
+            opened.pop(next(iter(opened)), None)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Close its custom span, with all that was said of it."""
+        context = span.get_span_context()
+        found = None if context is None else opened.pop(context.span_id, None)
+        if found is None:
+            return
+        (outlet, record, _), custom = found
+        custom.name = plain_text(span.name)
+        custom.attributes.update(plain_attributes(span.attributes or {}))
+        if library := span.instrumentation_scope:
+            custom.attributes[names.SCOPE_NAME] = library.name
+            if library.version:
+                custom.attributes[names.SCOPE_VERSION] = library.version
+        custom.links = tuple(_link(link) for link in span.links[:MAX_LINKS])
+        if span.parent is not None and f"{span.parent.trace_id:032x}" != record.trace_id:
+            custom.links = (*custom.links, _reference(span.parent))
+        events = list(span.events[:MAX_EVENTS])
+        if not span.status.is_ok:
+            custom.failure = _failure(outlet, events)
+            custom.error = plain_text(span.status.description or "")
+        custom.events[:] = [_event(outlet, event) for event in events]
+        record.custom_ended(custom, _mark(outlet, span.end_time))
+
+
+def scope_provider() -> TracerProvider:
+    """Return an SDK's provider whose spans all land in spanserve's records."""
+    provider = TracerProvider(sampler=InScope(), shutdown_on_exit=False)
+    provider.add_span_processor(ScopeProcessor())
+    return provider
+
+
+def _mark(outlet: Outlet, unix_ns: int | None) -> int:
+    """Return the mark on the monotonic clock of what happened at this time."""
+    now_ns = outlet.now_ns()
+    return now_ns if unix_ns is None else now_ns - (time.time_ns() - unix_ns)
+
+
+def _event(outlet: Outlet, event: Event) -> CustomEvent:
+    attributes = plain_attributes(event.attributes or {})
+    return CustomEvent(plain_text(event.name), _mark(outlet, event.timestamp), attributes)
+
+
+def _failure(outlet: Outlet, events: list[Event]) -> Failure | None:
+    """Take the exception that a failed span ends with out of its events."""
+    if not events or events[-1].name != names.EXCEPTION:
+        return None
+    event = events.pop()
+    said = {key: str(value) for key, value in (event.attributes or {}).items()}
+    stack = said.get(names.EXCEPTION_STACKTRACE, "")[-MAX_STACK_CHARS:]
+    return Failure(
+        _mark(outlet, event.timestamp),
+        plain_text(said.get(names.EXCEPTION_TYPE, "")),
+        plain_text(said.get(names.EXCEPTION_MESSAGE, "")),
+        bounded(stack, MAX_STACK_CHARS),
+    )
+
+
+def _link(link: OtelLink) -> Link:
+    return _reference(link.context)._replace(attributes=plain_attributes(link.attributes or {}))
+
+
+def _reference(context: SpanContext) -> Link:
+    return Link(f"{context.trace_id:032x}", f"{context.span_id:016x}")
