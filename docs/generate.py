@@ -197,8 +197,10 @@ def _option(option: Any) -> str:
 def _metrics() -> Iterator[str]:
     yield "# Metrics\n"
     yield """\
-`GET /metrics` answers in Prometheus' text format. With several workers, each process counts for
-itself. The label `tracer` is the tracer's name in `tracing.type`.
+`GET /metrics` answers in Prometheus' text format, or in OpenMetrics' with exemplars where `Accept`
+asks for it. With several workers, any of them tells the numbers of all: counters and histograms
+are added up, gauges have a label `worker`, and `spanserve_worker_up` has a line for each. The label
+`tracer` is the tracer's name in `tracing.type`. [How to use them](../how-to/monitor.md).
 """
     told, reasons = [], set()
     for family in text_string_to_metric_families(asyncio.run(_metrics_text())):

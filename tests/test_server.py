@@ -151,6 +151,24 @@ def test_every_answer_carries_the_ids_and_the_time_it_took(client: httpx.Client)
     assert TIMING.fullmatch(client.post("/hello").headers["server-timing"])
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "type_"),
+    [
+        ("/double", b"{", "application/json"),
+        ("/double", b"1", "text/plain"),
+        ("/double", b"1\n2\n", "application/x-ndjson"),
+        ("/add", b"{}", "application/json"),
+        ("/nowhere", b"", "application/json"),
+        ("/v2/models/nothing/infer", b"{}", "application/json"),
+    ],
+)
+def test_what_ran_nothing_says_how_long_it_took(
+    client: httpx.Client, path: str, body: bytes, type_: str
+) -> None:
+    headers = client.post(path, content=body, headers={"Content-Type": type_}).headers
+    assert re.fullmatch(r"total;dur=\d+\.\d{3}", headers["server-timing"])
+
+
 def test_a_callers_trace_is_continued(client: httpx.Client) -> None:
     trace_id = "0af7651916cd43dd8448eb211c80319c"
     headers = {"traceparent": f"00-{trace_id}-b7ad6b7169203331-01"}

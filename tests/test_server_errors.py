@@ -472,3 +472,17 @@ def test_one_that_timed_out_in_the_queue_does_not_run() -> None:
         gate.open.set()
         metrics = server.metrics()
     assert metrics['spanserve_items_abandoned_total{endpoint="/row"}'] == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/row", [13, 1]), ("/entry", 13), ("/add", {"a": 13, "b": 1}), ("/wide", 14), ("/soon", 15)],
+)
+def test_what_failed_says_where_its_time_went(
+    client: httpx.Client, path: str, body: object
+) -> None:
+    response = client.post(path, json=body)
+    number = r"dur=\d+\.\d{3}"
+    assert response.status_code == 500
+    timing = response.headers["server-timing"]
+    assert re.fullmatch(f"queue;{number}, run;{number}, total;{number}", timing)

@@ -112,7 +112,7 @@ class DirectRequest:
         endpoint, exchange, item = self._endpoint, self._exchange, self._item
         assert item is not None  # noqa: S101  # it is queued, else it had no result
         try:
-            endpoint.has_run(exchange, item)
+            endpoint.is_done(exchange, item)
             answer = endpoint.encoded(exchange, result)
         except Exception as error:  # noqa: BLE001  # as in `start`
             answer = endpoint.refused(exchange, error)
@@ -121,7 +121,7 @@ class DirectRequest:
     def set_exception(self, error: Exception) -> None:
         """Answer with the reason why there is no result."""
         if self._item is not None:
-            self._item.forget()
+            self._endpoint.is_done(self._exchange, self._item)
         if isinstance(error, ExpiredError):
             error = self._endpoint.timed_out(self._exchange)
         self._end(self._endpoint.refused(self._exchange, error))

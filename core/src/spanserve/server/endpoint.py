@@ -184,9 +184,9 @@ class BatchEndpoint(Endpoint):
             self.give_up(item)
             raise
         except Exception:
-            item.forget()
+            self.is_done(exchange, item)
             raise
-        self.has_run(exchange, item)
+        self.is_done(exchange, item)
         return result
 
     def begin(
@@ -213,12 +213,13 @@ class BatchEndpoint(Endpoint):
         self.batcher.abandon(item)
         item.gone = None  # its batch may be running and need the rest
 
-    def has_run(self, exchange: Exchange, item: Item) -> None:
-        """Let go of an item that has its result, and note its times."""
+    def is_done(self, exchange: Exchange, item: Item) -> None:
+        """Let go of an item that has its result, or failed, and note its times."""
         item.forget()
         if self._with_timing and (batch := item.batch) is not None:
             ran_ns = batch.ended_ns if batch.retries else batch.ran_ns
-            exchange.timing = (batch.started_ns - item.queued_ns, ran_ns - batch.run_ns)
+            if ran_ns:
+                exchange.timing = (batch.started_ns - item.queued_ns, ran_ns - batch.run_ns)
 
 
 class PlainEndpoint(Endpoint):
@@ -241,22 +242,26 @@ class PlainEndpoint(Endpoint):
         """Call the method: on the loop, on the runner, or on threads of its own."""
         asked_ns = self._now_ns()
         if self.spec.asynchronous:
-            result = await on_loop(
-                self._method,
-                self.instance,
-                value,
-                tracing=self.tracing,
-                record=exchange.record,
-            )
-            run_ns, ran_ns = asked_ns, self._now_ns()
+            try:
+                return await on_loop(
+                    self._method,
+                    self.instance,
+                    value,
+                    tracing=self.tracing,
+                    record=exchange.record,
+                )
+            finally:
+                self._note_times(exchange, asked_ns, asked_ns, self._now_ns())
+        call = Call(self._method, value, tracing=self.tracing, record=exchange.record)
+        if self.spec.threads > 1:
+            self._service.pool(self.spec).submit(call)
         else:
-            call = Call(self._method, value, tracing=self.tracing, record=exchange.record)
-            if self.spec.threads > 1:
-                self._service.pool(self.spec).submit(call)
-            else:
-                on_runner(call, self._service.runner, record=exchange.record, now_ns=asked_ns)
-            result = await call.future
-            run_ns, ran_ns = call.run_ns, call.ran_ns
-        if self._with_timing:
+            on_runner(call, self._service.runner, record=exchange.record, now_ns=asked_ns)
+        try:
+            return await call.future
+        finally:
+            self._note_times(exchange, asked_ns, call.run_ns, call.ran_ns)
+
+    def _note_times(self, exchange: Exchange, asked_ns: int, run_ns: int, ran_ns: int) -> None:
+        if self._with_timing and ran_ns:
             exchange.timing = (run_ns - asked_ns, ran_ns - run_ns)
-        return result

@@ -16,6 +16,7 @@ HeaderList = Sequence[tuple[bytes, bytes]]
 
 SCOPE_KEY: Final = "spanserve"
 TIMING: Final = b"queue;dur=%.3f, run;dur=%.3f, total;dur=%.3f"
+TOTAL: Final = b"total;dur=%.3f"
 _LIMIT: Final = re.compile(rb"[0-9]{1,9}(\.[0-9]{1,3})?")
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 
@@ -67,16 +68,21 @@ class Exchange:
         return self.record.trace_id if self.record is not None else None
 
     def headers(self, now_ns: int, *, tracing: bool) -> list[tuple[bytes, bytes]]:
-        """Return the headers that every response carries."""
+        """Return the headers that every response carries.
+
+        Of one that is streamed, the total is the time until it began.
+        """
         headers = [(b"x-request-id", self.request_id.encode("latin-1"))]
         if tracing:
             if self.record is not None:
                 headers.append((b"x-trace-id", self.record.trace_id.encode("latin-1")))
-            if self.timing:
-                total_ms = (now_ns - self.started_ns) / 1e6
+            total_ms = (now_ns - self.started_ns) / 1e6
+            if self.timing is not None:
                 queue_ns, run_ns = self.timing
                 timing = TIMING % (queue_ns / 1e6, run_ns / 1e6, total_ms)
-                headers.append((b"server-timing", timing))
+            else:
+                timing = TOTAL % total_ms
+            headers.append((b"server-timing", timing))
         return headers
 
     async def body(self, limit: int) -> bytes:

@@ -78,11 +78,8 @@ class Crowd:
         error = future.exception()
         if isinstance(error, ExpiredError):
             return endpoint.timed_out(exchange)
-        if isinstance(error, Exception):
-            item.forget()
-            return error
-        endpoint.has_run(exchange, item)
-        return future.result()
+        endpoint.is_done(exchange, item)
+        return future.result() if error is None else error
 
     def _fill(self) -> None:
         while len(self._waiting) < self._window:
