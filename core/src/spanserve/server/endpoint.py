@@ -59,17 +59,15 @@ class Endpoint(ABC):
     async def answer(self, exchange: Exchange) -> Answer | Streamed:
         """Answer a request from its body's bytes."""
         record = exchange.record
-        now_ns = self._now_ns
         self.reads(exchange)
         try:
-            try:
-                value = self.codec.decode(await exchange.body(self.max_request_bytes))
-            finally:
-                if record is not None:
-                    record.decode_ended(now_ns())
-            return await self.respond(exchange, value)
+            value = self.codec.decode(await exchange.body(self.max_request_bytes))
         except Exception as error:  # noqa: BLE001  # every error has an answer, or is the client's leaving
             return self.refused(exchange, error)
+        finally:
+            if record is not None:
+                record.decode_ended(self._now_ns())
+        return await self.answer_value(exchange, value)
 
     def reads(self, exchange: Exchange) -> None:
         """Begin to read a body."""
@@ -77,7 +75,7 @@ class Endpoint(ABC):
             exchange.record.decode_started(self._now_ns())
 
     async def answer_value(self, exchange: Exchange, value: Any) -> Answer | Streamed:
-        """Answer a request whose body FastAPI has validated."""
+        """Answer a request whose body was decoded, here or by FastAPI."""
         try:
             return await self.respond(exchange, value)
         except Exception as error:  # noqa: BLE001  # as in `answer`

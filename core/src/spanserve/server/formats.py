@@ -1,7 +1,6 @@
 """Batch endpoints that speak more than JSON: lines of it, and NumPy's arrays."""
 
 from collections.abc import Mapping
-from contextlib import aclosing
 from typing import Final
 
 from spanserve.server.answer import Answer, Streamed, not_given, not_taken
@@ -79,12 +78,7 @@ class FormatsEndpoint(BatchEndpoint):
             record.decode_ended(now_ns())
         crowd = Crowd(self, exchange, items.values)
         crowd.begin()
-        results = []
-        async with aclosing(crowd.results()) as all_results:
-            async for result in all_results:
-                if isinstance(result, Exception):
-                    raise result
-                results.append(result)
+        results = await crowd.all_results()
         if record is not None:
             record.encode_started(now_ns())
         try:

@@ -59,6 +59,16 @@ class Crowd:
                     self._endpoint.give_up(each[0])
                     each[1].cancel()
 
+    async def all_results(self) -> list[Any]:
+        """Return every item's result; raises the first reason why one has none."""
+        found = []
+        async with aclosing(self.results()) as results:
+            async for result in results:
+                if isinstance(result, Exception):
+                    raise result
+                found.append(result)
+        return found
+
     async def _next(self) -> Any | Exception:
         head = self._waiting[0]
         if isinstance(head, Exception):

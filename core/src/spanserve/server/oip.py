@@ -5,7 +5,6 @@ many items as its first axis is long; they are batched with everybody else's.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import aclosing
 from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
@@ -101,12 +100,7 @@ class Model:
                 record.decode_ended(now_ns())
         crowd = Crowd(endpoint, exchange, items.values)
         crowd.begin()
-        results = []
-        async with aclosing(crowd.results()) as all_results:
-            async for result in all_results:
-                if isinstance(result, Exception):
-                    raise result
-                results.append(result)
+        results = await crowd.all_results()
         if record is not None:
             record.encode_started(now_ns())
         try:

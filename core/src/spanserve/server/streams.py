@@ -39,20 +39,6 @@ class StreamEndpoint(PlainEndpoint):
             return (BYTES,)
         return (TEXT if self.spec.returns is str else media.NDJSON, media.EVENTS)
 
-    async def answer(self, exchange: Exchange) -> Answer | Streamed:
-        """Answer a request from its body's bytes."""
-        record, now_ns = exchange.record, self.tracing.now_ns
-        self.reads(exchange)
-        try:
-            try:
-                value = self.codec.decode(await exchange.body(self.max_request_bytes))
-            finally:
-                if record is not None:
-                    record.decode_ended(now_ns())
-        except Exception as error:  # noqa: BLE001  # every error has an answer
-            return self.refused(exchange, error)
-        return await self.answer_value(exchange, value)
-
     async def answer_value(self, exchange: Exchange, value: Any) -> Answer | Streamed:
         """Answer a decoded request, as soon as there is a first value, or none will come."""
         given = media.chosen(exchange.header(b"accept"), self.answers)
