@@ -10,13 +10,14 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from spanserve import AttributeValue, Event, Link, Span, SpanKind, hookimpl
+from spanserve.tracing.base import MAX_CUSTOM_SPANS, Record
 from spanserve.tracing.expander import Expander
 from spanserve.tracing.expansion import Expansion
 from spanserve.tracing.failure import failure_of
 from spanserve.tracing.frozen import USUAL, frozen_batch_record, frozen_request, plain
 from spanserve.tracing.pieces import Pieces
 from spanserve.tracing.places import RUN, item_place
-from spanserve.tracing.record import MAX_CUSTOM_SPANS, ItemRecord, Record, RequestRecord
+from spanserve.tracing.record import ItemRecord, RequestRecord
 from spanserve.tracing.tracing import Tracing
 from support.gate import (
     UNIX_NS,

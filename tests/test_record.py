@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spanserve import hookimpl
+from spanserve.tracing.base import MAX_CUSTOM_SPANS
 from spanserve.tracing.failure import MAX_MESSAGE_CHARS, MAX_STACK_CHARS, Failure, failure_of
 from spanserve.tracing.places import (
     COLLATE,
@@ -19,7 +20,7 @@ from spanserve.tracing.places import (
     item_place,
     place_of,
 )
-from spanserve.tracing.record import MAX_CUSTOM_SPANS, BatchRecord, ItemRecord, RequestRecord
+from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
 from support.gate import begun, gate, http_fields
 
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from hypothesis import strategies as st
 
 from spanserve import Span
+from spanserve.tracing.base import Record
 from spanserve.tracing.custom import CustomEvent
 from spanserve.tracing.expansion import Expansion
 from spanserve.tracing.failure import failure_of
 from spanserve.tracing.pieces import Pieces
 from spanserve.tracing.places import RUN, item_place
-from spanserve.tracing.record import BatchRecord, ItemRecord, Record, RequestRecord
+from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
 from spanserve.tracing.tracing import Tracing
 from support.gate import UNIX_NS, answered, begun, queued, released
 

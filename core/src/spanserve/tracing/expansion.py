@@ -25,17 +25,14 @@ from collections.abc import Iterator, Sequence
 
 from spanserve.tracing import names
 from spanserve.tracing.attempt import Attempt
+from spanserve.tracing.base import Record
 from spanserve.tracing.custom import CustomSpan
-from spanserve.tracing.pieces import Pieces, cut
+from spanserve.tracing.parts import cut
+from spanserve.tracing.pieces import Pieces
 from spanserve.tracing.places import DECODE, ENCODE, ROOT, RUN, item_place
-from spanserve.tracing.record import (
-    BatchRecord,
-    ItemRecord,
-    Record,
-    RequestRecord,
-    StartupRecord,
-)
+from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
 from spanserve.tracing.span import Span
+from spanserve.tracing.startup import StartupRecord
 
 _Ends = dict[int, int]
 """Where the spans that may have custom spans in them end, by their places."""

@@ -12,17 +12,13 @@ from operator import itemgetter
 from typing import Any, Final, TypeVar
 
 from spanserve.tracing.attempt import Retry
+from spanserve.tracing.base import Record
 from spanserve.tracing.custom import CustomEvent, CustomSpan
 from spanserve.tracing.failure import Failure
 from spanserve.tracing.plain import plain_text
-from spanserve.tracing.record import (
-    BatchRecord,
-    ItemRecord,
-    Record,
-    RequestRecord,
-    StartupRecord,
-)
+from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
 from spanserve.tracing.span import Link, SpanKind
+from spanserve.tracing.startup import StartupRecord
 
 USUAL: Final = 0
 USUAL_BATCH: Final = 1
@@ -60,14 +56,7 @@ _REQUEST_FIELDS: Final = (
     "encoded_ns",
     "ended_ns",
 )
-_STARTUP_FIELDS: Final = (
-    "trace_id",
-    "root_id",
-    "service",
-    "custom_lost",
-    "started_ns",
-    "ended_ns",
-)
+_STARTUP_FIELDS: Final = ("trace_id", "root_id", "service", "custom_lost", "started_ns", "ended_ns")
 _ITEM_FIELDS: Final = ("queued_ns", "depth", "index", "position", "dequeued_ns")
 _BATCH_FIELDS: Final = (
     "trace_id",

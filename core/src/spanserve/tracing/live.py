@@ -13,10 +13,11 @@ from typing import Any
 
 from spanserve.tracing import names
 from spanserve.tracing.attempt import Attempt, Retry
+from spanserve.tracing.base import Record
 from spanserve.tracing.custom import CustomSpan
 from spanserve.tracing.pieces import Pieces
 from spanserve.tracing.places import COLLATE, DECODE, ENCODE, QUEUE, ROOT, RUN, SPLIT, item_place
-from spanserve.tracing.record import BatchRecord, ItemRecord, Record, RequestRecord
+from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
 from spanserve.tracing.span import NO_ATTRIBUTES, Attributes, Span, SpanStart
 
 _NOWHERE = -1

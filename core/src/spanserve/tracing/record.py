@@ -6,115 +6,14 @@ thread. The marks are written through methods, so that the records of a live tra
 (`live`) can announce each boundary where it happens and all others pay for none of it.
 """
 
-import itertools
-from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from spanserve.tracing.attempt import Attempt, Retry
-from spanserve.tracing.custom import CustomSpan
+from spanserve.tracing.base import Record
 from spanserve.tracing.failure import Failure
 from spanserve.tracing.http import HttpFields
-from spanserve.tracing.places import FIRST_CUSTOM, RUN, derived_id
-from spanserve.tracing.span import NO_ATTRIBUTES, Attributes
-
-MAX_CUSTOM_SPANS: Final = 1_000
-
-
-class Record:
-    """What a request's and a batch's record have in common: a trace, and custom spans in it.
-
-    Defaults stand on the class and not in `__slots__`: a record is made for every request,
-    and so it is born with what is known then and nothing else.
-    """
-
-    trace_id: str
-    root_id: int
-    recording: bool
-    """Whether this record will be expanded: only then is anything written into it."""
-
-    sampled: bool
-    """The decision that goes out in headers."""
-
-    debug: bool = False
-    tracestate: str = ""
-    custom_spans: Sequence[CustomSpan] = ()
-    custom_lost: int = 0
-    ended_ns: int = 0
-
-    _customs: list[CustomSpan]
-    _places: Iterator[int]
-
-    def open_for_custom_spans(self) -> None:
-        """Prepare for spans of the user's code, which may come from several threads."""
-        if self.custom_spans is Record.custom_spans:
-            self.custom_spans = self._customs = []
-            self._places = itertools.count(FIRST_CUSTOM)
-
-    def custom_started(
-        self,
-        name: str,
-        parent_place: int,
-        now_ns: int,
-        attributes: Attributes = NO_ATTRIBUTES,
-        place: int | None = None,
-    ) -> CustomSpan:
-        """Write down that a custom span begins; past the bound it is only counted.
-
-        It gets the next place, unless it has an id already and so its place: `place_of`.
-        """
-        own = next(self._places) if place is None else place
-        span = CustomSpan(name, own, parent_place, now_ns)
-        span.attributes.update(attributes)
-        if len(self._customs) < MAX_CUSTOM_SPANS:
-            self._customs.append(span)
-        else:
-            self.custom_lost += 1
-        return span
-
-    def custom_ended(self, span: CustomSpan, now_ns: int) -> None:
-        """Write down that a custom span ends."""
-        span.ended_ns = now_ns
-
-    def span_id(self, place: int) -> str:
-        """Return the id of the span at this place, 16 hex digits."""
-        return derived_id(self.root_id, place)
-
-
-class StartupRecord(Record):
-    """The start of a service in one process: its `__init__` and its `warm_up`."""
-
-    failure: Failure | None = None
-    of_use: bool = False
-    """Whether it has spans in it, or its ids are known elsewhere, as in the log."""
-
-    def __init__(
-        self,
-        trace_id: str,
-        root_id: int,
-        service: str,
-        started_ns: int,
-        *,
-        recording: bool,
-    ) -> None:
-        self.trace_id = trace_id
-        self.root_id = root_id
-        self.service = service
-        self.started_ns = started_ns
-        self.sampled = self.recording = recording
-
-    def span_id(self, place: int) -> str:
-        """Return the id of the span at this place; from now on the trace is of use."""
-        self.of_use = True
-        return super().span_id(place)
-
-    def custom_started(self, *known: Any, **more: Any) -> CustomSpan:
-        """Write down that a custom span begins; from now on the trace is of use."""
-        self.of_use = True
-        return super().custom_started(*known, **more)
-
-    def span_count(self) -> int:
-        """Return how many spans this ended record makes; exact as a request's count is."""
-        return 1 + len(self.custom_spans)
+from spanserve.tracing.places import RUN
 
 
 class RequestRecord(Record):

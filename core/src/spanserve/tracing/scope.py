@@ -13,10 +13,10 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Final, NamedTuple, ParamSpec, Protocol, TypeVar, cast
 
+from spanserve.tracing.base import Record
 from spanserve.tracing.custom import CustomEvent, CustomSpan
 from spanserve.tracing.failure import failure_of
 from spanserve.tracing.plain import plain_attributes, plain_text, plain_value
-from spanserve.tracing.record import Record
 from spanserve.tracing.span import NO_ATTRIBUTES
 
 P = ParamSpec("P")

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from spanserve.config.model import TracingConfig
+from spanserve.tracing.base import Record
 from spanserve.tracing.clock import Clock, Ids, SteadyOffset
 from spanserve.tracing.delivery import Delivery, DirectDelivery
 from spanserve.tracing.excluded import ExcludedPaths
@@ -33,17 +34,12 @@ from spanserve.tracing.pieces import Pieces
 from spanserve.tracing.places import ROOT
 from spanserve.tracing.process import Assignment, ProcessDelivery
 from spanserve.tracing.propagation import KNOWN_FORMATS, Propagators
-from spanserve.tracing.record import (
-    BatchRecord,
-    ItemRecord,
-    Record,
-    RequestRecord,
-    StartupRecord,
-)
+from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
 from spanserve.tracing.remote import Remote
 from spanserve.tracing.sampling import RatioSampler
 from spanserve.tracing.scope import Scope, entered
 from spanserve.tracing.span import Resource
+from spanserve.tracing.startup import StartupRecord
 
 log = logging.getLogger(__name__)
 
