@@ -1,26 +1,29 @@
 """From records to spans: the shape of a trace, its rules for any work, and whole examples."""
 
 import marshal
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from http import HTTPStatus
+from itertools import chain
 from typing import Any, Literal
 
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from spanserve import AttributeValue, Event, Link, Span, SpanKind, hookimpl
+from spanserve import AttributeValue, Event, Link, Span, SpanKind, Spans, hookimpl
 from spanserve.tracing.base import MAX_CUSTOM_SPANS, Record
 from spanserve.tracing.expander import Expander
 from spanserve.tracing.expansion import Expansion
 from spanserve.tracing.failure import failure_of
-from spanserve.tracing.frozen import USUAL, frozen_batch_record, frozen_request, plain
+from spanserve.tracing.frozen import BATCH, REQUEST, TABLE, Frozen, plain
 from spanserve.tracing.pieces import Pieces
 from spanserve.tracing.places import RUN, item_place
 from spanserve.tracing.record import ItemRecord, RequestRecord
 from spanserve.tracing.tracing import Tracing
 from support.gate import (
     UNIX_NS,
+    Sent,
     Watch,
     answered,
     begun,
@@ -82,6 +85,18 @@ def expand(
     return [span for record in records for span in Expansion(pieces).spans(record)]
 
 
+def made_of(sent: Sequence[Frozen], *, linked: bool) -> list[Span]:
+    """Expand what was sent, as an exporter does."""
+    expander = Expander(batch_spans="linked" if linked else "full", exceptions="full")
+    blocks = expander.blocks([each for each in sent if each[0] == TABLE], UNIX_NS)
+    others = [expander.spans(each, UNIX_NS) for each in sent if each[0] != TABLE]
+    return [*Spans(blocks), *chain.from_iterable(others)]
+
+
+def by_id(spans: Iterable[Span]) -> list[Span]:
+    return sorted(spans, key=lambda span: (span.trace_id, span.span_id))
+
+
 def decoded(tracing: Tracing, **headers: str) -> RequestRecord:
     record = begun(tracing, headers)
     record.decode_started(tracing.now_ns())
@@ -129,32 +144,35 @@ def test_what_crossed_to_another_process_makes_the_same_spans(
     tracing, _ = on()
     work = Workload(tracing, draw, linked=linked)
     work.run()
-    expander = Expander(batch_spans="linked" if linked else "full", exceptions="full")
-    requests = [each for each in work.requests if each.recording]
-    frozen = [frozen_request(each, with_runs=not linked) for each in requests]
-    frozen += [frozen_batch_record(each) for each in work.batches if each.recording]
-    for kind in {each[0] for each in frozen}:
+    kinds = {each[0] for each in work.sent}
+    for kind in kinds:
         event(f"kind {kind}")
-    crossed = marshal.loads(marshal.dumps(frozen))
-    assert [span for each in crossed for span in expander.spans(each, UNIX_NS)] == work.spans()
+    crossed = marshal.loads(marshal.dumps([*work.sent]))
+    assert by_id(made_of(crossed, linked=linked)) == by_id(work.spans())
+    assert {TABLE, BATCH, REQUEST} >= kinds
 
 
 @pytest.mark.parametrize("size", [1, 3])
 @pytest.mark.parametrize("linked", [False, True])
-def test_a_usual_request_crosses_in_its_shortest_form(*, size: int, linked: bool) -> None:
-    tracing, _ = on()
+def test_usual_requests_cross_as_a_table_with_their_batch(*, size: int, linked: bool) -> None:
+    tracing, _ = on(batch_spans="linked" if linked else "full")
+    sent = Sent.of(tracing)
     requests, items = batch_of(tracing, size)
     batch = released(tracing, items)
     run(tracing, batch)
+    tracing.batch_ended(batch)
     for record in requests:
+        assert not sent
         answered(tracing, record)
-    frozen = [frozen_request(record, with_runs=not linked) for record in requests]
-    assert {each[0] for each in frozen} == {USUAL}
-    expander = Expander(batch_spans="linked" if linked else "full", exceptions="full")
-    made = [expander.spans(each, UNIX_NS) for each in frozen]
+    assert [(each[0], each[1]) for each in sent] == [
+        (TABLE, 7 if size == 1 else 4 + 3 * (4 if linked else 5))
+    ]
+    records = [*requests, *([batch] if size > 1 else [])]
     batch_spans: Literal["full", "linked"] = "linked" if linked else "full"
-    assert made == [expand(record, batch_spans=batch_spans) for record in requests]
-    assert [len(spans) for spans in made] == [each[1] for each in frozen]
+    expected = expand(*records, batch_spans=batch_spans)
+    made = made_of(sent, linked=linked)
+    assert by_id(made) == by_id(expected)
+    assert len(made) == sent[0][1]
 
 
 def test_subclasses_of_plain_types_cross_as_what_they_are() -> None:

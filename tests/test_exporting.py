@@ -16,7 +16,7 @@ from spanserve.tracing.expander import Expander
 from spanserve.tracing.exporting import Drop, Exporter, QueueLimits, State
 from spanserve.tracing.frozen import Frozen, frozen_request
 from spanserve.tracing.record import RequestRecord
-from support.gate import Watch, http_fields
+from support.gate import Watch, http_origin
 
 WAIT_S = 10
 Export = Callable[[Sequence[Span]], object]
@@ -24,7 +24,7 @@ Export = Callable[[Sequence[Span]], object]
 
 def record(number: int = 1, parts: int = 2) -> RequestRecord:
     """Make a record of 1 to 3 spans."""
-    made = RequestRecord(f"{number:032x}", number, True, http_fields(), 1)
+    made = RequestRecord(f"{number:032x}", number, True, *http_origin(), 1)
     made.decode_ns, made.decoded_ns = (2, 3) if parts > 1 else (0, 0)
     made.encode_ns, made.encoded_ns = (4, 5) if parts > 2 else (0, 0)
     made.ended_ns = 6
@@ -349,7 +349,7 @@ def test_a_record_that_cannot_be_expanded_costs_itself_and_is_said_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Odd(Expander):
-        def spans(self, frozen: Frozen, offset_ns: int) -> list[Span]:
+        def spans(self, frozen: Frozen, offset_ns: int) -> Sequence[Span]:
             if frozen[2]["trace_id"].endswith(("1", "2")):
                 raise ValueError("odd")
             return super().spans(frozen, offset_ns)

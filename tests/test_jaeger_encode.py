@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spanserve import Attributes, Event, Layered, Link, Resource, Shared, Span, SpanKind
+from spanserve import Attributes, Event, Link, Resource, Span, SpanKind
 from spanserve_jaeger.packets import Encoded, PacketEncoder
 from spanserve_jaeger.thrift import Integers, Times, varint
 from support.thrift_sink import decode_packet
@@ -366,26 +366,6 @@ def test_any_span_is_read_back_equal_by_apaches_decoder(span: Span) -> None:
     assert encoded.rejected == []
     [packet] = encoded.packets
     assert bits(decode_packet(packet.payload).spans) == [expected(span)]
-
-
-@given(st.lists(st.tuples(SPANS, ATTRIBUTES, ATTRIBUTES), max_size=4))
-@settings(max_examples=100, deadline=None)
-def test_layers_are_written_as_the_plain_mapping_of_both(
-    several: list[tuple[Span, dict[str, Any], dict[str, Any]]],
-) -> None:
-    plain, layered = [], []
-    for span, shared, own in several:
-        taken = {text_of(key) for key in shared}
-        rest = {key: value for key, value in own.items() if text_of(key) not in taken}
-        plain.append(span._replace(attributes={**shared, **rest}))
-        layered.append(span._replace(attributes=Layered(Shared(shared), rest)))
-    kept = [n for n, span in enumerate(plain) if keys_differ_when_replaced(span)]
-    plain, layered = [plain[n] for n in kept], [layered[n] for n in kept]
-    for _ in range(2):  # the second time, all that is shared is remembered
-        encoded = ENCODER.encode(layered)
-        assert encoded.rejected == []
-        found = [s for packet in encoded.packets for s in decode_packet(packet.payload).spans]
-        assert bits(found) == [expected(span) for span in plain]
 
 
 @given(

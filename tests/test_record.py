@@ -21,7 +21,7 @@ from spanserve.tracing.places import (
     place_of,
 )
 from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
-from support.gate import begun, gate, http_fields
+from support.gate import begun, gate, http_origin
 
 
 class Recording:
@@ -33,7 +33,7 @@ class Recording:
 
 
 def request(**marks: int) -> RequestRecord:
-    record = RequestRecord("a" * 32, 7, True, http_fields(), 1)
+    record = RequestRecord("a" * 32, 7, True, *http_origin(), 1)
     for name, mark_ns in marks.items():
         setattr(record, name, mark_ns)
     return record

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spanserve import Event, Layered, Link, Resource, Shared, Span, SpanKind
+from spanserve import Event, Link, Resource, Span, SpanKind
 from spanserve_zipkin.encode import Encoder, body_of
 from support.zipkin_rules import read_spans, violations
 
@@ -378,41 +378,6 @@ def test_a_list_of_spans_is_written_as_each_of_them_alone(several: list[Span]) -
     assert body_of(first.pieces).decode() == f"[{','.join(map(encoded, several))}]"
     assert encoder.encode(several) == first
     assert (first.spans, first.rejected, first.failure) == (several, 0, None)
-
-
-# Few keys, so that those which mean more than a tag, and reserved ones, come often.
-layer_keys = st.sampled_from(
-    [
-        "error", "otel.status_code", "otlp.link.0", "linked.trace_ids", "client.address",
-        "client.port", "network.peer.address", "server.address", "peer.service",
-        "service.version", "a", "100%", "%s", '"', "é", "yAnnotations",
-    ]
-)  # fmt: skip
-layer_values = (
-    scalars | st.lists(scalars, max_size=2) | st.sampled_from(["1.2.3.4", 80, 0.0, -0.0, 10**400])
-)
-layers = st.dictionaries(layer_keys, layer_values, max_size=6)
-plain_spans = spans().map(lambda span: span._replace(links=(), events=(), error=None, debug=False))
-
-
-@settings(max_examples=300)
-@given(st.lists(st.tuples(spans() | plain_spans, layers, layers), max_size=4))
-def test_layers_are_written_as_the_plain_mapping_of_both(
-    several: list[tuple[Span, dict[str, Any], dict[str, Any]]],
-) -> None:
-    resource = Resource("digits", {"service.version": "1"})
-    plain, layered = [], []
-    for span, shared, own in several:
-        rest = {key: value for key, value in own.items() if key not in shared}
-        plain.append(span._replace(attributes={**shared, **rest}))
-        layered.append(span._replace(attributes=Layered(Shared(shared), rest)))
-    encoder = Encoder(resource)
-    for _ in range(2):  # the second time, all that is shared is remembered
-        result = encoder.encode(layered)
-        assert (result.rejected, result.spans) == (0, layered)
-        found = read_spans(body_of(result.pieces))
-        assert found == [decode(span, resource) for span in plain]
-        assert [violations(span) for span in found] == [[] for _ in found]
 
 
 @given(st.lists(st.dictionaries(keys, scalars, max_size=3), max_size=4))

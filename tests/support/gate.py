@@ -1,12 +1,13 @@
 """What a test of tracing is built of: a clock it turns, tracers of plain objects, requests."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from spanserve import Resource
 from spanserve.config.model import TracingConfig
 from spanserve.tracing.clock import Clock, Ids
-from spanserve.tracing.http import HttpFields, fields_of
+from spanserve.tracing.frozen import Frozen
+from spanserve.tracing.http import Origin, origin_of
 from spanserve.tracing.loading import LoadedTracer, opened
 from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
 from spanserve.tracing.tracing import Tracing
@@ -68,10 +69,25 @@ def http_scope(path: str = "/predict", **changes: Any) -> dict[str, Any]:
     return scope | changes
 
 
-def http_fields() -> HttpFields:
+def http_origin() -> tuple[Origin, int]:
     """Return what a record keeps of a POST request."""
     scope = http_scope()
-    return fields_of(scope, dict(scope["headers"]))
+    return origin_of(scope, dict(scope["headers"]))
+
+
+class Sent(list[Frozen]):
+    """What a gate hands to its exporters, in their place."""
+
+    @classmethod
+    def of(cls, tracing: Tracing) -> Self:
+        """Stand in for all exporters of this gate."""
+        sent = cls()
+        tracing.exporters = (sent,)  # type: ignore[assignment]  # it has what the gate calls
+        return sent
+
+    def put(self, record: Frozen) -> None:
+        """Take a record."""
+        self.append(record)
 
 
 def begun(

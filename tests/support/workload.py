@@ -17,7 +17,7 @@ from spanserve.tracing.pieces import Pieces
 from spanserve.tracing.places import RUN, item_place
 from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
 from spanserve.tracing.tracing import Tracing
-from support.gate import UNIX_NS, answered, begun, queued, released
+from support.gate import UNIX_NS, Sent, answered, begun, queued, released
 
 ENDS = ("answered", "bad_body", "refused", "left_in_queue", "left_released", "left_in_run", "lost")
 BATCH_ENDS = ("ok", "collate", "run", "split", "items")
@@ -38,6 +38,10 @@ class Workload:
     queue: list[ItemRecord] = field(default_factory=list)
     late_customs: int = 0
     unsampled_items: int = 0
+    sent: Sent = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sent = Sent.of(self.tracing)
 
     def run(self) -> None:
         """Let some requests come, some plain and some in batches, and all of them end."""
@@ -130,7 +134,7 @@ class Workload:
         batch.ended(now_ns())
         if how == "items":
             self._fail_one(batch, items)
-        if batch.recording:
+        if batch.rows is not None:
             self.tracing.batch_ended(batch)
 
     def _fail(self, batch: BatchRecord, items: list[ItemRecord]) -> None:

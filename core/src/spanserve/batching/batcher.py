@@ -273,7 +273,7 @@ class Batcher:
         with entered(self._tracing.scope(*batch.place)):
             batch.log_failures()
         batch.note_failures()
-        if record.recording:
+        if record.rows is not None:
             self._tracing.batch_ended(record)
         # Later: to encode the answers takes longer than to start the next batch.
         self._loop.call_soon(batch.hand_out)

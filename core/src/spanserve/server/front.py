@@ -8,7 +8,8 @@ much (DESIGN 3), and nothing on that way would do anything for it.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, NamedTuple
+from functools import lru_cache
+from typing import Final
 
 from spanserve.server.answer import Answer, Streamed, given_up
 from spanserve.server.endpoint import BatchEndpoint, Endpoint
@@ -26,6 +27,7 @@ from spanserve.server.exchange import (
 from spanserve.server.streaming import send_any
 from spanserve.tracing.clock import Ids
 from spanserve.tracing.failure import failure_of
+from spanserve.tracing.http import Origin
 from spanserve.tracing.places import ROOT
 from spanserve.tracing.record import RequestRecord
 from spanserve.tracing.scope import entered
@@ -34,13 +36,40 @@ from spanserve.tracing.tracing import Tracing
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-class Came(NamedTuple):
+class Came:
     """Where the requests of a connection come from, and how."""
 
-    scheme: str
-    client: tuple[str, int] | None
+    __slots__ = ("_address", "_origin", "_scheme", "port")
+
+    def __init__(self, scheme: str, client: tuple[str, int] | None) -> None:
+        self._address, self.port = client or ("", 0)
+        self._scheme = scheme
+        self._origin = _NO_ORIGIN
+
+    def origin(self, path: str, host: bytes | None, user_agent: bytes | None) -> Origin:
+        """Return the origin of a POST to this path; mostly the one of the request before."""
+        last = self._origin
+        if last.path != path or last.host != host or last.user_agent != user_agent:
+            last = self._origin = _origin(
+                path, self._scheme, self._address, self.port > 0, host, user_agent
+            )
+        return last
 
 
+# One for all connections of a client, so that a batch need not compare them.
+@lru_cache(maxsize=1024)
+def _origin(  # noqa: PLR0917  # as `Origin`
+    path: str,
+    scheme: str,
+    address: str,
+    is_peer: bool,  # noqa: FBT001  # as above
+    host: bytes | None,
+    user_agent: bytes | None,
+) -> Origin:
+    return Origin("POST", path, b"", scheme, "1.1", address, is_peer, host, user_agent)
+
+
+_NO_ORIGIN: Final = Origin("", "", b"", "", "", "", False, None, None)
 _NO_SCOPE: Final[Scope] = {}
 
 
@@ -119,10 +148,9 @@ class FrontDoor:
         route = endpoint.spec.route
         if self._traces[route]:
             fields = dict(headers)
-            host, agent = fields.get(b"host"), fields.get(b"user-agent")
-            http = "POST", route, b"", came.scheme, "1.1", came.client, host, agent
+            origin = came.origin(route, fields.get(b"host"), fields.get(b"user-agent"))
             begin = self._tracing.begin
-            exchange.record = begin(headers, fields, http, started_ns, read[0], route)
+            exchange.record = begin(headers, fields, origin, came.port, started_ns, read[0], route)
         return exchange
 
     def end(self, exchange: Exchange) -> None:

@@ -1,5 +1,7 @@
 """The spans of a batch's own trace, one each; pure."""
 
+from collections.abc import Iterable
+
 from spanserve.tracing import names
 from spanserve.tracing.attempt import Attempt, Retry
 from spanserve.tracing.parts import INTERNAL, Parts, failed_in
@@ -13,11 +15,16 @@ from spanserve.tracing.places import (
     item_place,
 )
 from spanserve.tracing.record import BatchRecord
+from spanserve.tracing.rows import Member, members
 from spanserve.tracing.span import (
     AttributeValue,
     Link,
     Span,
 )
+
+
+def _members(record: BatchRecord) -> Iterable[Member]:
+    return () if record.rows is None else members(record.rows.data)
 
 
 class BatchPieces(Parts):
@@ -42,14 +49,13 @@ class BatchPieces(Parts):
         links = [
             Link(
                 trace_id,
-                derived_id(root_id, item_place(index, QUEUE)),
+                derived_id(root_id, item_place(item, QUEUE)),
                 {
                     names.LINK_POSITION: position,
                     names.LINK_WAIT_MS: (begun_ns - queued_ns) / 1e6,
                 },
             )
-            for trace_id, root_id, index, position, queued_ns in record.members
-            if position not in record.not_kept
+            for trace_id, root_id, item, position, queued_ns in _members(record)
         ]
         return Span(
             f"{names.BATCH} {record.endpoint}",

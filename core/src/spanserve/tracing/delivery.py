@@ -6,15 +6,17 @@ where it is called itself; `ProcessDelivery` (in `process`) has one do so in ano
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final, Protocol
 
 from spanserve.tracing.expander import Expander
 from spanserve.tracing.failure import raised
-from spanserve.tracing.frozen import Frozen, span_count
+from spanserve.tracing.frozen import TABLE, Frozen, span_count
 from spanserve.tracing.hookspecs import ExportResult
 from spanserve.tracing.outcome import Drop, Outcome, outcome_of
 from spanserve.tracing.span import Span
+from spanserve.tracing.spans import Block, Spans
 
 log = logging.getLogger(__name__)
 
@@ -61,29 +63,53 @@ class DirectDelivery:
         self._breathe = breathe
         self._retry: Sequence[Span] = ()
         self._said = False
+        self._lost = 0
 
     def start(self) -> None:
         """Be ready."""
 
     def deliver(self, records: Sequence[Frozen], offset_ns: int) -> Outcome:
         """Expand the records, and hand all spans over in one call."""
+        self._lost = 0
+        spans = Spans(
+            self._blocks([each for each in records if each[0] == TABLE], offset_ns),
+            self._others([each for each in records if each[0] != TABLE], offset_ns),
+        )
+        outcome = self._handed_over(spans) if spans else Outcome()
+        if self._lost:
+            dropped = {**outcome.dropped, Drop.NOT_EXPANDED: self._lost}
+            outcome = outcome._replace(dropped=dropped)
+        return outcome._replace(spans=len(spans) + self._lost)
+
+    def _blocks(self, tables: Sequence[Frozen], offset_ns: int) -> Sequence[Block]:
+        try:
+            return self._expander.blocks(tables, offset_ns)
+        except Exception:  # noqa: BLE001  # it is one table's fault: the others go out
+            blocks: list[Block] = []
+            for table in tables:
+                with self._losing(table):
+                    blocks += self._expander.blocks([table], offset_ns)
+            return blocks
+
+    def _others(self, records: Sequence[Frozen], offset_ns: int) -> Sequence[Span]:
         spans: list[Span] = []
-        lost = 0
-        for number, frozen in enumerate(records, 1):
-            try:
-                spans += self._expander.spans(frozen, offset_ns)
-            except Exception:
-                lost += span_count(frozen)
-                if not self._said:
-                    log.exception("a record could not be made into spans: a defect of spanserve")
-                self._said = True
+        for number, record in enumerate(records, 1):
+            with self._losing(record):
+                spans += self._expander.spans(record, offset_ns)
             if number % RECORDS_A_STEP == 0:
                 self._breathe()
-        outcome = self._handed_over(spans) if spans else Outcome()
-        if lost:
-            dropped = {**outcome.dropped, Drop.NOT_EXPANDED: lost}
-            outcome = outcome._replace(dropped=dropped)
-        return outcome._replace(spans=len(spans) + lost)
+        return spans
+
+    @contextmanager
+    def _losing(self, record: Frozen) -> Iterator[None]:
+        """Make spans of a record; where that fails, they are counted as lost."""
+        try:
+            yield
+        except Exception:
+            self._lost += span_count(record)
+            if not self._said:
+                log.exception("a record could not be made into spans: a defect of spanserve")
+            self._said = True
 
     def again(self) -> Outcome:
         """Hand over again what the tracer asked to have again."""

@@ -2,9 +2,9 @@
 
 A record is frozen when it ends, into tuples and dicts of nothing but texts, numbers, bytes
 and None: those are what `marshal` writes, and at a tenth of `pickle`'s cost for objects.
-Most requests are usual: one item, in a batch that went well, answered without failure.
-They are frozen into one flat tuple, from which `usual` makes spans without making a record
-again. All others keep every field by its name, and come back as records: `thawed`.
+A usual request becomes a row of its batch (`rows`), and a batch that went well a table: its own
+fields once, and the rows. All others keep every field by its name, and come back as records:
+`thawed`.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,16 +15,19 @@ from spanserve.tracing.attempt import Retry
 from spanserve.tracing.base import Record
 from spanserve.tracing.custom import CustomEvent, CustomSpan
 from spanserve.tracing.failure import Failure
+from spanserve.tracing.http import Origin
 from spanserve.tracing.plain import plain_text
 from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
+from spanserve.tracing.rows import LINK, WHOLE, WIDTH, Rows, pack_row
 from spanserve.tracing.span import Link, SpanKind
 from spanserve.tracing.startup import StartupRecord
 
-USUAL: Final = 0
-USUAL_BATCH: Final = 1
+TABLE: Final = 0
+BATCH: Final = 1
 REQUEST: Final = 2
-BATCH: Final = 3
-STARTUP: Final = 4
+STARTUP: Final = 3
+
+_BATCH_SPANS: Final = 4
 
 R = TypeVar("R", RequestRecord, StartupRecord)
 
@@ -38,7 +41,7 @@ _REQUEST_FIELDS: Final = (
     "caller",
     "debug_id",
     "kept_by",
-    "http",
+    "port",
     "route",
     "endpoint",
     "request_id",
@@ -74,70 +77,61 @@ _BATCH_FIELDS: Final = (
     "ran_ns",
     "ended_ns",
 )
-_SERVER_ERROR: Final = 500
 
 
 def frozen_request(record: RequestRecord, *, with_runs: bool) -> Frozen:
     """Freeze a request that ended; `with_runs` is whether its batch's run is in its trace."""
-    if record.usual and record.encode_ns and record.items and record.status < _SERVER_ERROR:
-        (item,) = record.items
-        batch = item.batch
-        if (
-            batch is not None
-            and item.failure is None
-            and 0 < batch.ended_ns <= record.ended_ns
-            and batch.failure is None
-            and not batch.retries
-            and record.decode_ns
-            and not (batch.custom_spans or record.custom_spans)
-            and not (record.failure or record.client_left)
-        ):
-            return (
-                USUAL,
-                7 if batch.size == 1 else 5 if with_runs else 4,
-                record.trace_id,
-                record.root_id,
-                record.parent_id,
-                record.http,
-                record.route,
-                record.endpoint,
-                record.request_id,
-                record.status,
-                record.debug,
-                record.started_ns,
-                record.decode_ns,
-                record.decoded_ns,
-                record.encode_ns,
-                record.encoded_ns,
-                record.ended_ns,
-                item.queued_ns,
-                item.depth,
-                item.position,
-                batch.frozen or frozen_batch(batch),
-            )
     return REQUEST, record.span_count(with_runs=with_runs), _request_fields(record)
 
 
+def write_whole(rows: Rows, record: RequestRecord, item: ItemRecord, spans: int) -> None:
+    """Write all of a usual request, which makes so many spans, into its batch's rows."""
+    rows.kept += 1
+    rows.spans += spans
+    parent_id = record.parent_id
+    pack_row(
+        rows.data,
+        item.position * WIDTH,
+        record.root_id,
+        int(parent_id, 16) if parent_id else 0,
+        item.queued_ns,
+        record.started_ns,
+        record.decode_ns,
+        record.decoded_ns,
+        record.encode_ns,
+        record.encoded_ns,
+        record.ended_ns,
+        record.trace_id.encode(),
+        record.request_id.encode(),
+        item.depth,
+        0,
+        rows.place_of(record.origin),
+        record.port,
+        WHOLE,
+    )
+
+
+def write_link(rows: Rows, record: RequestRecord, item: ItemRecord) -> None:
+    """Write where the batch's link to a member leads, which is frozen by itself, into its rows."""
+    rows.kept += 1
+    trace_id, root_id, queued_ns = record.trace_id.encode(), record.root_id, item.queued_ns
+    marks = 0, 0, 0, 0, 0, 0
+    rest = trace_id, b"", 0, item.index, 0, 0, LINK
+    pack_row(rows.data, item.position * WIDTH, root_id, 0, queued_ns, *marks, *rest)
+
+
 def frozen_batch(batch: BatchRecord) -> Frozen:
-    """Freeze a batch for its members; once it ended all share the one tuple."""
-    frozen = (*[getattr(batch, name) for name in _BATCH_FIELDS],)
-    if batch.ended_ns:
-        batch.frozen = frozen
-    return frozen
+    """Freeze what a batch itself has, without its members."""
+    return (*[getattr(batch, name) for name in _BATCH_FIELDS],)
 
 
-def frozen_batch_record(batch: BatchRecord) -> Frozen:
-    """Freeze a batch whose last member's end is decided."""
-    usual = batch.split_started and not (
-        batch.failure or batch.retries or batch.custom_spans or batch.custom_lost
-    )
-    return (
-        USUAL_BATCH if usual else BATCH,
-        batch.span_count(),
-        batch.frozen or frozen_batch(batch),
-        [each for each in batch.members if each[3] not in batch.not_kept],
-        *_plain_rest(batch),
-    )
+def frozen_members(batch: BatchRecord, rows: Rows) -> Frozen:
+    """Freeze a batch whose last member's end is decided, with what the members left behind."""
+    own = frozen_batch(batch)
+    if rows.spans or batch.is_usual:
+        spans = rows.spans + (_BATCH_SPANS if batch.recording else 0)
+        return TABLE, spans, own, [tuple(each) for each in rows.origins], bytes(rows.data)
+    return BATCH, batch.span_count(), own, bytes(rows.data), *_plain_rest(batch)
 
 
 def frozen_startup(record: StartupRecord) -> Frozen:
@@ -149,19 +143,21 @@ def frozen_startup(record: StartupRecord) -> Frozen:
 
 
 def thawed(frozen: Frozen) -> Record:
-    """Return a record again, ended, of a frozen one of any kind but `USUAL`."""
+    """Return a record again, ended, of a frozen one of any kind but `TABLE`."""
     if frozen[0] == STARTUP:
         return _thawed_fields(StartupRecord, frozen[2])
     if frozen[0] != REQUEST:
-        _, _, fields, members, *rest = frozen
+        _, _, fields, data, *rest = frozen
         batch = _thawed_batch(fields, *rest)
-        batch.members = members
+        batch.rows = Rows(0)
+        batch.rows.data = data
         return batch
     return _thawed_request(frozen[2])
 
 
 def _request_fields(record: RequestRecord) -> dict[str, Any]:
     fields: dict[str, Any] = {name: getattr(record, name) for name in _REQUEST_FIELDS}
+    fields["origin"] = tuple(record.origin)
     fields["failure"] = _plain_failure(record.failure)
     fields["custom_spans"] = [_plain_custom(custom) for custom in tuple(record.custom_spans)]
     fields["items"] = [_plain_item(item) for item in record.items]
@@ -226,6 +222,7 @@ def _thawed_fields(kind: type[R], fields: dict[str, Any]) -> R:
 
 def _thawed_request(fields: dict[str, Any]) -> RequestRecord:
     record = _thawed_fields(RequestRecord, fields)
+    record.origin = Origin(*fields["origin"])
     record.items = tuple(_thawed_item(item) for item in fields["items"])
     return record
 

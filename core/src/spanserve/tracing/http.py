@@ -7,16 +7,29 @@ required and recommended attributes. Secrets in the query are redacted as they d
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote_plus
 
 from spanserve.tracing import names
-from spanserve.tracing.span import AttributeValue, Shared
+from spanserve.tracing.span import Attributes, AttributeValue
 
-HttpFields = tuple[
-    str, str, bytes, str, str, tuple[str, int | None] | None, bytes | None, bytes | None
-]
-"""Method, path, query, scheme, version, client, and the headers Host and User-Agent."""
+
+class Origin(NamedTuple):
+    """What the requests of like clients have in common; with a port, all that a record keeps.
+
+    `client` is an address. One without a port stood in a proxy's header: then it is no peer.
+    """
+
+    method: str
+    path: str
+    query: bytes
+    scheme: str
+    version: str
+    client: str
+    is_peer: bool
+    host: bytes | None
+    user_agent: bytes | None
+
 
 _METHODS: Final = frozenset(
     ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE")
@@ -47,26 +60,31 @@ def span_name(method: str, route: str) -> str:
     return f"{method} {route}" if route else method
 
 
-def fields_of(scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> HttpFields:
-    """Keep what the attributes are made of; it is all that a record holds of the request."""
-    client = scope.get("client")
-    return (
+def origin_of(scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> tuple[Origin, int]:
+    """Keep what the attributes are made of: the origin, and the client's port or 0."""
+    address, port = scope.get("client") or ("", 0)
+    origin = Origin(
         scope["method"],
         scope["path"],
         scope["query_string"],
         scope.get("scheme", "http"),
         scope["http_version"],
-        client and tuple(client),
+        address,
+        bool(port),
         headers.get(b"host"),
         headers.get(b"user-agent"),
     )
+    return origin, port or 0
 
 
-# Most are asked for again by the next request of the same connection.
+# Most are asked for again by the next request of the same client.
 @lru_cache(maxsize=4096)
-def server_attributes(fields: HttpFields, route: str, endpoint: str, status: int) -> Shared:
-    """Return what all requests have in common that came and were answered alike."""
-    attributes = Shared(_request_attributes(fields))
+def server_attributes(origin: Origin, route: str, endpoint: str, status: int) -> Attributes:
+    """Return what all requests have in common that came and were answered alike.
+
+    It is one mapping for all of them, and not to be changed.
+    """
+    attributes = _request_attributes(origin)
     if route:
         attributes[names.HTTP_ROUTE] = route
     if endpoint:
@@ -76,16 +94,17 @@ def server_attributes(fields: HttpFields, route: str, endpoint: str, status: int
     return attributes
 
 
-def _request_attributes(fields: HttpFields) -> dict[str, AttributeValue]:
-    method, path, query, scheme, version, client, host, agent = fields
-    attributes = _url(method, path, query, scheme)
-    attributes[names.PROTOCOL_VERSION] = version
-    if client is not None:
-        _addresses(*client, attributes)
-    if host is not None:
-        _host(host.decode("latin-1"), scheme, attributes)
-    if agent is not None:
-        attributes[names.USER_AGENT] = agent.decode("latin-1")[:MAX_TEXT_CHARS]
+def _request_attributes(origin: Origin) -> dict[str, AttributeValue]:
+    attributes = _url(origin.method, origin.path, origin.query, origin.scheme)
+    attributes[names.PROTOCOL_VERSION] = origin.version
+    if client := origin.client:
+        attributes[names.CLIENT_ADDRESS] = client[:MAX_TEXT_CHARS]
+        if origin.is_peer:
+            attributes[names.PEER_ADDRESS] = client
+    if origin.host is not None:
+        _host(origin.host.decode("latin-1"), origin.scheme, attributes)
+    if origin.user_agent is not None:
+        attributes[names.USER_AGENT] = origin.user_agent.decode("latin-1")[:MAX_TEXT_CHARS]
     return attributes
 
 
@@ -106,15 +125,6 @@ def _url(method: str, path: str, query: bytes, scheme: str) -> dict[str, Attribu
 def _redacted(field: re.Match[str]) -> str:
     name = field[1]
     return f"{name}=REDACTED" if unquote_plus(name).lower() in _SECRET_FIELDS else field[0]
-
-
-def _addresses(host: str, port: int | None, attributes: dict[str, AttributeValue]) -> None:
-    if host:
-        attributes[names.CLIENT_ADDRESS] = host[:MAX_TEXT_CHARS]
-        # A client without a port stood in a proxy's header: the peer is that proxy.
-        if port:
-            attributes[names.PEER_ADDRESS] = host
-            attributes[names.PEER_PORT] = port
 
 
 def _host(host: str, scheme: str, attributes: dict[str, AttributeValue]) -> None:

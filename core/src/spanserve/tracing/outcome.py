@@ -53,7 +53,7 @@ def outcome_of(answer: object, handed: int) -> tuple[Outcome, Sequence[Span]]:
         return Outcome(spans=handed, delivered=handed), ()
     if not isinstance(answer, ExportResult):
         raise TypeError(f"export_spans returned {type(answer).__name__}, not ExportResult or None")
-    retry = tuple(answer.retry)
+    retry = answer.retry
     counts = (answer.delivered, answer.unconfirmed, answer.rejected)
     missing = handed - sum(counts) - len(retry)
     if missing < 0 or min(counts) < 0:

@@ -20,7 +20,6 @@ from spanserve.tracing.span import (
     NO_ATTRIBUTES,
     Attributes,
     AttributeValue,
-    Layered,
     Link,
     Span,
     SpanKind,
@@ -39,8 +38,11 @@ class Pieces(BatchPieces):
 
     def server(self, record: RequestRecord) -> Span:
         """Return the root span of a request."""
-        shared = http.server_attributes(record.http, record.route, record.endpoint, record.status)
-        own: dict[str, AttributeValue] = {}
+        origin = record.origin
+        shared = http.server_attributes(origin, record.route, record.endpoint, record.status)
+        own = dict(shared)
+        if origin.is_peer:
+            own[names.PEER_PORT] = record.port
         if record.request_id:
             own[names.REQUEST_ID] = record.request_id
         if record.debug_id:
@@ -57,14 +59,14 @@ class Pieces(BatchPieces):
             own.setdefault(names.ERROR_TYPE, cause.type if cause else f"{record.status}")
             error = error or ""
         return Span(
-            http.span_name(record.http[0], record.route),
+            http.span_name(origin.method, record.route),
             SpanKind.SERVER,
             record.trace_id,
             record.span_id(ROOT),
             record.parent_id,
             record.started_ns + self.offset_ns,
             (record.ended_ns or record.started_ns) + self.offset_ns,
-            Layered(shared, own),
+            own,
             () if record.caller is None else (Link(*record.caller, NO_ATTRIBUTES),),
             events,
             error,

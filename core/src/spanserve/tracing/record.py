@@ -7,13 +7,16 @@ thread. The marks are written through methods, so that the records of a live tra
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Final, NamedTuple
 
 from spanserve.tracing.attempt import Attempt, Retry
 from spanserve.tracing.base import Record
 from spanserve.tracing.failure import Failure
-from spanserve.tracing.http import HttpFields
+from spanserve.tracing.http import Origin
 from spanserve.tracing.places import RUN
+from spanserve.tracing.rows import MAX_REQUEST_ID, Rows
+
+_OK: Final = 200
 
 
 class RequestRecord(Record):
@@ -41,14 +44,15 @@ class RequestRecord(Record):
     encoded_ns: int = 0
 
     usual: bool = True
-    """Whether it has one item at most, no run of its own, and no mark of a caller's or a rule."""
+    """False where it had several items, a run of its own, or a mark of a caller's or a rule."""
 
     def __init__(  # noqa: PLR0917  # made for every request: keywords would cost
         self,
         trace_id: str,
         root_id: int,
         sampled: bool,  # noqa: FBT001  # as above
-        http: HttpFields,
+        origin: Origin,
+        port: int,
         started_ns: int,
         request_id: str = "",
         route: str = "",
@@ -56,7 +60,8 @@ class RequestRecord(Record):
         self.trace_id = trace_id
         self.root_id = root_id
         self.sampled = self.recording = sampled
-        self.http = http
+        self.origin = origin
+        self.port = port
         self.started_ns = started_ns
         self.request_id = request_id
         self.route = route
@@ -114,6 +119,24 @@ class RequestRecord(Record):
     def ended(self, now_ns: int) -> None:
         """Be done: the answer was sent, or the client left."""
         self.ended_ns = now_ns
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether this ended record fits a row of its only item's batch."""
+        if not (self.usual and self.encoded_ns and self.items):
+            return False
+        (item,) = self.items
+        batch = item.batch
+        return (
+            batch is not None
+            and batch.is_usual
+            and batch.ended_ns <= self.ended_ns
+            and self.status == _OK
+            and self.route == batch.endpoint
+            and self.port > 0
+            and 0 < len(self.request_id) <= MAX_REQUEST_ID
+            and not (item.failure or self.failure or self.client_left or self.custom_spans)
+        )
 
     def reached(self, mark_ns: int) -> bool:
         """Say whether a mark, perhaps one of a batch, was made before this record ended."""
@@ -195,18 +218,11 @@ class Waits(NamedTuple):
     """The batch was released and on its way to the runner."""
 
 
-Member = tuple[str, int, int, int, int]
-"""A recorded item of a batch: its trace, root id, index in its request, position and start.
-
-A link points at the item's queue span, which names the batch in turn.
-"""
-
-
 class BatchRecord(Attempt, Record):
     """One batch, from its release to the last of its results.
 
-    Every batch has one, traced or not: the batcher learns from its marks. It has ids and
-    members only where a request in it is recorded and it holds more than one item.
+    Every batch has one, traced or not: the batcher learns from its marks. It has rows only
+    where a request in it is recorded, and ids only where it holds more than one item, too.
     It names its members by value, never by reference, so that records form no cycles.
     """
 
@@ -215,15 +231,11 @@ class BatchRecord(Attempt, Record):
     recording = False
     sampled = False
     retries: Sequence[Retry] = ()
-    members: Sequence[Member] = ()
-    not_kept: frozenset[int] = frozenset()
-    """Positions of members that were recorded and, when they ended, not kept."""
+    rows: Rows | None = None
+    """What its recorded members leave behind."""
 
     pending: int = 0
     """Ends that are still to come: each recorded member's, and the batch's own."""
-
-    frozen: tuple[Any, ...] | None = None
-    """What its members keep of it, once it ended: made by `frozen`, for all of them once."""
 
     def __init__(
         self, endpoint: str, reason: str, size: int, *, runner_free_ns: int, released_ns: int
@@ -233,6 +245,12 @@ class BatchRecord(Attempt, Record):
         self.size = size
         self.runner_free_ns = runner_free_ns
         self.released_ns = released_ns
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether it went well at once, nobody asked for its trace, and its code had no spans."""
+        unusual = self.failure or self.retries or self.debug or self.custom_spans
+        return self.ended_ns > 0 and not unusual
 
     def retry(self, positions: Sequence[int]) -> Retry:
         """Have another go at the items at these positions, since a go at them and others raised."""

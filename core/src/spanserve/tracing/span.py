@@ -4,7 +4,7 @@ The classes are NamedTuples because one is made for every span of every request:
 a frozen dataclass costs three times as much.
 """
 
-from collections.abc import ItemsView, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -14,50 +14,6 @@ AttributeValue = Scalar | Sequence[Scalar]
 Attributes = Mapping[str, AttributeValue]
 
 NO_ATTRIBUTES: Attributes = {}
-
-
-class Shared(dict[str, AttributeValue]):
-    """Attributes that many spans have in common; not to be changed once made.
-
-    Two are equal only if they are the same, so that an encoder can remember by one, and
-    without looking into it, what it made of it.
-    """
-
-    __slots__ = ()
-    __eq__ = object.__eq__
-    __ne__ = object.__ne__
-    __hash__ = object.__hash__  # type: ignore[assignment]  # of dict it is None
-
-
-class Layered(Mapping[str, AttributeValue]):
-    """The attributes of a span that shares most of them with others.
-
-    To a reader it is a mapping as any other. No key is in both layers.
-    """
-
-    __slots__ = ("own", "shared")
-
-    def __init__(self, shared: Shared, own: dict[str, AttributeValue]) -> None:
-        self.shared = shared
-        self.own = own
-
-    def __getitem__(self, key: str) -> AttributeValue:
-        found = self.own.get(key)
-        return self.shared[key] if found is None else found
-
-    def __iter__(self) -> Iterator[str]:
-        yield from self.shared
-        yield from self.own
-
-    def __len__(self) -> int:
-        return len(self.shared) + len(self.own)
-
-    def items(self) -> ItemsView[str, AttributeValue]:
-        """Return all pairs; quicker than a look-up for each key."""
-        return {**self.shared, **self.own}.items()
-
-    def __repr__(self) -> str:
-        return repr(dict(self))
 
 
 class SpanKind(StrEnum):

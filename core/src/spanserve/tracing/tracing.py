@@ -21,11 +21,13 @@ from spanserve.tracing.exporting import Exporter, QueueLimits
 from spanserve.tracing.failure import failure_of
 from spanserve.tracing.frozen import (
     Frozen,
-    frozen_batch_record,
+    frozen_members,
     frozen_request,
     frozen_startup,
+    write_link,
+    write_whole,
 )
-from spanserve.tracing.http import HttpFields, fields_of
+from spanserve.tracing.http import Origin, origin_of
 from spanserve.tracing.keeping import Rules
 from spanserve.tracing.listeners import Listeners
 from spanserve.tracing.live import Live, LiveBatchRecord, LiveRequestRecord
@@ -36,6 +38,7 @@ from spanserve.tracing.process import Assignment, ProcessDelivery
 from spanserve.tracing.propagation import KNOWN_FORMATS, Propagators
 from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
 from spanserve.tracing.remote import Remote
+from spanserve.tracing.rows import Rows
 from spanserve.tracing.sampling import RatioSampler
 from spanserve.tracing.scope import Scope, entered
 from spanserve.tracing.span import Resource
@@ -79,6 +82,8 @@ class Tracing:
             self._new_live_record if self._is_live else RequestRecord
         )
         self._with_runs = config.batch_spans == "full"
+        # Of a request that was alone in its batch, and of one that shared it.
+        self._spans_each = (7, 5 if self._with_runs else 4)
         self.live_failures = self._listeners.failures
         self.exporters = tuple(
             self._new_exporter(tracer) for tracer in self.tracers if "export_spans" in tracer.hooks
@@ -104,8 +109,8 @@ class Tracing:
             return None
         headers = scope["headers"]
         fields = dict(headers)
-        http = fields_of(scope, fields)
-        return self.begin(headers, fields, http, self.now_ns(), request_id, route)
+        origin, port = origin_of(scope, fields)
+        return self.begin(headers, fields, origin, port, self.now_ns(), request_id, route)
 
     def traces(self, path: str) -> bool:
         """Say whether requests to this path are traced at all."""
@@ -115,7 +120,8 @@ class Tracing:
         self,
         headers: Sequence[tuple[bytes, bytes]],
         fields: Mapping[bytes, bytes],
-        http: HttpFields,
+        origin: Origin,
+        port: int,
         started_ns: int,
         request_id: str,
         route: str,
@@ -130,7 +136,7 @@ class Tracing:
             trace_id = remote.trace_id or self._ids.trace_id()
             sampled = self._sampler.decide(trace_id, remote)
         record = self._new_record(
-            trace_id, self._ids.root_id(), sampled, http, started_ns, request_id, route
+            trace_id, self._ids.root_id(), sampled, origin, port, started_ns, request_id, route
         )
         if caller is not None:
             self._note_caller(record, caller)
@@ -147,7 +153,9 @@ class Tracing:
                 record.usual = False
             return
         record.parent_id = caller.span_id or None
-        record.debug = caller.debug
+        if caller.debug:
+            record.debug = True
+            record.usual = False
         record.tracestate = caller.tracestate
         if caller.debug_id:
             record.debug_id = caller.debug_id
@@ -164,9 +172,9 @@ class Tracing:
     ) -> BatchRecord:
         """Begin the record of a batch of these items, which are told their batch and position.
 
-        Where it holds more than one item and any of their requests is recorded, it gets
-        members, and so a trace. It has ids already where they come from requests at all: what
-        its run calls is told that the batch is not sampled.
+        Where it holds more than one item and any of their requests is recorded, it gets a
+        trace. It has ids already where they come from requests at all: what its run calls is
+        told that the batch is not sampled.
         """
         kind = LiveBatchRecord if self._is_live else BatchRecord
         batch = kind(
@@ -179,7 +187,7 @@ class Tracing:
         for position, item in enumerate(items):
             item.batch = batch
             item.position = position
-        if self.on and len(items) > 1:
+        if self.on:
             self._gather(batch, items)
         if isinstance(batch, LiveBatchRecord):
             batch.released(self._new_live(), items)
@@ -189,17 +197,16 @@ class Tracing:
         requests = [request for item in items if (request := item.request) is not None]
         if not requests:
             return
-        batch.trace_id = self._ids.trace_id()
-        batch.root_id = self._ids.root_id()
-        batch.sampled = any(request.sampled for request in requests)
-        batch.debug = any(request.sampled and request.debug for request in requests)
-        batch.members = [
-            (request.trace_id, request.root_id, item.index, item.position, item.queued_ns)
-            for item in items
-            if (request := item.request) is not None and request.recording
-        ]
-        batch.recording = bool(batch.members)
-        batch.pending = len(batch.members) + 1
+        recorded = [request for request in requests if request.recording]
+        if recorded:
+            batch.rows = Rows(batch.size)
+            batch.pending = len(recorded) + 1
+        if batch.size > 1:
+            batch.trace_id = self._ids.trace_id()
+            batch.root_id = self._ids.root_id()
+            batch.recording = bool(recorded)
+            batch.sampled = any(request.sampled for request in recorded)
+            batch.debug = any(request.debug for request in recorded if request.sampled)
 
     def scope(self, record: Record | None, place: int) -> Scope | None:
         """Return the scope in which to run the user's code at this place of a record."""
@@ -237,15 +244,19 @@ class Tracing:
         """End a request's record, decide whether it is kept, and hand it over if so."""
         record.ended(self.now_ns())
         kept = record.sampled or (record.recording and self._keep(record))
-        if kept and self.exporters:
+        whole = kept and record.is_usual
+        if kept and not whole and self.exporters:
             self._submit(frozen_request(record, with_runs=self._with_runs))
         for item in record.items:
             item.request = None  # so that records form no cycles
             batch = item.batch
-            if batch is not None and batch.recording and record.recording:
-                if not kept:
-                    batch.not_kept |= {item.position}
-                self.batch_ended(batch)
+            if batch is None or (rows := batch.rows) is None or not record.recording:
+                continue
+            if whole:
+                write_whole(rows, record, item, self._spans_each[batch.size > 1])
+            elif kept:
+                write_link(rows, record, item)
+            self.batch_ended(batch)
 
     def _keep(self, record: RequestRecord) -> bool:
         """Decide on a request that was recorded and not sampled, as it ends."""
@@ -262,8 +273,10 @@ class Tracing:
         After the last one nothing can change any more, and the batch is handed over.
         """
         batch.pending -= 1
-        if batch.pending == 0 and len(batch.not_kept) < len(batch.members):
-            self._submit(frozen_batch_record(batch))
+        if batch.pending > 0 or (rows := batch.rows) is None:
+            return
+        if rows.spans or (rows.kept and batch.recording):
+            self._submit(frozen_members(batch, rows))
 
     def _submit(self, record: Frozen) -> None:
         for exporter in self.exporters:

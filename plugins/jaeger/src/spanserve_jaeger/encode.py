@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from spanserve import Attributes, Event, Layered, Link, Resource, Shared, Span, SpanKind
+from spanserve import Attributes, Event, Link, Resource, Span, SpanKind
 from spanserve_jaeger.thrift import (
     Ids,
     Integers,
@@ -43,8 +43,6 @@ class SpanEncoder:
         self._tags = Tags(self._integers)
         self._ids = Ids(self._integers)
         self._traces = Memo(self._trace, size=1024)
-        # It holds the Shared itself, so that no other can ever take its place.
-        self._shared = Memo(self._shared_tags, size=4096)
         self._headers = Memo(_tags_header, size=1024)
         self._names = Memo(_name, size=1024)
         self._lengths = Memo(self._integers.signed, size=4096)
@@ -78,14 +76,14 @@ class SpanEncoder:
             b"\x16",
             self._lengths[duration_us],
         ]
-        count, tags = self._span_tags(span)
-        if count:
-            parts.append(self._headers[count])
+        tags = self._span_tags(span)
+        if tags:
+            parts.append(self._headers[len(tags)])
             parts += tags
         if span.events or link_logs:
             logs = self._logs(span, link_logs=link_logs)
             if logs:
-                parts.append(structs(0x19 if count else 0x29, logs))
+                parts.append(structs(0x19 if tags else 0x29, logs))
         parts.append(b"\0")
         return b"".join(parts)
 
@@ -101,30 +99,18 @@ class SpanEncoder:
             b"\x18" + text(resource.service_name) + (structs(0x19, tags) if tags else b"") + b"\0"
         )
 
-    def _span_tags(self, span: Span) -> tuple[int, list[bytes]]:
-        """How many tags the span has, and their bytes; several may stand in one."""
+    def _span_tags(self, span: Span) -> list[bytes]:
         attributes = span.attributes
         if span.error is not None:
             others = {k: v for k, v in attributes.items() if k not in _ERROR_KEYS}
             tags = [*self._error, *self._attributes(others)]
             if span.error:
                 tags.append(self._tags.texts["otel.status_description"][span.error])
-            count = len(tags)
-        elif type(attributes) is Layered:
-            own = attributes.own
-            tags = self._attributes(own) if own else []
-            tags.append(self._shared[attributes.shared])
-            count = len(own) + len(attributes.shared)
         else:
             tags = self._attributes(attributes) if attributes else []
-            count = len(tags)
         if span.kind is not _INTERNAL:
             tags.append(self._kinds[span.kind])
-            count += 1
-        return count, tags
-
-    def _shared_tags(self, shared: Shared) -> bytes:
-        return b"".join(self._attributes(shared))
+        return tags
 
     def _attributes(self, attributes: Attributes) -> list[bytes]:
         texts, longs, doubles = self._tags.texts, self._tags.longs, self._tags.doubles

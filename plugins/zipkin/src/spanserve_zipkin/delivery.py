@@ -23,7 +23,7 @@ class Delivery:
         self, post: Callable[[bytes], Answer], *, max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
     ) -> None:
         self._post = post
-        self._max_body_bytes = max_body_bytes
+        self.max_body_bytes = max_body_bytes
 
     def deliver(self, encoded: Encoded) -> ExportResult:
         """Post all spans, in order, and say what became of them.
@@ -43,7 +43,7 @@ class Delivery:
 
     def _step(self, run: "_Run", pieces: Sequence[str]) -> None:
         chunk = run.waiting.pop()
-        body = body_of(pieces[2 * chunk.start : 2 * chunk.stop])
+        body = body_of(pieces[chunk.start : chunk.stop])
         answer = self._post(body)
         run.posts += 1
         if answer.is_delivered:
@@ -59,20 +59,20 @@ class Delivery:
             run.reject(chunk, answer)
 
     def _learn(self, refused_bytes: int) -> None:
-        self._max_body_bytes = min(self._max_body_bytes, max(refused_bytes // 2, _MIN_BODY_BYTES))
+        self.max_body_bytes = min(self.max_body_bytes, max(refused_bytes // 2, _MIN_BODY_BYTES))
 
     def _chunks(self, encoded: Encoded) -> list[range]:
         """Cut the spans into bodies by their indices; the size of each is at most the limit."""
         spans, pieces = len(encoded.spans), encoded.pieces
         # So many bytes a character takes at most: enough to do without encoding each span here.
         widest = 2 if all(map(str.isascii, pieces)) else 6
-        if spans and sum(map(len, pieces)) * widest + 2 < self._max_body_bytes:
+        if spans and sum(map(len, pieces)) * widest + 2 < self.max_body_bytes:
             return [range(spans)]
         chunks = []
         first, size = 0, 0
         for index in range(spans):
-            length = len(body_of(pieces[2 * index : 2 * index + 2])) - 1  # a comma for brackets
-            if size + length > self._max_body_bytes and index > first:
+            length = len(body_of(pieces[index : index + 1])) - 1  # a comma for brackets
+            if size + length > self.max_body_bytes and index > first:
                 chunks.append(range(first, index))
                 first, size = index, 0
             size += length

@@ -7,11 +7,9 @@ OpenTelemetry Collector, which it and Jaeger turn back into links.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import call
 
-from spanserve import Attributes, Event, Layered, Link, Resource, Span, SpanKind
+from spanserve import Attributes, Event, Link, Resource, Span, SpanKind
 from spanserve_zipkin.endpoint import Endpoints
-from spanserve_zipkin.layers import ERROR_TAG, LINK_TAG, Layers, are_usual
 from spanserve_zipkin.mend import mended_resource, mended_span
 from spanserve_zipkin.text import Memo, json_text, mended, quote, tag_text
 
@@ -34,8 +32,10 @@ _RESOURCE_TAGS = (
     "deployment.environment.name",
 )
 
+ERROR_TAG = "error"
+LINK_TAG = "otlp.link."
 _FIRST_LINK_TAG = LINK_TAG + "0"
-_LINKED_TRACES_TAG = "linked.trace_ids"
+LINKED_TRACES_TAG = "linked.trace_ids"
 _STATUS_TAG = "otel.status_code"
 
 _DEBUG = ',"debug":true'
@@ -44,10 +44,7 @@ _MEMO_SIZE = 4096
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Spans, and two pieces of JSON for each; `rejected` more could not be encoded.
-
-    A span's second piece is often one that many have in common, and need not be copied for each.
-    """
+    """Spans, and the JSON of each; `rejected` more could not be encoded."""
 
     spans: Sequence[Span]
     pieces: Sequence[str]
@@ -65,13 +62,11 @@ class Encoder:
         self._endpoints = Endpoints(resource.service_name)
         self._local = self._endpoints.local
         self._parts: Memo[str, str] = Memo(self._part, size=_MEMO_SIZE)
-        self._servers: Memo[str, str] = Memo(self._server, size=_MEMO_SIZE)
         self._resource_tags = {
             key: _key(key) + tag_text[type(value)](value)
             for key, value in resource.attributes.items()
             if key in _RESOURCE_TAGS
         }
-        self._layers = Layers(self._keys, self._endpoints, self._resource_tags)
 
     def encode(self, spans: Sequence[Span]) -> Encoded:
         """Return each span as one JSON object with a comma before it, in their order.
@@ -81,7 +76,7 @@ class Encoder:
         it promises. Text that is not valid Unicode is left for `body_of` to mend.
         """
         try:
-            return Encoded(spans, self._quick(spans))
+            return Encoded(spans, [self._object(span) for span in spans])
         except Exception:  # noqa: BLE001  # whatever it is, the other spans go out
             return self._one_by_one(spans)
 
@@ -91,97 +86,37 @@ class Encoder:
         failure = None
         for span in spans:
             try:
-                pieces += self._quick((span,))
+                pieces.append(self._object(span))
             except Exception:  # noqa: BLE001  # the second way copes with what is odd, or raises
                 try:
-                    pieces += self._object(mended_span(span)), ""
+                    pieces.append(self._object(mended_span(span)))
                 except Exception as error:  # noqa: BLE001  # one bad span must not cost the rest
                     failure = error
                     continue
             kept.append(span)
         return Encoded(kept, pieces, len(spans) - len(kept), failure)
 
-    def _quick(self, spans: Sequence[Span]) -> list[str]:  # noqa: C901, PLR0912  # see below
-        """Write what most spans are, in one pass and without calls; leave others to `_object`.
+    def kind_and_name(self, kind: SpanKind, name: str) -> str:
+        """Return what stands between a span's ids and its time: the same for all of a name."""
+        return _KINDS[kind] + self._parts[name]
 
-        Nothing is factored out: this runs for every span, and a call for each would show.
+    def tags(self, attributes: Attributes, *, is_entry: bool) -> str:
+        """Return the members of a span's tags, parted by commas.
+
+        `is_entry`: a trace enters the process here, so that some of the resource's come along.
         """
-        parts, servers = self._parts, self._servers
-        inner, entries, shapes = self._layers.inner, self._layers.entries, self._layers.shapes
-        pieces: list[str] = []
-        add = pieces.append
-        for span in spans:
-            # One unpacking costs half of twelve names; a slice, since fields may be added.
-            (
-                name,
-                kind,
-                trace_id,
-                span_id,
-                parent_id,
-                start_ns,
-                end_ns,
-                attributes,
-                links,
-                events,
-                error,
-                debug,
-            ) = span[:12]
-            is_part = kind is _INTERNAL and parent_id is not None
-            if events or links or error is not None or debug or not (is_part or kind is _SERVER):
-                pieces += self._object(span), ""
-                continue
-            if type(attributes) is Layered:
-                shared = (inner if is_part else entries)[attributes.shared]
-                own = attributes.own
-                if shared is None:
-                    pieces += self._object(span), ""
-                    continue
-                if own:
-                    shape = shapes[(*own, *map(type, own.values()))]
-                    if shape is None:
-                        pieces += self._object(span), ""
-                        continue
-                    template, writers = shape
-                    if writers is not None:
-                        tags = template % (*map(call, writers, own.values()),)
-                    # NaN and infinities have names of their own, which the template has not.
-                    elif are_usual(own.values()):  # type: ignore[arg-type]  # numbers, all of them
-                        tags = template % (*own.values(),)
-                    else:
-                        pieces += self._object(span), ""
-                        continue
-                    tail = shared[0]
-                else:
-                    tags, tail = "", shared[1]
-            elif attributes or not is_part:
-                pieces += self._object(span), ""
-                continue
-            else:
-                tags, tail = "", "}"
-            # Down for starts and up for ends: rounded children stay inside rounded parents.
-            start_us = start_ns // 1000
-            duration_us = (end_ns + 999) // 1000 - start_us
-            if duration_us < 1:  # noqa: PLR1730  # calling max would cost more than the line above
-                duration_us = 1  # Zipkin takes 0 for unknown
-            if is_part:
-                add(
-                    f',{{"traceId":"{trace_id}","id":"{span_id}","parentId":"{parent_id}",'
-                    f'{parts[name]}{start_us},"duration":{duration_us}{tags}'
-                )
-            else:
-                parent = f'"parentId":"{parent_id}",' if parent_id is not None else ""
-                add(
-                    f',{{"traceId":"{trace_id}","id":"{span_id}",{parent}'
-                    f'{servers[name]}{start_us},"duration":{duration_us}{tags}'
-                )
-            add(tail)
-        return pieces
+        keys, texts = self._keys, tag_text
+        tags = [f"{keys[key]}{texts[type(value)](value)}" for key, value in attributes.items()]
+        if is_entry:
+            tags += [tag for key, tag in self._resource_tags.items() if key not in attributes]
+        return ",".join(tags)
+
+    def caller(self, attributes: Attributes) -> str:
+        """Return the member `remoteEndpoint` of a span of the kind SERVER, or nothing."""
+        return self._endpoints.remote("server", attributes)
 
     def _part(self, name: str) -> str:
         return f'{self._names[name]}{self._local[1:]}{"," if self._local else ""}"timestamp":'
-
-    def _server(self, name: str) -> str:
-        return f"{_KINDS[_SERVER]}{self._part(name)}"
 
     def _object(self, span: Span) -> str:
         (
@@ -208,7 +143,7 @@ class Encoder:
         tags = ""
         is_entry = parent_id is None or kind is _SERVER
         if attributes or is_entry or links or error is not None:
-            tags = self._tags(attributes, links, error, is_entry)
+            tags = self._tags(attributes, links, error, is_entry=is_entry)
         return (
             f',{{"traceId":"{trace_id}","id":"{span_id}",{parent}{_KINDS[kind]}{self._parts[name]}'
             f'{start_us},"duration":{duration_us}'
@@ -216,18 +151,12 @@ class Encoder:
         )
 
     def _tags(
-        self,
-        attributes: Attributes,
-        links: Sequence[Link],
-        error: str | None,
-        is_entry: bool,  # noqa: FBT001  # by position: this is the hot path
+        self, attributes: Attributes, links: Sequence[Link], error: str | None, *, is_entry: bool
     ) -> str:
         if links or error is not None or ERROR_TAG in attributes or _FIRST_LINK_TAG in attributes:
             attributes = _without_reserved(attributes, error, links)
-        keys, texts = self._keys, tag_text
-        tags = [f"{keys[key]}{texts[type(value)](value)}" for key, value in attributes.items()]
-        if is_entry:
-            tags += [tag for key, tag in self._resource_tags.items() if key not in attributes]
+        usual = self.tags(attributes, is_entry=is_entry)
+        tags = [usual] if usual else []
         if error is not None:
             tags += f'"{_STATUS_TAG}":"ERROR"', f'"{ERROR_TAG}":{quote(error)}'
         if links:
@@ -235,21 +164,14 @@ class Encoder:
         return f',"tags":{{{",".join(tags)}}}' if tags else ""
 
     def _link_tags(self, links: Sequence[Link]) -> list[str]:
-        shapes = self._layers.link_shapes
-        tags = []
-        for number, link in enumerate(links):
-            trace_id, span_id, attributes = link[:3]
-            template = attributes and shapes[(*attributes, *map(type, attributes.values()))]
-            if template and are_usual(attributes.values()):  # type: ignore[arg-type]  # numbers
-                text = template % (number, trace_id, span_id, *attributes.values())
-            else:
-                text = f'"{LINK_TAG}{number}":' + quote(
-                    f"{trace_id}|{span_id}||{self._json(attributes)}|0"
-                )
-            tags.append(text)
+        tags = [
+            f'"{LINK_TAG}{number}":'
+            + quote(f"{link.trace_id}|{link.span_id}||{self._json(link.attributes)}|0")
+            for number, link in enumerate(links)
+        ]
         # With spaces, for people: the web page breaks lines there, and each id can be copied.
         trace_ids = ", ".join(dict.fromkeys(link.trace_id for link in links))
-        return [f'"{_LINKED_TRACES_TAG}":{quote(trace_ids)}', *tags]
+        return [f'"{LINKED_TRACES_TAG}":{quote(trace_ids)}', *tags]
 
     def _annotations(self, events: Sequence[Event]) -> str:
         annotations = ",".join(
@@ -272,19 +194,20 @@ class Encoder:
 
 
 def body_of(pieces: Sequence[str]) -> bytes:
-    """Return the body of a post: a JSON array of encoded spans, in UTF-8.
-
-    Each lone surrogate becomes U+FFFD.
-    """
+    """Return the body of a post: a JSON array of encoded spans, in UTF-8."""
     # The first begins with the comma that parts the spans.
-    body = "".join(("[", pieces[0][1:], *pieces[1:], "]")) if pieces else "[]"
+    return utf8("".join(("[", pieces[0][1:], *pieces[1:], "]")) if pieces else "[]")
+
+
+def utf8(text: str) -> bytes:
+    """Return JSON in UTF-8 as Zipkin takes it; each lone surrogate becomes U+FFFD."""
     # Zipkin takes a body for its first format, and refuses it, where any string ends so.
-    if 'yAnnotations"' in body:
-        body = body.replace('yAnnotations"', 'yAnnotation\\u0073"')
+    if 'yAnnotations"' in text:
+        text = text.replace('yAnnotations"', 'yAnnotation\\u0073"')
     try:
-        return body.encode()
+        return text.encode()
     except UnicodeEncodeError:
-        return mended(body).encode()
+        return mended(text).encode()
 
 
 def _name_member(name: str) -> str:
@@ -303,7 +226,7 @@ def _without_reserved(
     return {
         key: value
         for key, value in attributes.items()
-        if not (key.startswith(LINK_TAG) or (links and key == _LINKED_TRACES_TAG))
+        if not (key.startswith(LINK_TAG) or (links and key == LINKED_TRACES_TAG))
         and not (error is not None and key in {ERROR_TAG, _STATUS_TAG})
         and not (key == ERROR_TAG and _says_no_error(value))
     }

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from spanserve import ExportResult, Resource, Span, hookimpl
+from spanserve import ExportResult, Resource, Span, Spans, hookimpl
+from spanserve_zipkin.columns import body_of_columns
 from spanserve_zipkin.delivery import Delivery
 from spanserve_zipkin.encode import Encoder
 from spanserve_zipkin.settings import ZipkinSettings
@@ -71,6 +72,15 @@ class _Exporter:
         self._delivery = Delivery(self._transport.post)
 
     def export(self, spans: Sequence[Span]) -> ExportResult:
+        body = body_of_columns(spans, self._encoder) if isinstance(spans, Spans) else None
+        if body is not None and len(body) <= self._delivery.max_body_bytes:
+            answer = self._transport.post(body)
+            if answer.is_delivered:
+                return ExportResult(delivered=len(spans))
+            if answer.is_transient:
+                retry_after_s, reason = answer.retry_after_s, answer.reason
+                return ExportResult(retry=spans, retry_after_s=retry_after_s, reason=reason)
+        # What is refused, or cannot be written at once, is looked at span by span.
         encoded = self._encoder.encode(spans)
         result = self._delivery.deliver(encoded)
         if not encoded.rejected:

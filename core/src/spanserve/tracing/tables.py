@@ -1,0 +1,240 @@
+"""From the tables of batches that went well to their spans, column by column.
+
+They are the spans that `Expansion` makes of the same records, which a property test holds the
+two to; here those of all batches of a call are made at once.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from spanserve.tracing import names
+from spanserve.tracing.frozen import Frozen
+from spanserve.tracing.http import Origin, server_attributes, span_name
+from spanserve.tracing.places import COLLATE, DECODE, ENCODE, QUEUE, RUN, SPLIT, id_step, item_place
+from spanserve.tracing.rows import FIELDS, NOTHING, WHOLE
+from spanserve.tracing.span import NO_ATTRIBUTES, Attributes, SpanKind
+from spanserve.tracing.spans import Block, Cells, Column, Links
+
+_ROW: Final = np.dtype([(name, code if code[0] == "S" else f"<{code}") for name, code, _ in FIELDS])
+_MARKS: Final = ("runner_free_ns", "released_ns", "started_ns", "run_ns", "ran_ns", "ended_ns")
+_FIRST_MARK: Final = 8
+_MASK: Final = (1 << 64) - 1
+_OK: Final = 200
+_ITEM_STEP: Final = (id_step(item_place(1, QUEUE)) - id_step(item_place(0, QUEUE))) & _MASK
+_NO_OWN: Final[Mapping[str, Cells]] = {}
+
+
+def blocks_of(tables: Sequence[Frozen], offset_ns: int, *, with_runs: bool) -> list[Block]:
+    """Return the spans of tables; `offset_ns` turns a monotonic mark into Unix time.
+
+    `with_runs`: a member of a shared batch has the batch's run in its trace.
+    """
+    groups: dict[tuple[str, bool], list[Frozen]] = {}
+    for table in tables:
+        groups.setdefault((table[2][2], _size(table) == 1), []).append(table)
+    blocks: list[Block] = []
+    for (endpoint, alone), group in groups.items():
+        batches = _Batches(endpoint, group, offset_ns)
+        blocks.append(_members(batches, with_runs=with_runs or alone, alone=alone))
+        if not alone:
+            blocks.append(_batches(batches))
+    return [block for block in blocks if len(block[0].span_id)]
+
+
+def _size(table: Frozen) -> int:
+    size: int = table[2][4]
+    return size
+
+
+class _Batches:
+    """The batches of some tables of one endpoint, a row each, and the rows of all their members."""
+
+    def __init__(self, endpoint: str, tables: Sequence[Frozen], offset_ns: int) -> None:
+        self.endpoint = endpoint
+        self.own = [own for _, _, own, _, _ in tables]
+        self.origins = [origins for _, _, _, origins, _ in tables]
+        self.offset_ns = offset_ns
+        self.root_id = np.array([own[1] for own in self.own], np.uint64)
+        marks = np.array([own[_FIRST_MARK:] for own in self.own], np.int64)
+        self.marks = dict(zip(_MARKS, marks.T, strict=True))
+        self.rows = np.frombuffer(b"".join([rows for *_, rows in tables]), _ROW)
+        sizes = [_size(table) for table in tables]
+        self.batch = np.repeat(np.arange(len(tables)), sizes)
+        first = np.cumsum([0, *sizes[:-1]])
+        self.position = np.arange(len(self.rows)) - first[self.batch]
+
+
+class _Trace:
+    """The root spans of some records, and what their parts need of them; a row each."""
+
+    def __init__(self, trace_id: Cells, root_id: Cells, offset_ns: int) -> None:
+        self.trace_id = trace_id
+        self.root_id = root_id
+        self._offset_ns = offset_ns
+        self._none = np.zeros(len(root_id), np.intp)
+
+    def column(  # noqa: PLR0917  # a row of the trace: what, where, when
+        self,
+        name: str,
+        step: int,
+        start_ns: Cells,
+        end_ns: Cells,
+        common: Sequence[Attributes] = (NO_ATTRIBUTES,),
+        which: Cells | None = None,
+        own: Mapping[str, Cells] = _NO_OWN,
+    ) -> Column:
+        """Return a column of parts, children of the roots."""
+        return Column(
+            name,
+            SpanKind.INTERNAL,
+            self.trace_id,
+            _derived(self.root_id, step),
+            self.root_id,
+            start_ns + self._offset_ns,
+            end_ns + self._offset_ns,
+            common,
+            self._none if which is None else which,
+            own,
+        )
+
+
+def _members(batches: _Batches, *, with_runs: bool, alone: bool) -> Block:
+    """Return the spans of the usual requests of these batches."""
+    whole = batches.rows["kind"] == WHOLE
+    rows, batch = batches.rows[whole], batches.batch[whole]
+    marks = {name: each[batch] for name, each in batches.marks.items()}
+    trace = _Trace(rows["trace_id"], np.ascontiguousarray(rows["root_id"]), batches.offset_ns)
+    column = trace.column
+    root = _servers(batches, rows, batch, trace)
+    block = [
+        root,
+        column(names.DECODE, id_step(DECODE), rows["decode_ns"], rows["decoded_ns"]),
+        column(
+            names.QUEUE,
+            id_step(item_place(0, QUEUE)),
+            rows["queued_ns"],
+            marks["started_ns"],
+            [_batch_attributes(own) for own in batches.own],
+            batch,
+            _waits(rows, marks, batches.position[whole]),
+        ),
+    ]
+    if alone:
+        step = id_step(item_place(0, COLLATE))
+        block.append(column(names.COLLATE, step, marks["started_ns"], marks["run_ns"]))
+    if with_runs:
+        shares = [{names.RUN_SHARE_MS: _share_ms(own)} for own in batches.own]
+        step = id_step(item_place(0, RUN))
+        block.append(column(names.RUN, step, marks["run_ns"], marks["ran_ns"], shares, batch))
+    if alone:
+        step = id_step(item_place(0, SPLIT))
+        block.append(column(names.SPLIT, step, marks["ran_ns"], marks["ended_ns"]))
+    block.append(column(names.ENCODE, id_step(ENCODE), rows["encode_ns"], rows["encoded_ns"]))
+    return block
+
+
+def _servers(batches: _Batches, rows: Cells, batch: Cells, trace: _Trace) -> Column:
+    """Return the root spans of requests."""
+    endpoint = batches.endpoint
+    places: dict[Frozen, int] = {}
+    which = [places.setdefault(each, len(places)) for some in batches.origins for each in some]
+    common = [server_attributes(Origin(*each), endpoint, endpoint, _OK) for each in places]
+    first = np.cumsum([0, *map(len, batches.origins[:-1])])
+    return Column(
+        span_name("POST", endpoint),
+        SpanKind.SERVER,
+        trace.trace_id,
+        trace.root_id,
+        rows["parent_id"],
+        rows["started_ns"] + batches.offset_ns,
+        rows["ended_ns"] + batches.offset_ns,
+        common,
+        np.array(which, np.intp)[first[batch] + rows["origin"]],
+        {names.PEER_PORT: rows["port"], names.REQUEST_ID: rows["request_id"]},
+    )
+
+
+def _batch_attributes(own: Frozen) -> Attributes:
+    """Return what the queue spans of a batch's members have in common."""
+    trace_id, root_id, _, reason, size, _, recording, *_ = own
+    attributes: dict[str, Any] = {names.BATCH_SIZE: size, names.RELEASE_REASON: reason}
+    if recording:
+        attributes[names.BATCH_TRACE_ID] = trace_id
+        attributes[names.BATCH_SPAN_ID] = f"{root_id:016x}"
+    return attributes
+
+
+def _share_ms(own: Frozen) -> float:
+    size, run_ns, ran_ns = own[4], own[11], own[12]
+    share_ns: int = (ran_ns - run_ns) // size
+    return share_ns / 1e6
+
+
+def _waits(rows: Cells, marks: Mapping[str, Cells], position: Cells) -> Mapping[str, Cells]:
+    """Return members' waits, each split as `ItemRecord.waits_ns` does."""
+    queued_ns, released_ns = rows["queued_ns"], marks["released_ns"]
+    ready_ns = np.maximum(queued_ns, np.minimum(marks["runner_free_ns"], released_ns))
+    return {
+        names.QUEUE_DEPTH: rows["depth"],
+        names.BATCH_POSITION: position,
+        names.WAIT_FOR_PEERS_MS: _length(released_ns - ready_ns),
+        names.WAIT_FOR_RUNNER_MS: _length(ready_ns - queued_ns),
+        names.WAIT_FOR_START_MS: _length(marks["started_ns"] - released_ns),
+    }
+
+
+def _batches(batches: _Batches) -> Block:
+    """Return the spans of the batches themselves."""
+    marks, own = batches.marks, batches.own
+    trace_id = np.array([each[0] for each in own], "S32")
+    trace = _Trace(trace_id, batches.root_id, batches.offset_ns)
+    common = [
+        {names.ENDPOINT: endpoint, names.BATCH_SIZE: size, names.RELEASE_REASON: reason}
+        for _, _, endpoint, reason, size, *_ in own
+    ]
+    every = np.arange(len(own))
+    root = trace.column(
+        f"{names.BATCH} {batches.endpoint}",
+        0,
+        marks["released_ns"],
+        marks["ended_ns"],
+        common,
+        every,
+    )
+    return [
+        root._replace(parent_id=np.zeros(len(own), np.uint64), links=_links(batches)),
+        trace.column(names.COLLATE, id_step(COLLATE), marks["started_ns"], marks["run_ns"]),
+        trace.column(names.RUN, id_step(RUN), marks["run_ns"], marks["ran_ns"]),
+        trace.column(names.SPLIT, id_step(SPLIT), marks["ran_ns"], marks["ended_ns"]),
+    ]
+
+
+def _links(batches: _Batches) -> Links:
+    """Return a link to the queue span of each member that was kept."""
+    kept = batches.rows["kind"] != NOTHING
+    rows, batch = batches.rows[kept], batches.batch[kept]
+    counts = np.bincount(batch, minlength=len(batches.own))
+    steps = (rows["index"].astype(np.uint64)) * np.uint64(_ITEM_STEP)
+    queues = _derived(rows["root_id"] + steps, id_step(item_place(0, QUEUE)))
+    waits = _length(batches.marks["started_ns"][batch] - rows["queued_ns"])
+    return Links(
+        np.concatenate(([0], np.cumsum(counts))),
+        rows["trace_id"],
+        queues,
+        {names.LINK_POSITION: batches.position[kept], names.LINK_WAIT_MS: waits},
+    )
+
+
+def _derived(root_id: Cells, step: int) -> Cells:
+    """Return what `derived_id` does, of many roots."""
+    if not step:
+        return root_id
+    ids = root_id + np.uint64(step & _MASK)
+    ids[ids == 0] = 1
+    return ids
+
+
+def _length(ns: Cells) -> Cells:
+    return ns.astype("timedelta64[ns]")

@@ -1,0 +1,207 @@
+"""Columns of spans as Zipkin's JSON: every span of a column is a row of one width.
+
+What is the same for all is copied into all rows at once, and what differs is written field by
+field, each by a few calls of NumPy for all rows. JSON's blanks make up for different lengths.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import Final, TypeAlias
+
+import numpy as np
+
+from spanserve import Column, Links, SpanKind, Spans
+from spanserve_zipkin.cells import (
+    Cells,
+    Text,
+    digits,
+    fixed,
+    from_texts,
+    hexadecimal,
+    milliseconds,
+    quoted_digits,
+    quoted_milliseconds,
+    quoted_text,
+)
+from spanserve_zipkin.encode import ERROR_TAG, LINK_TAG, LINKED_TRACES_TAG, Encoder, utf8
+from spanserve_zipkin.text import quote
+
+_PORT: Final = "network.peer.port"
+_TAGS: Final = b',"tags":{'
+
+Parts: TypeAlias = Sequence[bytes | Text]
+"""The pieces of a row, from left to right: the same for all rows, or a text for each."""
+
+
+def body_of_columns(spans: Spans, encoder: Encoder) -> bytes | None:
+    """Return the body of a post with all spans; None where that takes a look at each of them.
+
+    They say what `encoder` has each of them say, and it writes what many have in common.
+    """
+    others = encoder.encode(spans.others)
+    if others.rejected:
+        return None
+    try:
+        columns = [column for block in spans.blocks for column in block]
+        pieces = [piece for column in columns for piece in _encoded(column, encoder)]
+    except OddColumnError:
+        return None
+    body = b"".join((*pieces, utf8("".join(others.pieces)), b"]"))
+    # Each begins with the comma that parts the spans.
+    return b"[" + body[1:] if len(body) > 1 else b"[]"
+
+
+class OddColumnError(Exception):
+    """A column that cannot be written as one."""
+
+
+def _encoded(column: Column, encoder: Encoder) -> Iterable[bytes]:
+    """Return a column's spans as JSON objects, a comma before each; in pieces.
+
+    Raises OddColumnError, for attributes that mean more to Zipkin than a tag among others.
+    """
+    _check(column)
+    tags = _tags(column, encoder)
+    parts = [*_head(column, encoder), *tags]
+    if column.links is not None:
+        parts += (b"," if tags else _TAGS), f'"{LINKED_TRACES_TAG}":"'.encode()
+        return _with_links(_rows(parts, len(column.span_id)), column.links)
+    if tags:
+        parts.append(b"}")
+    if column.kind is SpanKind.SERVER:
+        parts += _remote(column, encoder)
+    return (_rows([*parts, b"}"], len(column.span_id)).tobytes(),)
+
+
+def _check(column: Column) -> None:
+    keys = {*column.own, *(key for attributes in column.common for key in attributes)}
+    if ERROR_TAG in keys or any(key.startswith(LINK_TAG) for key in keys):
+        raise OddColumnError("a tag that means more")
+    if column.links is not None and not np.diff(column.links.bounds).all():
+        raise OddColumnError("a span without links among others")
+    if column.kind is SpanKind.SERVER:
+        if _PORT not in column.own:
+            raise OddColumnError("a server span without its caller's port")
+    elif np.count_nonzero(column.parent_id) not in {0, len(column.parent_id)}:
+        raise OddColumnError("entries among others")
+
+
+def _head(column: Column, encoder: Encoder) -> Parts:
+    """Return the parts from a span's beginning to its duration."""
+    # Down for starts and up for ends: rounded children stay inside rounded parents.
+    start_us = column.start_ns // 1000
+    duration_us = np.maximum((column.end_ns + 999) // 1000 - start_us, 1)  # 0 is unknown to Zipkin
+    return [
+        b',{"traceId":"',
+        fixed(column.trace_id),
+        b'","id":"',
+        hexadecimal(column.span_id),
+        b'",',
+        *_parent(column.parent_id),
+        encoder.kind_and_name(column.kind, column.name).encode(),
+        digits(start_us),
+        b',"duration":',
+        digits(duration_us),
+    ]
+
+
+def _parent(parent_id: Cells) -> Parts:
+    if not parent_id.any():
+        return ()
+    before, after = b'"parentId":"', b'",'
+    if parent_id.all():
+        return before, hexadecimal(parent_id), after
+    member = _rows([before, hexadecimal(parent_id), after], len(parent_id))
+    member[parent_id == 0] = ord(" ")
+    return (member,)
+
+
+def _tags(column: Column, encoder: Encoder) -> Parts:
+    """Return a span's tags without the end of their object: its own, then the common ones."""
+    own: list[bytes | Text] = []
+    for key, cells in column.own.items():
+        own += utf8(f"{',' if own else ''}{quote(key)}:"), _QUOTED[cells.dtype.kind](cells)
+    is_entry = column.kind is SpanKind.SERVER or not column.parent_id.any()
+    common = [utf8(encoder.tags(each, is_entry=is_entry)) for each in column.common]
+    if not own and not any(common):
+        return ()
+    if not own and not all(common):
+        raise OddColumnError("spans without tags among others")
+    texts = [b"," + text if own and text else text for text in common]
+    return [_TAGS, *own, _chosen(texts, column.which)]
+
+
+_QUOTED: Final = {
+    "i": quoted_digits,
+    "u": quoted_digits,
+    "m": quoted_milliseconds,
+    "S": quoted_text,
+}
+_PLAIN: Final = {"i": digits, "u": digits, "m": milliseconds}
+
+
+def _remote(column: Column, encoder: Encoder) -> Parts:
+    """Return the member `remoteEndpoint`, with the caller's port."""
+    remotes = [encoder.caller(each) for each in column.common]
+    if not all(remotes):
+        raise OddColumnError("a caller without an address")
+    texts = [utf8(f'{remote[:-1]},"port":') for remote in remotes]
+    return _chosen(texts, column.which), digits(column.own[_PORT]), b"}"
+
+
+def _chosen(texts: Sequence[bytes], which: Cells) -> bytes | Text:
+    """Return one of some texts for each row."""
+    if len(texts) == 1:
+        return texts[0]
+    return from_texts(texts)[which]
+
+
+def _with_links(start: Text, links: Links) -> Iterator[bytes]:
+    """Return spans from their starts and their links, whose number differs."""
+    trace_ids = links.trace_id.tolist()
+    tags = _link_tags(links)
+    for row, (first, last) in zip(start, pairwise(links.bounds.tolist()), strict=True):
+        yield row.tobytes()
+        # With spaces, for people: the web page breaks lines there, and each id can be copied.
+        yield b", ".join(dict.fromkeys(trace_ids[first:last]))
+        yield b'"'
+        yield tags[first:last].tobytes()
+        yield b"}}"
+
+
+def _link_tags(links: Links) -> Text:
+    """Return a tag for each link, a comma before it, as the OpenTelemetry Collector has them."""
+    counts = np.diff(links.bounds)
+    number = np.arange(len(links.span_id)) - np.repeat(links.bounds[:-1], counts)
+    keys = [f',"{LINK_TAG}{each}":"'.encode() for each in range(int(counts.max()))]
+    attributes: list[bytes | Text] = []
+    for key, cells in links.attributes.items():
+        text = quote(f"{',' if attributes else ''}{quote(key)}:")[1:-1]
+        attributes += utf8(text), _PLAIN[cells.dtype.kind](cells)
+    parts = [
+        from_texts(keys)[number],
+        fixed(links.trace_id),
+        b"|",
+        hexadecimal(links.span_id),
+        b"||{",
+        *attributes,
+        b'}|0"',
+    ]
+    return _rows(parts, len(number))
+
+
+def _rows(parts: Parts, count: int) -> Text:
+    """Put parts together: first what is the same for all rows, then what is not."""
+    widths = [len(part) if isinstance(part, bytes) else part.shape[1] for part in parts]
+    template = b"".join(
+        part if isinstance(part, bytes) else bytes(width)
+        for part, width in zip(parts, widths, strict=True)
+    )
+    rows = np.empty((count, len(template)), np.uint8)
+    rows[:] = np.frombuffer(template, np.uint8)
+    place = 0
+    for part, width in zip(parts, widths, strict=True):
+        if not isinstance(part, bytes):
+            rows[:, place : place + width] = part
+        place += width
+    return rows

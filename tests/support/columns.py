@@ -1,0 +1,101 @@
+"""Any columns of spans, drawn by hypothesis."""
+
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from spanserve import Column, Links, SpanKind, Spans
+
+HEX = "0123456789abcdef"
+WORD = st.text("abcXYZ019._:/+=@-", min_size=1, max_size=36)
+ID = st.integers(1, 2**63 - 1)
+PARENT = st.integers(2**63, 2**64 - 1)  # none is the span itself
+LENGTH = st.integers(0, 10**15) | st.integers(0, 10**6)
+COMMON = st.dictionaries(
+    st.sampled_from(["client.address", "service.version", "100%", '"', "é", "yAnnotations"]),
+    st.sampled_from(["1.2.3.4", "::1", "a", "", 7, -1, 1.5, True, 'é"\\', "\ud800"]),
+    max_size=4,
+)
+
+
+def cells(draw: st.DrawFn, rows: int, kind: str) -> np.ndarray[Any, Any]:
+    """Draw the cells of one attribute."""
+    if kind == "S":
+        return np.array(
+            [each.encode() for each in draw(st.lists(WORD, min_size=rows, max_size=rows))]
+        )
+    drawn = draw(st.lists(LENGTH, min_size=rows, max_size=rows))
+    return np.array(drawn, "timedelta64[ns]" if kind == "m" else kind)
+
+
+def ids(draw: st.DrawFn, rows: int, one: st.SearchStrategy[int] = ID) -> np.ndarray[Any, Any]:
+    """Draw ids."""
+    return np.array(draw(st.lists(one, min_size=rows, max_size=rows)), np.uint64)
+
+
+def trace_ids(draw: st.DrawFn, rows: int) -> np.ndarray[Any, Any]:
+    """Draw ids of traces."""
+    some = st.text(HEX, min_size=32, max_size=32).filter(lambda text: text.strip("0"))
+    return np.array([each.encode() for each in draw(st.lists(some, min_size=rows, max_size=rows))])
+
+
+@st.composite
+def columns(draw: st.DrawFn, rows: int, *, plain: bool = False) -> Column:
+    """Draw a column of so many spans; a `plain` one has no links and no caller."""
+    kinds = [SpanKind.INTERNAL] if plain else [SpanKind.INTERNAL, SpanKind.SERVER]
+    kind = draw(st.sampled_from(kinds))
+    common: list[Any] = draw(st.lists(COMMON, min_size=1, max_size=3))
+    own = {
+        key: cells(draw, rows, draw(st.sampled_from(["i8", "u8", "m", "S"])))
+        for key in ("x", "y %s")
+    }
+    if draw(st.booleans()):
+        own, common = {}, [each for each in common if each] or [{}]
+    if kind is SpanKind.SERVER:
+        common = [
+            each | {"client.address": "1.2.3.4", "network.peer.address": "1.2.3.4"}
+            for each in common
+        ]
+        own["network.peer.port"] = draw(st.just(np.arange(1, rows + 1, dtype=np.uint16)))
+    start_ns = 1_700_000_000_000_000_000 + np.array(
+        draw(st.lists(LENGTH, min_size=rows, max_size=rows)), np.int64
+    )
+    length_ns = np.array(draw(st.lists(LENGTH, min_size=rows, max_size=rows)), np.int64)
+    linked = not plain and kind is SpanKind.INTERNAL and draw(st.booleans())
+    parents = st.just(0) if linked else draw(st.sampled_from([st.just(0), PARENT]))
+    if kind is SpanKind.SERVER:
+        parents |= PARENT
+    which = draw(st.lists(st.integers(0, len(common) - 1), min_size=rows, max_size=rows))
+    return Column(
+        draw(st.sampled_from(["run", "POST /predict", 'é"', ""])),
+        kind,
+        trace_ids(draw, rows),
+        ids(draw, rows),
+        ids(draw, rows, parents),
+        start_ns,
+        start_ns + length_ns,
+        common,
+        np.array(which, np.intp),
+        own,
+        links(draw, rows) if linked else None,
+    )
+
+
+def links(draw: st.DrawFn, rows: int) -> Links:
+    """Draw links, of which every span has one at least."""
+    counts = draw(st.lists(st.integers(1, 12), min_size=rows, max_size=rows))
+    bounds = np.concatenate(([0], np.cumsum(counts)))
+    total = int(bounds[-1])
+    attributes = {"position": cells(draw, total, "i8"), "wait_ms": cells(draw, total, "m")}
+    return Links(bounds, trace_ids(draw, total), ids(draw, total), attributes)
+
+
+@st.composite
+def calls(draw: st.DrawFn, *, plain: bool = False) -> Spans:
+    """Draw what a tracer may be handed: some blocks of columns."""
+    blocks = []
+    for _ in range(draw(st.integers(0, 2))):
+        rows = draw(st.integers(1, 5))
+        blocks.append([draw(columns(rows, plain=plain)) for _ in range(draw(st.integers(1, 3)))])
+    return Spans(blocks)

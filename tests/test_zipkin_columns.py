@@ -1,0 +1,115 @@
+"""Columns as Zipkin's JSON: what they say is what each of their spans says alone."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from spanserve import Column, Resource, Span, SpanKind, Spans
+from spanserve_zipkin.cells import digits, quoted_milliseconds
+from spanserve_zipkin.columns import body_of_columns
+from spanserve_zipkin.encode import Encoder, body_of
+from support.columns import calls, columns
+from support.zipkin_rules import read_spans, violations
+
+RESOURCE = Resource("digits é", {"service.version": "1"})
+
+
+def numbers(span: dict[str, Any]) -> dict[str, Any]:
+    """Return a span with the numbers in its tags as such: 1.500000 is 1.5."""
+    tags = {key: number(value) for key, value in span.get("tags", {}).items()}
+    return {**span, "tags": tags}
+
+
+def number(text: str) -> Any:
+    if "||{" in text:
+        head, _, rest = text.partition("||")
+        return head, json.loads(rest.removesuffix("|0"))
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def by_id(spans: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(map(numbers, spans), key=lambda span: (span["id"], json.dumps(span)))
+
+
+@settings(max_examples=200, deadline=None)
+@given(calls())
+def test_columns_say_what_each_of_their_spans_says_alone(spans: Spans) -> None:
+    encoder = Encoder(RESOURCE)
+    body = body_of_columns(spans, encoder)
+    assert body is not None
+    found = read_spans(body)
+    assert [violations(span) for span in found] == [[] for _ in found]
+    assert by_id(found) == by_id(read_spans(body_of(encoder.encode([*spans]).pieces)))
+
+
+def column_of(**fields: Any) -> Column:
+    one = np.array([1], np.uint64)
+    usual = {
+        "name": "run",
+        "kind": SpanKind.INTERNAL,
+        "trace_id": np.array([b"1" * 32]),
+        "span_id": one,
+        "parent_id": one,
+        "start_ns": np.array([10**18]),
+        "end_ns": np.array([10**18 + 1]),
+        "common": [{}],
+        "which": np.array([0]),
+        "own": {},
+    }
+    return Column(**(usual | fields))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"common": [{"error": "e"}]},
+        {"common": [{"otlp.link.0": "a"}]},
+        {"kind": SpanKind.SERVER},
+        {"kind": SpanKind.SERVER, "own": {"network.peer.port": np.array([80])}},
+    ],
+)
+def test_what_means_more_than_a_tag_is_left_to_those_who_look_at_each_span(
+    odd: dict[str, Any],
+) -> None:
+    assert body_of_columns(Spans([[column_of(**odd)]]), Encoder(RESOURCE)) is None
+
+
+def test_one_span_beside_the_columns_that_cannot_be_encoded_leaves_all_to_the_other_way() -> None:
+    broken = Span("x", SpanKind.INTERNAL, "1" * 32, "1" * 16, None, None, 2)  # type: ignore[arg-type]
+    assert body_of_columns(Spans([[column_of()]], [broken]), Encoder(RESOURCE)) is None
+
+
+def test_spans_beside_the_columns_come_after_them() -> None:
+    other = Span("other", SpanKind.INTERNAL, "1" * 32, "2" * 16, None, 10**18, 10**18 + 5)
+    body = body_of_columns(Spans([[column_of()]], [other]), Encoder(RESOURCE))
+    assert body is not None
+    assert [span["name"] for span in read_spans(body)] == ["run", "other"]
+    assert body_of_columns(Spans([]), Encoder(RESOURCE)) == b"[]"
+
+
+def test_numbers_are_filled_up_with_blanks() -> None:
+    assert [row.tobytes() for row in digits(np.array([0, 9, 10, 12_345]))] == [
+        *(b"    0", b"    9", b"   10", b"12345")
+    ]
+    lengths = np.array([0, 1, 1_500_000, 10**10], "timedelta64[ns]")
+    assert [row.tobytes() for row in quoted_milliseconds(lengths)] == [
+        b'    "0.000000"',
+        b'    "0.000001"',
+        b'    "1.500000"',
+        b'"10000.000000"',
+    ]
+
+
+@settings(max_examples=100, deadline=None)
+@given(columns(3))
+def test_the_sequence_has_the_spans_of_each_record_together(column: Column) -> None:
+    spans = Spans([[column, column], [column]])
+    made = list(column.spans())
+    assert list(spans) == [made[0], made[0], made[1], made[1], made[2], made[2], *made]
+    assert (len(spans), spans[2], spans[-2:]) == (9, made[1], made[1:])
