@@ -1,5 +1,7 @@
 """Time as the records know it."""
 
+from itertools import islice
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +22,8 @@ def test_an_offset_is_steady_until_the_clocks_drift_apart_by_a_millisecond() -> 
 @given(st.integers())
 def test_ids_are_hex_of_their_length_and_never_zero(seed: int) -> None:
     ids = Ids(seed)
-    trace_id, root_id = ids.trace_id(), ids.root_id()
-    assert len(trace_id) == 32
-    assert int(trace_id, 16) > 0
-    assert 0 < root_id < 1 << 64
+    for trace_id, root_id in islice(ids.roots(), 600):
+        assert len(trace_id) == 32
+        assert int(trace_id, 16) > 0
+        assert 0 < root_id < 1 << 64
+    assert {len(text) for text in islice(ids.texts(), 600)} == {32}

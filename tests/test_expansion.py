@@ -160,7 +160,6 @@ def test_usual_requests_cross_as_a_table_with_their_batch(*, size: int, linked: 
     requests, items = batch_of(tracing, size)
     batch = released(tracing, items)
     run(tracing, batch)
-    tracing.batch_ended(batch)
     for record in requests:
         assert not sent
         answered(tracing, record)

@@ -103,7 +103,6 @@ def test_a_batch_of_which_nobody_is_kept_makes_no_trace() -> None:
     records = [begun(tracing) for _ in range(3)]
     batch = released(tracing, [queued(tracing, record) for record in records])
     run(tracing, batch)
-    tracing.batch_ended(batch)
     for record in records:
         answered(tracing, record)
     tracing.stop(5)

@@ -61,7 +61,6 @@ def test_a_batch_of_three_announces_each_boundary_once_in_order() -> None:
         record.decode_ended(tracing.now_ns())
     batch = released(tracing, [queued(tracing, record) for record in requests])
     run(tracing, batch)
-    tracing.batch_ended(batch)
     for record in requests:
         answered(tracing, record)
     assert looks.seen == [

@@ -22,6 +22,7 @@ from support.gate import (
     gate,
     http_scope,
     queued,
+    ran,
     released,
     run,
 )
@@ -62,7 +63,7 @@ def test_off_makes_no_record_no_scope_and_batches_without_ids() -> None:
     items = [queued(tracing, None), queued(tracing, None)]
     batch = released(tracing, items)
     run(tracing, batch)
-    assert (batch.recording, batch.trace_id, batch.members) == (False, "", ())
+    assert (batch.recording, batch.trace_id, batch.rows) == (False, "", None)
     assert (tracing.scope(batch, RUN), tracing.scope(None, RUN)) == (None, None)
     assert (tracing.on, tracing.exporters, tracing.trace_url(TRACE)) == (False, (), None)
     flushed(tracing)
@@ -179,7 +180,7 @@ def test_a_batch_is_handed_over_after_its_own_end_and_its_members_in_any_order(
     tracing = gate(keeps)
     requests = [begun(tracing), begun(tracing), begun(tracing, {"b3": "0"})]
     batch = released(tracing, [queued(tracing, record) for record in requests])
-    run(tracing, batch)
+    ran(tracing, batch)
     answered(tracing, requests[2])
     ends = [
         lambda: answered(tracing, requests[0]),
@@ -206,7 +207,6 @@ def test_a_request_of_several_items_ends_each_of_them() -> None:
     record, other = begun(tracing), begun(tracing)
     batch = released(tracing, [queued(tracing, each) for each in (record, other, record)])
     run(tracing, batch)
-    tracing.batch_ended(batch)
     answered(tracing, record)
     assert batch.pending == 1
     answered(tracing, other)
@@ -218,7 +218,7 @@ def test_a_batch_of_unsampled_members_is_not_recorded_and_says_so_to_others() ->
     tracing = gate(Keeps())
     requests = [begun(tracing, {"b3": "0"}) for _ in range(2)]
     batch = released(tracing, [queued(tracing, record) for record in requests])
-    assert (batch.recording, batch.sampled, batch.members) == (False, False, [])
+    assert (batch.recording, batch.sampled, batch.rows) == (False, False, None)
     scope = tracing.scope(batch, RUN)
     assert scope is not None
     headers = tracing.headers_for(batch, batch.span_id(RUN))

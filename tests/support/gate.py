@@ -115,7 +115,14 @@ def released(tracing: Tracing, items: Sequence[ItemRecord], reason: str = "full"
 
 
 def run(tracing: Tracing, batch: BatchRecord) -> None:
-    """Run a batch to its end, as the runner does, without failure."""
+    """Run a batch without failure, as the runner does, and end it, as the batcher does."""
+    ran(tracing, batch)
+    if batch.rows is not None:
+        tracing.batch_ended(batch)
+
+
+def ran(tracing: Tracing, batch: BatchRecord) -> None:
+    """Run a batch without failure, as the runner does."""
     batch.collate_started(tracing.now_ns())
     batch.run_started(tracing.now_ns())
     batch.run_ended(tracing.now_ns())

@@ -13,7 +13,7 @@ from spanserve.service.problems import InvalidResult
 from spanserve.tracing.attempt import Attempt
 from spanserve.tracing.failure import failure_of
 from spanserve.tracing.places import RUN, item_place
-from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
+from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord, TracedRequest
 from spanserve.tracing.scope import entered
 from spanserve.tracing.tracing import Tracing
 
@@ -81,7 +81,7 @@ class Item(ItemRecord):
         key: Hashable,
         future: Waiter,
         gone: Callable[[], bool] | None,
-        request: RequestRecord | None,
+        request: TracedRequest | None,
         queued_ns: int,
         depth: int,
         deadline_ns: int,
@@ -188,7 +188,9 @@ class Batch:
         """Return where the user's code runs: a batch of one lies in its request's trace."""
         if self.record.size == 1:
             item = self.items[0]
-            return item.request, item_place(item.index, RUN)
+            request = item.request
+            record = None if request is None else request.full_record
+            return record, item_place(item.index, RUN)
         return self.record, RUN
 
     def done(self) -> None:

@@ -17,7 +17,7 @@ from spanserve.batching.policy import Policy, Release, ReleaseReason
 from spanserve.batching.runner import Runner
 from spanserve.batching.tally import Tally
 from spanserve.errors import SpanserveError
-from spanserve.tracing.record import RequestRecord
+from spanserve.tracing.record import TracedRequest
 from spanserve.tracing.scope import entered
 from spanserve.tracing.tracing import Tracing
 
@@ -110,7 +110,7 @@ class Batcher:
         self,
         value: Any,
         *,
-        request: RequestRecord | None = None,
+        request: TracedRequest | None = None,
         gone: Callable[[], bool] | None = None,
         waiter: Waiter | None = None,
         deadline_ns: int = 0,

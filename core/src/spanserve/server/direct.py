@@ -13,8 +13,9 @@ from spanserve.batching.batch import Item
 from spanserve.batching.batcher import ExpiredError
 from spanserve.server.answer import Answer, given_up
 from spanserve.server.endpoint import BatchEndpoint
-from spanserve.server.exchange import ClientLeftError, HeaderList, Message
+from spanserve.server.exchange import ClientLeftError, Exchange, Fields, HeaderList
 from spanserve.server.front import Came, FrontDoor
+from spanserve.tracing.record import RequestRecord
 
 log = logging.getLogger(__name__)
 
@@ -27,9 +28,7 @@ class Connection(Protocol):
     loop: asyncio.AbstractEventLoop
     came: Came
 
-    def send_answer(
-        self, request: "DirectRequest", answer: Answer, common: list[tuple[bytes, bytes]]
-    ) -> None:
+    def send_answer(self, request: "DirectRequest", answer: Answer, now_ns: int) -> None:
         """Send a whole answer with the headers that every answer carries."""
 
     def request_done(self, request: "DirectRequest") -> None:
@@ -39,7 +38,7 @@ class Connection(Protocol):
         """Close the connection: its request has no answer."""
 
 
-class DirectRequest:
+class DirectRequest(Exchange):
     """One request from its first byte to its last, and the waiter of its item.
 
     To the connection it is what a cycle of uvicorn's is, and to the server, that cancels those
@@ -48,9 +47,9 @@ class DirectRequest:
 
     __slots__ = (
         "_connection",
+        "_decoded_ns",
         "_done",
         "_endpoint",
-        "_exchange",
         "_front",
         "_item",
         "_timer",
@@ -59,33 +58,49 @@ class DirectRequest:
         "response_complete",
     )
 
+    _item: Item | None
+    _timer: asyncio.TimerHandle | None
+
     message_event = _NOBODY_WAITS
     """What uvicorn sets when the client leaves."""
 
     def __init__(
-        self, connection: Connection, front: FrontDoor, endpoint: BatchEndpoint, headers: HeaderList
+        self,
+        connection: Connection,
+        front: FrontDoor,
+        endpoint: BatchEndpoint,
+        headers: HeaderList,
+        fields: Fields,
     ) -> None:
+        front.begin_direct(self, endpoint, connection.came, headers, fields)
         self._connection = connection
-        self._exchange = front.begin_direct(connection.came, self._receive, endpoint, headers)
-        endpoint.reads(self._exchange)
         self._front = front
         self._endpoint = endpoint
-        self._item: Item | None = None
+        self.item = self._item = None
+        self._decoded_ns = self.encode_ns = self.encoded_ns = 0
         self._done = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = None
         self.disconnected = False
         self.keep_alive = True
         self.response_complete = False
 
+    @property
+    def full_record(self) -> RequestRecord:
+        """Return the request's record, which is made when it is first asked for."""
+        if self.record is None:
+            self.record = self._endpoint.tracing.record_of(self)
+        return self.record
+
     def start(self, body: bytes) -> None:
         """Queue the request's item, or answer why not."""
-        endpoint, exchange = self._endpoint, self._exchange
+        endpoint = self._endpoint
         try:
-            self._item = endpoint.begin(exchange, body, waiter=self, gone=self._client_left)
+            self._item = item = endpoint.begin(self, body, waiter=self, gone=self._client_left)
         except Exception as error:  # noqa: BLE001  # every error has an answer
-            self._end(endpoint.refused(exchange, error))
+            self._decoded_ns = endpoint.tracing.now_ns()
+            self._end(endpoint.refused(self, error))
             return
-        if deadline_ns := self._item.deadline_ns:
+        if deadline_ns := item.deadline_ns:
             delay_s = (deadline_ns - endpoint.tracing.now_ns()) / 1e9
             self._timer = self._connection.loop.call_later(max(0.0, delay_s), self._time_out)
 
@@ -96,12 +111,11 @@ class DirectRequest:
             return
         self._done = True  # so that its item goes without a word
         self._endpoint.give_up(self._item)
-        exchange = self._exchange
-        self._end(self._endpoint.refused(exchange, self._endpoint.timed_out(exchange)))
+        self._end(self._endpoint.refused(self, self._endpoint.timed_out(self)))
 
     def abandoned(self) -> None:
         """End: the client left before its body was whole."""
-        self._end(self._endpoint.refused(self._exchange, ClientLeftError()))
+        self._end(self._endpoint.refused(self, ClientLeftError()))
 
     def done(self) -> bool:
         """Whether the request has its answer."""
@@ -109,22 +123,26 @@ class DirectRequest:
 
     def set_result(self, result: Any) -> None:
         """Answer with the item's result."""
-        endpoint, exchange, item = self._endpoint, self._exchange, self._item
+        endpoint, item = self._endpoint, self._item
         assert item is not None  # noqa: S101  # it is queued, else it had no result
+        now_ns = endpoint.tracing.now_ns
         try:
-            endpoint.is_done(exchange, item)
-            answer = endpoint.encoded(exchange, result)
+            endpoint.is_done(self, item)
+            self.encode_ns = now_ns()
+            answer = Answer(200, endpoint.codec.encode(result))
+            self.encoded_ns = encoded_ns = now_ns()
         except Exception as error:  # noqa: BLE001  # as in `start`
-            answer = endpoint.refused(exchange, error)
-        self._end(answer)
+            self._end(endpoint.refused(self, error))
+        else:
+            self._end(answer, encoded_ns)
 
     def set_exception(self, error: Exception) -> None:
         """Answer with the reason why there is no result."""
         if self._item is not None:
-            self._endpoint.is_done(self._exchange, self._item)
+            self._endpoint.is_done(self, self._item)
         if isinstance(error, ExpiredError):
-            error = self._endpoint.timed_out(self._exchange)
-        self._end(self._endpoint.refused(self._exchange, error))
+            error = self._endpoint.timed_out(self)
+        self._end(self._endpoint.refused(self, error))
 
     def cancel(self, msg: str | None = None) -> None:  # noqa: ARG002  # as a task is cancelled
         """Give the request up soon: the server goes through all its tasks as it calls this."""
@@ -137,31 +155,35 @@ class DirectRequest:
         self._done = True
         if self._item is not None:
             self._endpoint.give_up(self._item)
-        exchange = self._exchange
-        self._end(given_up().answer(exchange.request_id, exchange.trace_id))
+        self._end(given_up().answer(self.request_id, self.trace_id))
 
-    def _end(self, answer: Answer) -> None:
-        """Send the answer, and see the request out."""
+    def _end(self, answer: Answer, now_ns: int = 0) -> None:
+        """Send the answer, made at `now_ns`, and see the request out."""
         self._done = True
         if self._timer is not None:
             self._timer.cancel()
-        connection, exchange, front = self._connection, self._exchange, self._front
+        connection, front = self._connection, self._front
         try:
-            common = front.answered(exchange, self._endpoint, answer)
-            if not (exchange.client_left or self.disconnected):
-                connection.send_answer(self, answer, common)
+            front.note(self, self._endpoint, answer)
+            if not (self.client_left or self.disconnected):
+                connection.send_answer(self, answer, now_ns or self._endpoint.tracing.now_ns())
         except Exception:
-            log.exception("request %s could not be answered", exchange.request_id)
+            log.exception("request %s could not be answered", self.request_id)
             connection.broken()
         finally:
-            front.end(exchange)
+            if self.trace_id:
+                front.end_direct(self, self._decoded_ns, answer.status)
             connection.request_done(self)
             # The connection keeps its last request: the rest of it must not live as long.
-            del self._connection, self._exchange, self._item
+            del self._connection, self._item, self.item, self.record
+
+    def head(self, now_ns: int) -> bytes:
+        """Return the headers that every answer carries, as they go out."""
+        return self.lines(now_ns, tracing=self._front.trace_headers)
+
+    def header_list(self, now_ns: int) -> list[tuple[bytes, bytes]]:
+        """Return them one by one."""
+        return self.headers(now_ns, tracing=self._front.trace_headers)
 
     def _client_left(self) -> bool:
         return self.disconnected
-
-    async def _receive(self) -> Message:
-        """Return what is left to receive: nothing, the body is there."""
-        return {"type": "http.disconnect"}

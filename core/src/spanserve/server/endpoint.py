@@ -140,7 +140,6 @@ class Endpoint(ABC):
 
     def refused(self, exchange: Exchange, error: Exception) -> Answer:
         """Return the answer to a failed request, which goes nowhere where the client left."""
-        record = exchange.record
         if isinstance(error, (AbandonedError, ClientLeftError)):
             exchange.client_left = True
             return NOBODY
@@ -151,8 +150,8 @@ class Endpoint(ABC):
             log.error(
                 "%s failed for request %s", self.spec.route, exchange.request_id, exc_info=error
             )
-            if record is not None and record.failure is None:
-                record.failure = failure_of(error, self._now_ns())
+            if exchange.failure is None and exchange.trace_id:
+                exchange.failure = failure_of(error, self._now_ns())
         return refusal.answer(exchange.request_id, exchange.trace_id)
 
 
@@ -194,16 +193,14 @@ class BatchEndpoint(Endpoint):
 
         `gone` says whether the client left. Raises what `refused` has an answer to.
         """
-        record = exchange.record
-        try:
-            value = self.codec.decode(within(body, self.max_request_bytes))
-        finally:
-            if record is not None:
-                record.decode_ended(self._now_ns())
+        value = self.codec.decode(within(body, self.max_request_bytes))
         limited = self.timeout_ms is not None or exchange.limit_ms is not None
-        deadline_ns = self.deadline_ns(exchange) if limited else 0
         return self.batcher.submit(
-            value, request=record, gone=gone, waiter=waiter, deadline_ns=deadline_ns
+            value,
+            request=exchange if exchange.trace_id else None,
+            gone=gone,
+            waiter=waiter,
+            deadline_ns=self.deadline_ns(exchange) if limited else 0,
         )
 
     def give_up(self, item: Item) -> None:

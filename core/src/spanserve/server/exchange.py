@@ -2,10 +2,12 @@
 
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Final
 
 from spanserve.server.answer import Answer, too_large
+from spanserve.tracing.failure import Failure
+from spanserve.tracing.lean import LeanRequest
 from spanserve.tracing.record import RequestRecord
 
 Scope = MutableMapping[str, Any]
@@ -13,10 +15,14 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 HeaderList = Sequence[tuple[bytes, bytes]]
+Fields = Mapping[bytes, bytes]
+"""Headers by their names; of several of a name the last."""
 
 SCOPE_KEY: Final = "spanserve"
 TIMING: Final = b"queue;dur=%.3f, run;dur=%.3f, total;dur=%.3f"
 TOTAL: Final = b"total;dur=%.3f"
+_HEAD: Final = b"x-request-id: %b\r\nserver-timing: " + TIMING + b"\r\n"
+_TRACED_HEAD: Final = b"x-request-id: %b\r\nx-trace-id: %b\r\nserver-timing: " + TIMING + b"\r\n"
 _LIMIT: Final = re.compile(rb"[0-9]{1,9}(\.[0-9]{1,3})?")
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 
@@ -25,19 +31,17 @@ class ClientLeftError(Exception):
     """The client closed the connection before it had its answer."""
 
 
-class Exchange:
+class Exchange(LeanRequest):
     """A request and what is known of it; the server's own view, one for each request."""
 
     __slots__ = (
         "_ask",
         "body_length",
         "client_left",
+        "failure",
         "limit_ms",
         "receive",
-        "record",
-        "request_id",
         "scope",
-        "started_ns",
         "timing",
     )
 
@@ -50,10 +54,19 @@ class Exchange:
         """Where the body comes from: the server, or the middleware that read it before."""
         self.request_id, self.body_length, self.limit_ms = read
         self.started_ns = started_ns
-        self.record: RequestRecord | None = None
+        self.record = None
+        self.trace_id = ""
+        self.failure: Failure | None = None
+        """What went wrong in the server, or in the user's code outside a batch."""
         self.client_left = False
         self.timing: tuple[int, int] | None = None
         """Nanoseconds in the queue and in the run."""
+
+    @property
+    def full_record(self) -> RequestRecord:
+        """Return the request's record."""
+        assert self.record is not None  # noqa: S101  # else nobody was told of it
+        return self.record
 
     def header(self, name: bytes) -> str:
         """Return the first value of a header, by its name in lower case; empty where none is."""
@@ -62,11 +75,6 @@ class Exchange:
                 return str(value, "latin-1")
         return ""
 
-    @property
-    def trace_id(self) -> str | None:
-        """The id of the request's trace, where it has one."""
-        return self.record.trace_id if self.record is not None else None
-
     def headers(self, now_ns: int, *, tracing: bool) -> list[tuple[bytes, bytes]]:
         """Return the headers that every response carries.
 
@@ -74,8 +82,8 @@ class Exchange:
         """
         headers = [(b"x-request-id", self.request_id.encode("latin-1"))]
         if tracing:
-            if self.record is not None:
-                headers.append((b"x-trace-id", self.record.trace_id.encode("latin-1")))
+            if self.trace_id:
+                headers.append((b"x-trace-id", self.trace_id.encode("latin-1")))
             total_ms = (now_ns - self.started_ns) / 1e6
             if self.timing is not None:
                 queue_ns, run_ns = self.timing
@@ -84,6 +92,20 @@ class Exchange:
                 timing = TOTAL % total_ms
             headers.append((b"server-timing", timing))
         return headers
+
+    def lines(self, now_ns: int, *, tracing: bool) -> bytes:
+        """Return the same headers as they go out."""
+        if self.timing is None:
+            lines = self.headers(now_ns, tracing=tracing)
+            return b"".join([b"%b: %b\r\n" % line for line in lines])
+        request_id = self.request_id.encode("latin-1")
+        if not tracing:
+            return b"x-request-id: %b\r\n" % request_id
+        queue_ns, run_ns = self.timing
+        times = queue_ns / 1e6, run_ns / 1e6, (now_ns - self.started_ns) / 1e6
+        if not self.trace_id:
+            return _HEAD % (request_id, *times)
+        return _TRACED_HEAD % (request_id, self.trace_id.encode("latin-1"), *times)
 
     async def body(self, limit: int) -> bytes:
         """Read the whole body, up to `limit` bytes.
@@ -135,6 +157,14 @@ def within(body: bytes, limit: int) -> bytes:
 
 HeadersRead = tuple[str, int, float | None]
 """The request's id, its body's length or -1, and how long its client waits, in ms, if it says."""
+
+
+def read_fields(fields: Fields, new_request_id: Callable[[], str]) -> HeadersRead:
+    """Return the same of headers by their names, of a body that is there or soon will be."""
+    given, limit = fields.get(b"x-request-id"), fields.get(b"x-request-timeout-ms")
+    request_id = given.decode("ascii") if given and _REQUEST_ID.fullmatch(given) else ""
+    limit_ms = float(limit) if limit and _LIMIT.fullmatch(limit) else None
+    return request_id or new_request_id(), -1, limit_ms
 
 
 def read_headers(headers: HeaderList, new_request_id: Callable[[], str]) -> HeadersRead:

@@ -16,12 +16,14 @@ from spanserve.server.endpoint import BatchEndpoint, Endpoint
 from spanserve.server.exchange import (
     SCOPE_KEY,
     Exchange,
+    Fields,
     HeaderList,
     Message,
     Receive,
     Scope,
     Send,
     Traffic,
+    read_fields,
     read_headers,
 )
 from spanserve.server.streaming import send_any
@@ -73,6 +75,11 @@ _NO_ORIGIN: Final = Origin("", "", b"", "", "", "", False, None, None)
 _NO_SCOPE: Final[Scope] = {}
 
 
+async def _nothing_left() -> Message:
+    """Return what is left to receive of a request whose body is there."""
+    return {"type": "http.disconnect"}
+
+
 class FrontDoor:
     """Where requests enter.
 
@@ -96,8 +103,8 @@ class FrontDoor:
         self._direct: bool | None = None
         self._tracing = tracing
         self._now_ns = tracing.now_ns
-        self._new_id = Ids().trace_id
-        self._trace_headers = trace_headers
+        self._new_id = Ids().texts().__next__
+        self.trace_headers = trace_headers
         self._traces = {route: tracing.traces(route) for route in endpoints}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -121,7 +128,7 @@ class FrontDoor:
 
     def taskless(self) -> dict[bytes, BatchEndpoint]:
         """Return the endpoints, by raw path, that answer a whole request without a task."""
-        if not self.direct:
+        if not self.direct or self._tracing.is_live:
             return {}
         return {
             path.encode(): endpoint
@@ -135,50 +142,68 @@ class FrontDoor:
         read = read_headers(scope["headers"], self._new_id)
         exchange = Exchange(scope, receive, read, started_ns)
         route = "" if endpoint is None else endpoint.spec.route
-        exchange.record = self._tracing.request(scope, request_id=read[0], route=route)
+        record = self._tracing.request(scope, request_id=read[0], route=route)
+        if record is not None:
+            exchange.record = record
+            exchange.trace_id = record.trace_id
         return exchange
 
-    def begin_direct(
-        self, came: Came, receive: Receive, endpoint: Endpoint, headers: HeaderList
-    ) -> Exchange:
+    def begin_direct(  # called for every request: keywords would cost
+        self,
+        request: Exchange,
+        endpoint: Endpoint,
+        came: Came,
+        headers: HeaderList,
+        fields: Fields,
+    ) -> None:
         """Let a request in that needs no scope: a POST, without a query, to this endpoint."""
         started_ns = self._now_ns()
-        read = read_headers(headers, self._new_id)
-        exchange = Exchange(_NO_SCOPE, receive, read, started_ns)
+        Exchange.__init__(
+            request, _NO_SCOPE, _nothing_left, read_fields(fields, self._new_id), started_ns
+        )
         route = endpoint.spec.route
         if self._traces[route]:
-            fields = dict(headers)
-            origin = came.origin(route, fields.get(b"host"), fields.get(b"user-agent"))
-            begin = self._tracing.begin
-            exchange.record = begin(headers, fields, origin, came.port, started_ns, read[0], route)
-        return exchange
+            request.origin = came.origin(route, fields.get(b"host"), fields.get(b"user-agent"))
+            request.port = came.port
+            self._tracing.enter(request, headers, fields)
 
     def end(self, exchange: Exchange) -> None:
         """See a request out, after its last byte."""
         record = exchange.record
         if record is not None:
             record.client_left = exchange.client_left
+            record.failure = record.failure or exchange.failure
             self._tracing.request_ended(record)
+
+    def end_direct(self, request: Exchange, decoded_ns: int, status: int) -> None:
+        """See a traced request out that began without a record, and may still need none.
+
+        `decoded_ns` is when its body turned out not to be an item, 0 where it was one.
+        """
+        tracing, item = self._tracing, request.item
+        if tracing.lean_ended(request):
+            return
+        record = request.full_record
+        record.decode_ns = request.started_ns
+        record.decoded_ns = decoded_ns if item is None else item.queued_ns
+        record.encode_ns, record.encoded_ns = request.encode_ns, request.encoded_ns
+        record.status = 0 if request.client_left else status
+        if item is not None:
+            record.item_queued(item)
+        self.end(request)
 
     async def _straight(self, exchange: Exchange, endpoint: Endpoint, send: Send) -> None:
         try:
             answer: Answer | Streamed = await endpoint.answer(exchange)
         except asyncio.CancelledError:  # here, only by the server, at the end of its patience
             answer = given_up().answer(exchange.request_id, exchange.trace_id)
-        common = self.answered(exchange, endpoint, answer)
-        if not exchange.client_left:
-            await send_any(exchange, send, answer, common)
-
-    def answered(
-        self, exchange: Exchange, endpoint: Endpoint, answer: Answer | Streamed
-    ) -> list[tuple[bytes, bytes]]:
-        """Count an answer that goes straight out, and return the headers to go with it."""
         self.note(exchange, endpoint, answer)
         if exchange.client_left:
-            return []
+            return
         if exchange.record is not None:
             exchange.record.status = answer.status
-        return exchange.headers(self._now_ns(), tracing=self._trace_headers)
+        common = exchange.headers(self._now_ns(), tracing=self.trace_headers)
+        await send_any(exchange, send, answer, common)
 
     async def _through_app(self, exchange: Exchange, send: Send) -> None:
         """Let FastAPI answer; the common headers are added as its answer passes by."""
@@ -189,7 +214,7 @@ class FrontDoor:
             if message["type"] == "http.response.start" and not exchange.client_left:
                 if record is not None:
                     _describe(record, scope, message["status"])
-                common = exchange.headers(self._now_ns(), tracing=self._trace_headers)
+                common = exchange.headers(self._now_ns(), tracing=self.trace_headers)
                 message["headers"] = [*message.get("headers", ()), *common]
             await send(message)
 

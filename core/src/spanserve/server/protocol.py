@@ -32,6 +32,7 @@ METHODS: Final = (
     "connection_lost",
     "data_received",
     "on_body",
+    "on_header",
     "on_headers_complete",
     "on_message_begin",
     "on_message_complete",
@@ -83,6 +84,7 @@ class DirectProtocol(HttpToolsProtocol):
         self._idle_since_s: float | None = None
         self._default_headers: list[tuple[bytes, bytes]] | None = None
         self._head = b""
+        self.fields: dict[bytes, bytes] = {}
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Know the client."""
@@ -105,16 +107,21 @@ class DirectProtocol(HttpToolsProtocol):
 
     def _is_short(self) -> bool:
         """Say whether the body is no longer than what uvicorn, too, reads without a pause."""
-        for name, value in self.headers:
-            if name == b"content-length":
-                return int(value) <= HIGH_WATER_LIMIT  # the parser let none but digits pass
-        return False
+        length = self.fields.get(b"content-length")
+        return length is not None and int(length) <= HIGH_WATER_LIMIT  # the parser took it
 
     def on_message_begin(self) -> None:
         """Begin a request; its scope is made once it is known to be needed."""
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
+        self.fields = {}
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header."""
+        name = name.lower()
+        self.headers.append((name, value))
+        self.fields[name] = value
 
     def on_headers_complete(self) -> None:
         """Hold a request that may turn out to be whole; start the others."""
@@ -133,24 +140,20 @@ class DirectProtocol(HttpToolsProtocol):
             and parser.get_http_version() == "1.1"
             and parser.should_keep_alive()
             and not parser.should_upgrade()
-            and not self.expect_100_continue
+            and len(self.fields) == len(self.headers)
+            and b"expect" not in self.fields
             and self._is_json()
             and (self._last is None or self._last.response_complete)
         )
 
     def _is_json(self) -> bool:
         """Say whether the body is JSON, as far as the client says, and so may be the answer."""
-        for name, value in self.headers:
-            if name == b"content-type":
-                if value != _JSON and media_type(str(value, "latin-1")) != JSON:
-                    return False
-            elif (
-                name == b"accept"
-                and value != b"*/*"
-                and chosen(str(value, "latin-1"), (JSON, NPY)) != JSON
-            ):
-                return False
-        return True
+        content, accept = self.fields.get(b"content-type"), self.fields.get(b"accept")
+        if content is not None and content != _JSON and media_type(str(content, "latin-1")) != JSON:
+            return False
+        if accept is None or accept == b"*/*":
+            return True
+        return chosen(str(accept, "latin-1"), (JSON, NPY)) == JSON
 
     @property
     def _last(self) -> RequestResponseCycle | DirectRequest | None:
@@ -158,9 +161,10 @@ class DirectProtocol(HttpToolsProtocol):
 
     def _begin_as_usual(self) -> None:
         """Begin uvicorn's way, with what was read so far."""
-        url, headers, expect = self.url, self.headers, self.expect_100_continue
+        url, headers, expect = self.url, self.headers, self.fields.get(b"expect", b"")
         super().on_message_begin()
-        self.url, self.headers, self.expect_100_continue = url, headers, expect
+        self.url, self.headers = url, headers
+        self.expect_100_continue = expect.lower() == b"100-continue"
         self.scope["headers"] = headers
         super().on_headers_complete()
 
@@ -185,40 +189,41 @@ class DirectProtocol(HttpToolsProtocol):
 
     def _opened(self, endpoint: BatchEndpoint) -> DirectRequest:
         assert self._front is not None  # noqa: S101  # else there were no endpoints
-        request = DirectRequest(self, self._front, endpoint, self.headers)
+        request = DirectRequest(self, self._front, endpoint, self.headers, self.fields)
         # To uvicorn it is a cycle, and a task to cancel: it has what is used of either.
         self.cycle = request  # type: ignore[assignment]
         self.tasks.add(request)  # type: ignore[arg-type]
         return request
 
-    def send_answer(
-        self, request: DirectRequest, answer: Answer, common: list[tuple[bytes, bytes]]
-    ) -> None:
+    def send_answer(self, request: DirectRequest, answer: Answer, now_ns: int) -> None:
         """Send an answer in one write, where it is an ordinary one."""
         if answer.headers is not JSON_ONLY or self.flow.write_paused:
-            self._send_as_usual(request, answer, common)
+            self._send_as_usual(request, answer, now_ns)
             return
         headers = self.server_state.default_headers
         if headers is not self._default_headers:  # once a second: the date is among them
             self._default_headers = headers
-            self._head = b"".join(_line(*each) for each in (*headers, *JSON_ONLY))
+            self._head = b"".join(b"%b: %b\r\n" % each for each in (*headers, *JSON_ONLY))
         # Unlike uvicorn's, without a look at each header: these are our own words.
-        lines = [STATUS_LINE[answer.status], self._head]
-        lines += [_line(*each) for each in common]
-        if not request.keep_alive:
-            lines.append(b"connection: close\r\n")
-        lines.append(b"content-length: %d\r\n\r\n" % len(answer.body))
-        lines.append(answer.body)
-        self.transport.write(b"".join(lines))
+        self.transport.write(
+            b"%b%b%b%bcontent-length: %d\r\n\r\n%b"
+            % (
+                STATUS_LINE[answer.status],
+                self._head,
+                request.head(now_ns),
+                b"" if request.keep_alive else b"connection: close\r\n",
+                len(answer.body),
+                answer.body,
+            )
+        )
         request.response_complete = True
         if not request.keep_alive:
             self.transport.close()
         self.on_response_complete()
 
-    def _send_as_usual(
-        self, request: DirectRequest, answer: Answer, common: list[tuple[bytes, bytes]]
-    ) -> None:
+    def _send_as_usual(self, request: DirectRequest, answer: Answer, now_ns: int) -> None:
         """Send an answer uvicorn's way: it minds a slow client, and the answer's own headers."""
+        common = request.header_list(now_ns)
 
         async def app(_scope: Any, _receive: Any, send: Any) -> None:
             await send_answer(send, answer, common)
@@ -291,7 +296,3 @@ class DirectProtocol(HttpToolsProtocol):
         self.timeout_keep_alive_task = self.loop.call_later(
             delay_s, self.timeout_keep_alive_handler
         )
-
-
-def _line(name: bytes, value: bytes) -> bytes:
-    return b"%b: %b\r\n" % (name, value)

@@ -16,6 +16,7 @@ from spanserve.tracing.base import Record
 from spanserve.tracing.custom import CustomEvent, CustomSpan
 from spanserve.tracing.failure import Failure
 from spanserve.tracing.http import Origin
+from spanserve.tracing.lean import LeanRequest
 from spanserve.tracing.plain import plain_text
 from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
 from spanserve.tracing.rows import LINK, WHOLE, WIDTH, Rows, pack_row
@@ -84,10 +85,9 @@ def frozen_request(record: RequestRecord, *, with_runs: bool) -> Frozen:
     return REQUEST, record.span_count(with_runs=with_runs), _request_fields(record)
 
 
-def write_whole(rows: Rows, record: RequestRecord, item: ItemRecord, spans: int) -> None:
-    """Write all of a usual request, which makes so many spans, into its batch's rows."""
-    rows.kept += 1
-    rows.spans += spans
+def write_record(rows: Rows, record: RequestRecord, item: ItemRecord) -> None:
+    """Write all of a usual request into its batch's rows."""
+    rows.whole()
     parent_id = record.parent_id
     pack_row(
         rows.data,
@@ -107,6 +107,37 @@ def write_whole(rows: Rows, record: RequestRecord, item: ItemRecord, spans: int)
         0,
         rows.place_of(record.origin),
         record.port,
+        WHOLE,
+    )
+
+
+def write_lean(rows: Rows, lean: LeanRequest, item: ItemRecord, ended_ns: int) -> None:
+    """Write all of a request that stayed usual into its batch's rows.
+
+    Its body was there as it began, and it was queued as soon as that was decoded: so two marks
+    stand for four.
+    """
+    rows.whole()
+    parent_id = lean.parent_id
+    started_ns, queued_ns = lean.started_ns, item.queued_ns
+    pack_row(
+        rows.data,
+        item.position * WIDTH,
+        lean.root_id,
+        int(parent_id, 16) if parent_id else 0,
+        queued_ns,
+        started_ns,
+        started_ns,
+        queued_ns,
+        lean.encode_ns,
+        lean.encoded_ns,
+        ended_ns,
+        lean.trace_id.encode(),
+        lean.request_id.encode(),
+        item.depth,
+        0,
+        rows.place_of(lean.origin),
+        lean.port,
         WHOLE,
     )
 

@@ -41,16 +41,16 @@ class Propagators:
     """Reads and writes the trace headers of these formats, named as in `KNOWN_FORMATS`.
 
     The order in which formats are read is fixed: W3C, `b3`, `X-B3-*`, `uber-trace-id`.
-    `ignored` counts how often a request's headers of a format could not be used.
-    An unknown name is a `ConfigError`.
+    `headers` are the names of all that are read. `ignored` counts how often a request's headers
+    of a format could not be used. An unknown name is a `ConfigError`.
     """
 
-    __slots__ = ("_names", "_readers", "_writers", "ignored")
+    __slots__ = ("_readers", "_writers", "headers", "ignored")
 
     def __init__(self, read: Sequence[str], write: Sequence[str]) -> None:
         self._readers = _selected(read)
         self._writers = _selected(write)
-        self._names = frozenset[bytes]().union(*(form.headers for form in self._readers))
+        self.headers = frozenset[bytes]().union(*(form.headers for form in self._readers))
         self.ignored = 0
 
     def extract(
@@ -64,7 +64,7 @@ class Propagators:
         format has ids. Where the caller has the headers by their names, too (`fields`), a
         request without any of interest, as most are, is known at once.
         """
-        names = self._names
+        names = self.headers
         if fields is not None and names.isdisjoint(fields):
             return None
         found: dict[bytes, list[bytes]] = {}

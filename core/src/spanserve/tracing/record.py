@@ -7,7 +7,7 @@ thread. The marks are written through methods, so that the records of a live tra
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from spanserve.tracing.attempt import Attempt, Retry
 from spanserve.tracing.base import Record
@@ -67,6 +67,11 @@ class RequestRecord(Record):
         self.route = route
         self.items = ()
 
+    @property
+    def full_record(self) -> "RequestRecord":
+        """Return itself: what takes its place (`lean`) returns the record it stands for."""
+        return self
+
     def started(self) -> None:
         """Begin, now that its parent is known."""
 
@@ -123,13 +128,14 @@ class RequestRecord(Record):
     @property
     def is_usual(self) -> bool:
         """Whether this ended record fits a row of its only item's batch."""
-        if not (self.usual and self.encoded_ns and self.items):
+        if not (self.usual and self.decode_ns and self.encoded_ns and self.items):
             return False
         (item,) = self.items
         batch = item.batch
         return (
             batch is not None
-            and batch.is_usual
+            and batch.rows is not None
+            and batch.rows.are_open
             and batch.ended_ns <= self.ended_ns
             and self.status == _OK
             and self.route == batch.endpoint
@@ -174,6 +180,29 @@ class RequestRecord(Record):
         return spans
 
 
+class TracedRequest(Protocol):
+    """What a batch needs of the requests in it: their records, or what stands in their place."""
+
+    trace_id: str
+    root_id: int
+    sampled: bool
+    recording: bool
+
+    @property
+    def debug(self) -> bool:
+        """Whether the caller asked for this trace whatever the sampling says."""
+
+    @property
+    def full_record(self) -> RequestRecord:
+        """Return the request's record."""
+
+    def item_queued(self, item: "ItemRecord") -> None:
+        """Hand an item to the batcher."""
+
+    def item_dequeued(self, item: "ItemRecord", now_ns: int) -> None:
+        """Take an item out of the queue."""
+
+
 class ItemRecord:
     """One item of a request on its way through the queue into a batch."""
 
@@ -188,7 +217,7 @@ class ItemRecord:
         "request",
     )
 
-    def __init__(self, request: RequestRecord | None, queued_ns: int, depth: int) -> None:
+    def __init__(self, request: TracedRequest | None, queued_ns: int, depth: int) -> None:
         self.request = request
         self.queued_ns = queued_ns
         self.depth = depth

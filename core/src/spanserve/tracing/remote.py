@@ -26,6 +26,11 @@ class Remote(NamedTuple):
     tracestate: str = ""
     debug_id: str = ""
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it joins a trace and asks for nothing more."""
+        return not (self.debug or self.debug_id)
+
 
 def first_text(fields: HeaderFields, name: bytes, max_bytes: int) -> str:
     """Return the first value of this header without outer blanks; empty if none or too long."""

@@ -62,14 +62,26 @@ class Member(NamedTuple):
 class Rows:
     """The rows of one batch, by position.
 
-    `kept` counts those that were written, and `spans` what its whole ones make.
+    `kept` counts those that were written, and `spans` what its whole ones make. Those are taken
+    while the rows are open: after a batch ended as most do.
     """
 
-    __slots__ = ("_newest", "_newest_place", "_origins", "data", "kept", "spans")
+    __slots__ = (
+        "_newest",
+        "_newest_place",
+        "_origins",
+        "_spans_each",
+        "are_open",
+        "data",
+        "kept",
+        "spans",
+    )
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, spans_each: int = 0) -> None:
         self.data = bytearray(size * WIDTH)
+        self.are_open = False
         self.kept = self.spans = 0
+        self._spans_each = spans_each
         self._origins: dict[Origin, int] = {}
         self._newest: Origin | None = None
         self._newest_place = 0
@@ -78,6 +90,11 @@ class Rows:
     def origins(self) -> list[Origin]:
         """The origins of whole rows, where their rows say they are."""
         return list(self._origins)
+
+    def whole(self) -> None:
+        """Count a row from which a request's spans are made, too."""
+        self.kept += 1
+        self.spans += self._spans_each
 
     def place_of(self, origin: Origin) -> int:
         """Return where an origin stands among the batch's, most of which are the same."""

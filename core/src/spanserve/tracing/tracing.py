@@ -24,11 +24,13 @@ from spanserve.tracing.frozen import (
     frozen_members,
     frozen_request,
     frozen_startup,
+    write_lean,
     write_link,
-    write_whole,
+    write_record,
 )
 from spanserve.tracing.http import Origin, origin_of
 from spanserve.tracing.keeping import Rules
+from spanserve.tracing.lean import LeanRequest
 from spanserve.tracing.listeners import Listeners
 from spanserve.tracing.live import Live, LiveBatchRecord, LiveRequestRecord
 from spanserve.tracing.loading import LoadedTracer
@@ -38,7 +40,7 @@ from spanserve.tracing.process import Assignment, ProcessDelivery
 from spanserve.tracing.propagation import KNOWN_FORMATS, Propagators
 from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
 from spanserve.tracing.remote import Remote
-from spanserve.tracing.rows import Rows
+from spanserve.tracing.rows import MAX_REQUEST_ID, Rows
 from spanserve.tracing.sampling import RatioSampler
 from spanserve.tracing.scope import Scope, entered
 from spanserve.tracing.span import Resource
@@ -69,7 +71,7 @@ class Tracing:
         self.now_ns = self.clock.now_ns
         self._offset_ns = SteadyOffset(self.clock)
         self._config = config
-        self._ids = ids or Ids()
+        self._next_root = (ids or Ids()).roots().__next__
         self.configured = Rules(config.sample_rate, config.keep.errors, config.keep.slower_than_ms)
         self.apply(self.configured)
         self.kept: Counter[str] = Counter()
@@ -77,9 +79,9 @@ class Tracing:
         self._propagators = _propagators(self.tracers, config)
         self._excludes = ExcludedPaths(config.excluded_urls)
         self._listeners = Listeners(self.tracers)
-        self._is_live = bool(self._listeners)
+        self.is_live = bool(self._listeners)
         self._new_record: Callable[..., RequestRecord] = (
-            self._new_live_record if self._is_live else RequestRecord
+            self._new_live_record if self.is_live else RequestRecord
         )
         self._with_runs = config.batch_spans == "full"
         # Of a request that was alone in its batch, and of one that shared it.
@@ -92,7 +94,7 @@ class Tracing:
     def apply(self, rules: Rules) -> None:
         """Record by these rules from the next request on."""
         self.rules = rules
-        self._sampler = RatioSampler(rules.sample_rate)
+        self._decide = RatioSampler(rules.sample_rate).decide
         self._samples_all = rules.sample_rate == 1.0
         self._keeps = rules.keeps
 
@@ -127,23 +129,61 @@ class Tracing:
         route: str,
     ) -> RequestRecord:
         """Begin the record of a request whose path is traced; `fields` are its headers by name."""
-        remote = caller = self._propagators.extract(headers, fields)
-        if remote is None or not self._trusts:
-            remote = None
-            trace_id = self._ids.trace_id()
-            sampled = self._samples_all or self._sampler.decide(trace_id, None)
-        else:
-            trace_id = remote.trace_id or self._ids.trace_id()
-            sampled = self._sampler.decide(trace_id, remote)
+        trace_id, root_id, sampled, caller = self._admitted(headers, fields)
         record = self._new_record(
-            trace_id, self._ids.root_id(), sampled, origin, port, started_ns, request_id, route
+            trace_id, root_id, sampled, origin, port, started_ns, request_id, route
         )
         if caller is not None:
             self._note_caller(record, caller)
         if self._keeps:
             record.recording = True
-        if self._is_live:
+        if self.is_live:
             record.started()
+        return record
+
+    def _admitted(
+        self, headers: Sequence[tuple[bytes, bytes]], fields: Mapping[bytes, bytes]
+    ) -> tuple[str, int, bool, Remote | None]:
+        """Return a request's trace id and root id, whether it is sampled, and its caller if any.
+
+        `fields` are its headers by name; its path is traced.
+        """
+        trace_id, root_id = self._next_root()
+        caller = self._propagators.extract(headers, fields)
+        if caller is None or not self._trusts:
+            return trace_id, root_id, self._samples_all or self._decide(trace_id, None), caller
+        trace_id = caller.trace_id or trace_id
+        return trace_id, root_id, self._decide(trace_id, caller), caller
+
+    def enter(
+        self,
+        lean: LeanRequest,
+        headers: Sequence[tuple[bytes, bytes]],
+        fields: Mapping[bytes, bytes],
+    ) -> None:
+        """Begin a request that has no record, as `begin` does one that has."""
+        names = self._propagators.headers
+        if names.isdisjoint(fields):  # as in `_admitted`, without its calls
+            lean.trace_id, lean.root_id = self._next_root()
+            lean.sampled = sampled = self._samples_all or self._decide(lean.trace_id, None)
+            lean.recording = sampled or self._keeps
+            lean.caller = None
+            return
+        lean.trace_id, lean.root_id, lean.sampled, lean.caller = self._admitted(headers, fields)
+        lean.recording = lean.sampled or self._keeps
+        if lean.caller is not None and not (self._trusts and lean.caller.is_plain):
+            lean.record = self.record_of(lean)
+
+    def record_of(self, lean: LeanRequest) -> RequestRecord:
+        """Return a record of what is known of a request that began without."""
+        path = lean.origin.path
+        ids = lean.trace_id, lean.root_id, lean.sampled
+        origin, port = lean.origin, lean.port
+        record = RequestRecord(*ids, origin, port, lean.started_ns, lean.request_id, path)
+        record.endpoint = path
+        record.recording = lean.recording
+        if lean.caller is not None:
+            self._note_caller(record, lean.caller)
         return record
 
     def _note_caller(self, record: RequestRecord, caller: Remote) -> None:
@@ -176,7 +216,7 @@ class Tracing:
         trace. It has ids already where they come from requests at all: what its run calls is
         told that the batch is not sampled.
         """
-        kind = LiveBatchRecord if self._is_live else BatchRecord
+        kind = LiveBatchRecord if self.is_live else BatchRecord
         batch = kind(
             endpoint,
             reason,
@@ -199,11 +239,12 @@ class Tracing:
             return
         recorded = [request for request in requests if request.recording]
         if recorded:
-            batch.rows = Rows(batch.size)
+            batch.rows = Rows(batch.size, self._spans_each[batch.size > 1])
             batch.pending = len(recorded) + 1
-        if batch.size > 1:
-            batch.trace_id = self._ids.trace_id()
-            batch.root_id = self._ids.root_id()
+        if batch.size == 1:
+            _ = requests[0].full_record  # the model's code may open spans in it, on another thread
+        else:
+            batch.trace_id, batch.root_id = self._next_root()
             batch.recording = bool(recorded)
             batch.sampled = any(request.sampled for request in recorded)
             batch.debug = any(request.debug for request in recorded if request.sampled)
@@ -223,8 +264,7 @@ class Tracing:
             yield
             return
         record = StartupRecord(
-            self._ids.trace_id(),
-            self._ids.root_id(),
+            *self._next_root(),
             service,
             self.now_ns(),
             recording=self.rules.sample_rate > 0,
@@ -253,10 +293,40 @@ class Tracing:
             if batch is None or (rows := batch.rows) is None or not record.recording:
                 continue
             if whole:
-                write_whole(rows, record, item, self._spans_each[batch.size > 1])
+                write_record(rows, record, item)
             elif kept:
                 write_link(rows, record, item)
-            self.batch_ended(batch)
+            self._settle(batch)
+
+    def lean_ended(self, lean: LeanRequest) -> bool:
+        """End a request that stayed usual, or is not recorded.
+
+        False: it is to be ended by its record.
+        """
+        item = lean.item
+        if not lean.recording:
+            if item is not None:
+                item.request = None
+            return True
+        if item is None or (batch := item.batch) is None or (rows := batch.rows) is None:
+            return False
+        record = lean.record
+        if not (
+            rows.are_open
+            and lean.sampled
+            and lean.encoded_ns
+            and lean.port
+            and len(lean.request_id) <= MAX_REQUEST_ID
+            and item.failure is None
+            and (record is None or (record.usual and not record.custom_spans))
+        ):
+            return False
+        write_lean(rows, lean, item, self.now_ns())
+        item.request = None
+        batch.pending -= 1
+        if batch.pending == 0:
+            self._hand_over(batch, rows)
+        return True
 
     def _keep(self, record: RequestRecord) -> bool:
         """Decide on a request that was recorded and not sampled, as it ends."""
@@ -268,13 +338,21 @@ class Tracing:
         return True
 
     def batch_ended(self, batch: BatchRecord) -> None:
+        """End a batch that has rows: its members learn what became of it, and end, after this."""
+        if batch.rows is not None:
+            batch.rows.are_open = batch.is_usual
+        self._settle(batch)
+
+    def _settle(self, batch: BatchRecord) -> None:
         """Count one of the ends that a batch waits for: its own, and each recorded member's.
 
         After the last one nothing can change any more, and the batch is handed over.
         """
         batch.pending -= 1
-        if batch.pending > 0 or (rows := batch.rows) is None:
-            return
+        if batch.pending == 0 and batch.rows is not None:
+            self._hand_over(batch, batch.rows)
+
+    def _hand_over(self, batch: BatchRecord, rows: Rows) -> None:
         if rows.spans or (rows.kept and batch.recording):
             self._submit(frozen_members(batch, rows))
 
