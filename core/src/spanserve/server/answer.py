@@ -170,7 +170,8 @@ def not_taken(media: str, there: Sequence[str]) -> RequestError:
 
 def not_given(there: Sequence[str]) -> RequestError:
     """Return the error of a request that takes no format that the endpoint writes."""
-    message = f"the answer would be {' or '.join(there)}, and Accept takes neither"
+    how = "does not take it" if len(there) == 1 else "takes none of them"
+    message = f"the answer would be {' or '.join(there)}, and Accept {how}"
     return RequestError(406, CODES[406], message)
 
 
