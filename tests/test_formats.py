@@ -92,6 +92,8 @@ def test_each_line_is_answered_in_order_with_a_result_or_an_error(url: str) -> N
         5: "invalid_item",
     }
     assert "one item is float32 of shape (2,)" in lines[5]["error"]["message"]
+    ids = {line["error"]["request_id"] for line in lines if isinstance(line, dict)}
+    assert ids == {answer.headers["x-request-id"]}
 
 
 def test_no_lines_are_no_answers(url: str) -> None:
@@ -188,9 +190,11 @@ def test_arrays_go_in_and_out_without_json(url: str) -> None:
         (np.zeros((3, 4), "f4"), 422, "each item: an array of shape (4,)"),
         (np.zeros((0, 2), "f4"), 422, "no items"),
         (np.array([1, 2], "complex64"), 422, "complex64"),
-        (np.array([1e300, 2], "float64"), 422, "not all numbers are finite as float32"),
-        (np.array([np.nan, 2], "float32"), 422, "not all numbers are finite"),
-        (np.array([13, 2], "float32"), 500, "ValueError"),
+        (np.array([1e300, 2], "float64"), 422, "item[0] is not finite as float32"),
+        (np.array([2, np.nan], "float32"), 422, "item[1] is not finite as float32"),
+        (np.array([[1, 2], [3, np.inf]], "float32"), 422, "item 1[1] is not finite as float32"),
+        (np.array([[1, 2], [13, 2]], "float32"), 500, "item 1: the service raised ValueError"),
+        (np.array([13, 2], "float32"), 500, "the service raised ValueError"),
     ],
     ids=str,
 )
