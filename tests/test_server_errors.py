@@ -476,6 +476,7 @@ def test_one_that_timed_out_in_the_queue_does_not_run() -> None:
         gate.open.set()
         metrics = server.metrics()
     assert metrics['spanserve_items_abandoned_total{endpoint="/row"}'] == 1
+    assert metrics['spanserve_items_expired_total{endpoint="/row"}'] == 1
 
 
 @pytest.mark.parametrize(
