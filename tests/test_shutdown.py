@@ -20,6 +20,7 @@ from support.serving import DEADLINE_S, SubprocessServer, metrics_of, subprocess
 
 CLIENTS = 12
 SERVICE = """
+    import asyncio
     import os
     import time
     from pathlib import Path
@@ -52,12 +53,18 @@ SERVICE = """
         def wide(self, number: int) -> int:
             return self.slowly(number)
 
+        @api
+        async def forever(self, number: int) -> None:
+            (Path(__file__).parent / f"entered {number}").touch()
+            await asyncio.Event().wait()
+
         def slowly(self, number):
             (Path(__file__).parent / f"entered {number}").touch()
             wait_for("open")
             return -number
 
         def close(self):
+            time.sleep(float(os.environ.get("CLOSE_S", 0)))
             (Path(__file__).parent / f"closed {os.getpid()}").touch()
 """
 
@@ -157,6 +164,17 @@ def test_what_does_not_end_in_time_is_answered_503_and_does_not_keep_the_server(
     assert body.pop("request_id") == response.headers["x-request-id"]
     message = "the server stops, and the answer took longer than server.drain_timeout_s"
     assert (response.status_code, body) == (503, {"code": "draining", "message": message})
+
+
+def test_the_service_is_closed_though_a_request_took_all_the_time(service: Path) -> None:
+    env = {"SPANSERVE__SERVER__DRAIN_TIMEOUT_S": "1", "CLOSE_S": "0.2"}
+    with subprocess_server(str(service), env=env) as server, ThreadPoolExecutor(1) as callers:
+        (answer,) = posted(callers, server, "/forever", 1)
+        assert until(lambda: entered(service) == 1)
+        assert server.stop(signal.SIGTERM) == 0
+        assert answer.result(DEADLINE_S).status_code == 503
+    assert closed(service) == 1
+    assert "left behind" not in server.text()
 
 
 def entered(service: Path) -> int:
