@@ -167,7 +167,7 @@ def test_a_batch_that_raises_fails_each_of_its_items(
         assert causes == [boom]
     assert bench.batcher.tally.failed_batches == 1
     assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
-        ("ERROR", "/answer failed for 2 items of a batch of 2")
+        ("ERROR", "/answer failed for items 0, 1 of a batch of 2")
     ]
     assert (bench.batcher.tally.splits, bench.batcher.tally.retries) == (1, 2)
 
@@ -194,7 +194,7 @@ def test_the_item_that_makes_a_batch_raise_fails_alone(
     tally = bench.batcher.tally
     assert (tally.failed_batches, tally.splits, tally.retries) == (0, 1, 4)
     assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
-        ("ERROR", "/answer failed for an item of a batch of 4")
+        ("ERROR", "/answer failed for item 2 of a batch of 4")
     ]
 
 
@@ -311,7 +311,7 @@ def test_a_failed_item_leaves_its_neighbours_alone(
     assert [answer_of(items[0]).result(), answer_of(items[2]).result()] == [1, 3]
     assert bench.batcher.tally.failed_batches == 0
     assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
-        ("ERROR", "/answer failed for an item of a batch of 3")
+        ("ERROR", "/answer failed for item 1 of a batch of 3")
     ]
 
 

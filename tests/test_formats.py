@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import threading
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ from typing import Annotated, Any
 import httpx
 import numpy as np
 import pytest
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -53,6 +54,10 @@ class Formats:
         return a + b
 
     @api
+    async def words(self, text: str) -> AsyncIterator[str]:
+        yield text
+
+    @api
     async def release(self) -> None:
         self.open.set()
 
@@ -87,6 +92,8 @@ def test_each_line_is_answered_in_order_with_a_result_or_an_error(url: str) -> N
         5: "invalid_item",
     }
     assert "one item is float32 of shape (2,)" in lines[5]["error"]["message"]
+    ids = {line["error"]["request_id"] for line in lines if isinstance(line, dict)}
+    assert ids == {answer.headers["x-request-id"]}
 
 
 def test_no_lines_are_no_answers(url: str) -> None:
@@ -183,9 +190,11 @@ def test_arrays_go_in_and_out_without_json(url: str) -> None:
         (np.zeros((3, 4), "f4"), 422, "each item: an array of shape (4,)"),
         (np.zeros((0, 2), "f4"), 422, "no items"),
         (np.array([1, 2], "complex64"), 422, "complex64"),
-        (np.array([1e300, 2], "float64"), 422, "not all numbers are finite as float32"),
-        (np.array([np.nan, 2], "float32"), 422, "not all numbers are finite"),
-        (np.array([13, 2], "float32"), 500, "ValueError"),
+        (np.array([1e300, 2], "float64"), 422, "item[0] is not finite as float32"),
+        (np.array([2, np.nan], "float32"), 422, "item[1] is not finite as float32"),
+        (np.array([[1, 2], [3, np.inf]], "float32"), 422, "item 1[1] is not finite as float32"),
+        (np.array([[1, 2], [13, 2]], "float32"), 500, "item 1: the service raised ValueError"),
+        (np.array([13, 2], "float32"), 500, "the service raised ValueError"),
     ],
     ids=str,
 )
@@ -202,7 +211,11 @@ def test_a_wrong_array_is_refused_in_words(url: str, array: Any, status: int, wo
         ("/lengths", NPY, 415, "reads application/json, application/x-ndjson"),
         ("/double", NDJSON | {"Accept": "application/json"}, 406, "application/x-ndjson"),
         ("/double", {"Accept": "text/html"}, 406, "application/json or application/x-npy"),
-        ("/double", {"Accept": "application/json;q=0"}, 406, "Accept takes neither"),
+        ("/double", {"Accept": "application/json;q=0"}, 406, "Accept takes none of them"),
+        ("/lengths", {"Accept": "image/png"}, 406, "application/json, and Accept does not take it"),
+        ("/add", {"Content-Type": "text/csv"}, 415, "'text/csv'; this endpoint reads"),
+        ("/add", {"Accept": "image/png"}, 406, "application/json, and Accept does not take it"),
+        ("/words", {"Content-Type": "text/csv"}, 415, "'text/csv'; this endpoint reads"),
     ],
     ids=str,
 )
@@ -229,6 +242,43 @@ def test_what_fits_nothing_is_415_or_406(
 def test_json_is_what_goes_without_saying(url: str, headers: dict[str, str]) -> None:
     answer = httpx.post(f"{url}/double", content=b"[1,2]", headers=headers)
     assert (answer.status_code, answer.json()) == (200, [2, 4])
+
+
+def test_without_a_body_its_format_does_not_matter(url: str) -> None:
+    answer = httpx.post(f"{url}/release", headers={"Content-Type": "text/csv"})
+    assert (answer.status_code, answer.json()) == (200, None)
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/double", NDJSON, 415),
+        ("/double", {"Content-Type": "text/csv"}, 415),
+        ("/double", {"Accept": "application/x-npy"}, 406),
+        ("/double", {}, 200),
+        ("/words", {"Content-Type": "application/json", "Accept": "text/event-stream"}, 200),
+    ],
+    ids=str,
+)
+def test_with_dependencies_only_json_is_read(
+    path: str, headers: dict[str, str], status: int
+) -> None:
+    @service
+    class Dependent(Formats):
+        @classmethod
+        def configure_app(cls, app: FastAPI) -> None:
+            app.router.dependencies.append(Depends(lambda: None))
+
+    body = {"/double": b"[1,2]", "/words": b'"a"'}[path]
+    headers = {"Content-Type": "application/json", **headers}
+    with serving(Dependent) as server:
+        answer = httpx.post(f"{server.url}{path}", content=body, headers=headers)
+        paths = httpx.get(f"{server.url}/openapi.json").json()["paths"]
+    assert answer.status_code == status
+    if status != 200:
+        assert answer.json()["request_id"] == answer.headers["x-request-id"]
+    read = paths[path]["post"]["requestBody"]["content"]
+    assert set(read) == {"application/json"}
 
 
 def test_behind_middleware_lines_are_streamed_too() -> None:

@@ -1,15 +1,23 @@
 """The server's log: lines for people, objects for machines, and the ids of traces in both."""
 
+import io
 import json
+import logging
 import re
 import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
-from support.serving import subprocess_server
+from spanserve import api, service
+from spanserve.server.logs import JsonFormatter
+from support.serving import serving, subprocess_server, until
+from support.traces import Keeps
 
 TALKATIVE = Path(__file__).parent / "support" / "services" / "talkative.py"
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -79,3 +87,100 @@ def test_text_lines_carry_the_ids_too(tmp_path: Path) -> None:
     [line] = [line for line in text.splitlines() if "talkative: batched" in line]
     trace_id = answers["batched"].headers["x-trace-id"]
     assert re.search(rf" trace={trace_id} span=[0-9a-f]{{16}}$", line)
+
+
+@service
+class Fails:
+    """Fails where its caller must find out by the log."""
+
+    @classmethod
+    def configure_app(cls, app: FastAPI) -> None:
+        @app.get("/own")
+        async def own() -> None:
+            raise ValueError("own")
+
+    @api(batch=True)
+    def check(self, numbers: list[int]) -> list[int]:
+        if 13 in numbers:
+            raise ValueError("thirteen")
+        return numbers
+
+    @api
+    async def words(self) -> AsyncIterator[str]:
+        yield "one"
+        raise ValueError("two")
+
+
+class Lines(logging.StreamHandler[io.StringIO]):
+    """The log as JSON has it."""
+
+    def __init__(self) -> None:
+        super().__init__(io.StringIO())
+        self.setFormatter(JsonFormatter())
+
+    def of(self, words: str) -> list[dict[str, Any]]:
+        """Return the lines that have these words, or this id, anywhere."""
+        return [json.loads(line) for line in self.stream.getvalue().splitlines() if words in line]
+
+
+@pytest.fixture
+def lines() -> Iterator[Lines]:
+    handler = Lines()
+    logging.getLogger().addHandler(handler)
+    yield handler
+    logging.getLogger().removeHandler(handler)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "message"),
+    [
+        ("POST", "/check", b"13", "/check failed for a batch of 1 (request {})"),
+        ("GET", "/own", b"", "GET /own failed for request {}: ValueError('own')"),
+        ("POST", "/words", b"", "/words broke off its answer to request {}"),
+    ],
+)
+def test_what_failed_is_found_by_the_id_that_the_client_got(
+    lines: Lines, method: str, path: str, body: bytes, message: str
+) -> None:
+    headers = {"Content-Type": "application/json"}
+    with (
+        serving(Fails, tracers=[("kept", Keeps(), {})]) as server,
+        suppress(httpx.RemoteProtocolError),
+        httpx.stream(method, f"{server.url}{path}", content=body, headers=headers) as answer,
+    ):
+        answer.read()
+    request_id, trace_id = answer.headers["x-request-id"], answer.headers["x-trace-id"]
+    [line] = lines.of(request_id)
+    assert line["message"] == message.format(request_id)
+    assert line["trace_id"] == trace_id
+    assert line["request_id"] == request_id
+
+
+def test_a_batch_that_failed_for_an_item_names_its_request(lines: Lines) -> None:
+    body = b"1\n2\n13\n4"
+    with serving(Fails, tracers=[("kept", Keeps(), {})]) as server:
+        answer = httpx.post(
+            f"{server.url}/check", content=body, headers={"Content-Type": "application/x-ndjson"}
+        )
+    request_id = answer.headers["x-request-id"]
+    [line] = lines.of(request_id)
+    assert line["message"] == f"/check failed for item 2 of a batch of 4 (request {request_id})"
+
+
+def test_the_end_of_a_change_has_not_the_ids_of_who_asked_for_it(
+    lines: Lines, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    token = "thirty-two-characters-at-random-"
+    config = {"tracing": {"control": {"token": token}}}
+    with serving(Fails, config, tracers=[("kept", Keeps(), {})]) as server:
+        httpx.patch(
+            f"{server.url}/tracing",
+            json={"sample_rate": 0.5, "for_s": 0.01},
+            headers={"Authorization": f"Bearer {token}"},
+        )
+        assert until(lambda: lines.of("goes by its configuration again"))
+    [asked] = lines.of("changed tracing until")
+    [line] = lines.of("goes by its configuration again")
+    assert "trace_id" in asked
+    assert not {"trace_id", "request_id"} & line.keys()

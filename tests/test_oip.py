@@ -112,6 +112,23 @@ def test_a_client_of_tritons_learns_what_was_wrong(client: Any) -> None:
         client.infer("doubel", [wrong])
 
 
+def test_a_client_of_tritons_can_read_of_what_is_not_there(client: Any) -> None:
+    with pytest.raises(triton.InferenceServerException, match="no '/v2/models/double/config' here"):
+        client.get_model_config("double")
+
+
+def test_another_method_has_an_error_of_the_protocol_s(url: str) -> None:
+    answer = httpx.get(f"{url}/v2/models/double/infer")
+    error = answer.json()
+    assert (answer.status_code, error["error"]) == (405, error["message"])
+
+
+def test_the_openapi_document_names_the_models(url: str) -> None:
+    paths = httpx.get(f"{url}/openapi.json").json()["paths"]
+    [name] = paths["/v2/models/{name}/infer"]["post"]["parameters"]
+    assert name["schema"]["enum"] == ["double", "shout"]
+
+
 def infer(url: str, changes: dict[str, Any], name: str = "double") -> httpx.Response:
     given = {"name": "rows", "shape": [2, 2], "datatype": "FP32", "data": [1, 2, 3, 4]}
     body = {"inputs": [given | changes]}
@@ -133,13 +150,13 @@ def test_an_answer_by_hand(url: str) -> None:
         ({"shape": [4]}, 422, "an array of shape (); one item is float32 of shape (2,)"),
         ({"shape": [-1, 2]}, 400, "inputs.0.shape.0"),
         ({"datatype": "FP99"}, 422, "unknown datatype 'FP99'"),
-        ({"data": ["a", "b", "c", "d"]}, 422, "the data are no FP32"),
+        ({"data": ["a", "b", "c", "d"]}, 422, "'rows': item 0[0] is no FP32"),
         ({"data": [[1], [2, 3]]}, 422, "ragged"),
         ({"data": None}, 422, "has no data"),
-        ({"datatype": "INT8", "data": [1, 2, 3, 400]}, 422, "not all data fit INT8"),
+        ({"datatype": "INT8", "data": [1, 2, 3, 400]}, 422, "item 1[1] does not fit INT8"),
         ({"parameters": {"binary_data_size": 4}}, 400, "0 bytes follow the JSON, 4 are said to"),
         ({"parameters": {"binary_data_size": "x"}}, 400, "binary_data_size is 'x'"),
-        ({"data": [13, 2, 3, 4]}, 500, "ValueError"),
+        ({"data": [1, 2, 13, 4]}, 500, "item 1: the service raised ValueError"),
     ],
     ids=str,
 )

@@ -52,13 +52,17 @@ class Everything:
         """Take nothing, give nothing."""
 
 
+TOKEN = "thirty-two-characters-at-random-"
+
+
 def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
     command = Path(sys.executable).parent / "schemathesis"
-    with serving(Everything) as server:
+    with serving(Everything, {"tracing": {"control": {"token": TOKEN}}}) as server:
         found = subprocess.run(
             [
                 *(str(command), "run", f"{server.url}/openapi.json"),
                 *("--checks", ",".join(CHECKS), "--max-examples", "30", "--seed", "1"),
+                *("--header", f"Authorization: Bearer {TOKEN}"),
             ],
             cwd=tmp_path,
             capture_output=True,

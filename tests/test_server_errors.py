@@ -19,6 +19,7 @@ from support.traces import Keeps, check_all
 
 HEX_32 = re.compile("[0-9a-f]{32}")
 SECRET = "the password is hush"
+NOWHERE = "there is no '/nowhere' here; /docs shows what there is"
 BROKEN = "the server's log and the trace say more"
 
 
@@ -246,7 +247,7 @@ def body_of(response: httpx.Response) -> dict[str, Any]:
         ),
         ("/add", b'{"a": 418, "b": 0}', 418, {"code": "http_418", "message": "a teapot"}),
         ("/soon", b"429", 429, {"code": "http_429", "message": "too eager"}),
-        ("/nowhere", b"1", 404, {"code": "not_found", "message": "Not Found"}),
+        ("/nowhere", b"1", 404, {"code": "not_found", "message": NOWHERE}),
     ],
 )
 def test_each_error_has_its_status_and_its_words(
@@ -303,7 +304,10 @@ def test_another_method_is_not_allowed(client: httpx.Client, method: str, path: 
     assert (response.status_code, response.headers["allow"], body_of(response)) == (
         405,
         "POST",
-        {"code": "method_not_allowed", "message": "Method Not Allowed"},
+        {
+            "code": "method_not_allowed",
+            "message": f"{method} is not allowed for '{path}', only POST",
+        },
     )
 
 
@@ -472,6 +476,7 @@ def test_one_that_timed_out_in_the_queue_does_not_run() -> None:
         gate.open.set()
         metrics = server.metrics()
     assert metrics['spanserve_items_abandoned_total{endpoint="/row"}'] == 1
+    assert metrics['spanserve_items_expired_total{endpoint="/row"}'] == 1
 
 
 @pytest.mark.parametrize(

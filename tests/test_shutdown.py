@@ -1,8 +1,11 @@
 """From the signal to the exit: nothing accepted is lost, and the exit code says how it went."""
 
+import os
 import re
 import signal
 import socket
+import subprocess
+import tempfile
 import textwrap
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,10 +15,12 @@ from typing import Any
 import httpx
 import pytest
 
+from spanserve.commands import serve
 from support.serving import DEADLINE_S, SubprocessServer, metrics_of, subprocess_server, until
 
 CLIENTS = 12
 SERVICE = """
+    import asyncio
     import os
     import time
     from pathlib import Path
@@ -48,12 +53,18 @@ SERVICE = """
         def wide(self, number: int) -> int:
             return self.slowly(number)
 
+        @api
+        async def forever(self, number: int) -> None:
+            (Path(__file__).parent / f"entered {number}").touch()
+            await asyncio.Event().wait()
+
         def slowly(self, number):
             (Path(__file__).parent / f"entered {number}").touch()
             wait_for("open")
             return -number
 
         def close(self):
+            time.sleep(float(os.environ.get("CLOSE_S", 0)))
             (Path(__file__).parent / f"closed {os.getpid()}").touch()
 """
 
@@ -155,6 +166,17 @@ def test_what_does_not_end_in_time_is_answered_503_and_does_not_keep_the_server(
     assert (response.status_code, body) == (503, {"code": "draining", "message": message})
 
 
+def test_the_service_is_closed_though_a_request_took_all_the_time(service: Path) -> None:
+    env = {"SPANSERVE__SERVER__DRAIN_TIMEOUT_S": "1", "CLOSE_S": "0.2"}
+    with subprocess_server(str(service), env=env) as server, ThreadPoolExecutor(1) as callers:
+        (answer,) = posted(callers, server, "/forever", 1)
+        assert until(lambda: entered(service) == 1)
+        assert server.stop(signal.SIGTERM) == 0
+        assert answer.result(DEADLINE_S).status_code == 503
+    assert closed(service) == 1
+    assert "left behind" not in server.text()
+
+
 def entered(service: Path) -> int:
     """Return how many requests have reached the service's code."""
     return len(list(service.parent.glob("entered *")))
@@ -185,6 +207,50 @@ def test_a_worker_that_takes_long_to_import_is_not_taken_for_hung(service: Path)
         assert until(lambda: server.text().count(" ready\n") == 2)
         assert server.stop(signal.SIGINT) == 0
     assert server.text().count(" ready\n") == 2
+
+
+def test_ctrl_c_that_reaches_the_workers_too_starts_no_others(service: Path) -> None:
+    with subprocess_server(str(service), "--workers", "2") as server:
+        assert until(lambda: server.text().count(" ready\n") == 2)
+        log = server.text()
+        told = httpx.get(f"{server.url}/metrics").text
+        workers = re.findall(r'spanserve_worker_up\{worker="(\d+)"\} 1.0', told)
+        assert len(workers) == 2
+        server.process.send_signal(signal.SIGSTOP)  # so that it learns of it when they are gone
+        for pid in (*map(int, workers), server.process.pid):
+            os.kill(pid, signal.SIGINT)
+        assert until(lambda: all(map(ended, workers)))
+        server.process.send_signal(signal.SIGCONT)
+        assert server.process.wait(DEADLINE_S) == 0
+    assert server.text() == log
+
+
+def ended(pid: str) -> bool:
+    """Return whether a process waits for no more than that its parent asks for its exit code."""
+    command = ["ps", "-o", "stat=", "-p", pid]
+    state = subprocess.run(command, check=False, capture_output=True, text=True).stdout
+    return state.strip().startswith("Z")
+
+
+def test_workers_share_a_folder_in_memory_where_nothing_else_can_be_written(
+    service: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(service))  # a file: no folder can be made in it
+    monkeypatch.setattr(serve, "MEMORY", str(tmp_path))
+    with serve.shared_folder() as folder:
+        assert folder.parent == tmp_path
+        assert folder.is_dir()
+    assert not folder.exists()
+
+
+def test_no_folder_to_share_stops_the_start_of_several_workers(
+    service: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(service))
+    monkeypatch.setattr(serve, "MEMORY", str(service / "absent"))
+    why = r"server\.workers above 1 needs a folder .*: Not a directory; set TMPDIR"
+    with pytest.raises(serve.SharedFolderError, match=why), serve.shared_folder():
+        pass
 
 
 def failed(service: Path, *args: str, **env: str) -> tuple[int, str]:

@@ -1,7 +1,6 @@
 """One batch: the items in it, its run, and what each item gets of it."""
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -18,6 +17,9 @@ from spanserve.tracing.scope import entered
 from spanserve.tracing.tracing import Tracing
 
 log = logging.getLogger(__name__)
+
+MOST_NAMED = 10
+"""How many items or requests a line of the log names."""
 
 Place = tuple[BatchRecord | RequestRecord | None, int]
 """Where code runs: a place in a record."""
@@ -198,20 +200,26 @@ class Batch:
         self._on_done(self)
 
     def log_failures(self) -> None:
-        """Say once what failed: the whole batch, or each item that did."""
+        """Say once what failed, and for which requests: the whole batch, or items of it."""
         endpoint, size = self._work.endpoint, self.record.size
         if self.error is not None:
             if is_fault(self.error):
-                log.error("%s failed for a batch of %d", endpoint, size, exc_info=self.error)
-            return
-        errors = [each for each in self._results if isinstance(each, BaseException)]
-        counts = Counter(map(id, errors))
-        for error in {id(error): error for error in errors}.values():
-            if is_fault(error):
-                failed = "an item" if counts[id(error)] == 1 else f"{counts[id(error)]} items"
+                whose = _requests_of(self.items)
                 log.error(
-                    "%s failed for %s of a batch of %d", endpoint, failed, size, exc_info=error
+                    "%s failed for a batch of %d%s", endpoint, size, whose, exc_info=self.error
                 )
+            return
+        failed: dict[int, list[int]] = {}
+        for position, result in enumerate(self._results):
+            if isinstance(result, BaseException) and is_fault(result):
+                failed.setdefault(id(result), []).append(position)
+        for positions in failed.values():
+            items = f"item{'' if len(positions) == 1 else 's'} {_listed(positions)}"
+            whose = _requests_of([self.items[position] for position in positions])
+            error = self._results[positions[0]]
+            log.error(
+                "%s failed for %s of a batch of %d%s", endpoint, items, size, whose, exc_info=error
+            )
 
     def note_failures(self) -> None:
         """Write down which items failed, before the batch's record ends."""
@@ -237,3 +245,16 @@ class Batch:
                 waiter.set_exception(failed)
             else:
                 waiter.set_result(result)
+
+
+def _requests_of(items: Sequence[Item]) -> str:
+    """Name the requests of these items, as far as they are recorded."""
+    ids = [item.request.request_id for item in items if item.request is not None]
+    if not ids:
+        return ""
+    return f" (request{'' if len(ids) == 1 else 's'} {_listed(ids)})"
+
+
+def _listed(things: Sequence[object]) -> str:
+    text = ", ".join(map(str, things[:MOST_NAMED]))
+    return f"{text}, …" if len(things) > MOST_NAMED else text

@@ -29,6 +29,9 @@ ISOLATE_FOR = 20
 STALE_NS = 1_000_000_000
 """How long what was learned of the run time is believed enough to refuse a request for it."""
 
+EARLY_NS = 1_000_000
+"""How much before a deadline the loop's timer may tell that it passed."""
+
 LONG_WAIT_NS = 1_000_000
 """An item that waited longer is asked, before its batch runs, whether anyone still wants it."""
 
@@ -157,6 +160,8 @@ class Batcher:
             return
         item.future.cancel()
         self._leave(item)
+        if 0 < item.deadline_ns <= self._now_ns() + EARLY_NS:
+            self.tally.expired += 1
 
     def drain(self) -> None:
         """From now on, release what is queued as soon as the runner is free."""

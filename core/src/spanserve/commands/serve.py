@@ -3,6 +3,7 @@
 import asyncio
 import logging.config
 import math
+import os
 import signal
 import socket
 import sys
@@ -31,6 +32,13 @@ from spanserve.tracing.plugins import LoadedTracer
 log = logging.getLogger("spanserve")
 
 
+MEMORY = "/dev/shm"  # noqa: S108  # a folder is made in it, and no name is guessed
+
+
+class SharedFolderError(SpanserveError):
+    """The workers have no folder in common."""
+
+
 class ListenError(SpanserveError):
     """The server cannot have the address that it was told to listen on."""
 
@@ -49,7 +57,7 @@ def serve(target: str, loaded: Loaded) -> None:
         several = config.server.workers > 1
         app: Any
         if several:
-            share = Path(stack.enter_context(TemporaryDirectory(prefix="spanserve-")))
+            share = stack.enter_context(shared_folder())
             app = partial(spawned, loaded, worker.service.target, share)
         else:
             app = worker.app(tracers)
@@ -110,6 +118,8 @@ class _Supervisor(Multiprocess):
     def keep_subprocess_alive(self) -> None:
         # Without uvicorn's pings: it kills a worker that is slow to answer one, and a model may
         # well hold its interpreter for long.
+        if self.should_exit.is_set():  # Ctrl-C in a terminal reaches the workers, too
+            return
         for place, worker in enumerate(self.processes):
             if worker.process.is_alive():
                 continue
@@ -166,6 +176,23 @@ def written_url(server: ServerConfig, listener: socket.socket) -> Iterator[str]:
     finally:
         if file:
             file.unlink(missing_ok=True)
+
+
+@contextmanager
+def shared_folder() -> Iterator[Path]:
+    """Give a folder that all workers have in common; raises SharedFolderError."""
+    try:
+        folder = TemporaryDirectory(prefix="spanserve-")
+    except OSError as error:
+        # A container that is read-only has no other place.
+        if not os.access(MEMORY, os.W_OK):
+            raise SharedFolderError(
+                f"server.workers above 1 needs a folder for temporary files: {error.strerror}; "
+                "set TMPDIR to one that can be written"
+            ) from None
+        folder = TemporaryDirectory(prefix="spanserve-", dir=MEMORY)
+    with folder as path:
+        yield Path(path)
 
 
 def url_of(server: ServerConfig, listener: socket.socket) -> str:

@@ -78,8 +78,8 @@ class RequestError(Exception):
         self.details = details
         self.headers = headers or {}
 
-    def answer(self, request_id: str, trace_id: str | None) -> Answer:
-        """Return this error as a response."""
+    def body(self, request_id: str, trace_id: str | None) -> dict[str, Any]:
+        """Return what the client reads of this error."""
         body: dict[str, Any] = {
             "code": self.code,
             "message": self.message,
@@ -89,6 +89,11 @@ class RequestError(Exception):
             body["trace_id"] = trace_id
         if self.details:
             body["details"] = list(self.details)
+        return body
+
+    def answer(self, request_id: str, trace_id: str | None) -> Answer:
+        """Return this error as a response."""
+        body = self.body(request_id, trace_id)
         headers = [
             (k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in self.headers.items()
         ]
@@ -170,7 +175,8 @@ def not_taken(media: str, there: Sequence[str]) -> RequestError:
 
 def not_given(there: Sequence[str]) -> RequestError:
     """Return the error of a request that takes no format that the endpoint writes."""
-    message = f"the answer would be {' or '.join(there)}, and Accept takes neither"
+    how = "does not take it" if len(there) == 1 else "takes none of them"
+    message = f"the answer would be {' or '.join(there)}, and Accept {how}"
     return RequestError(406, CODES[406], message)
 
 

@@ -1,28 +1,26 @@
 """One service as a FastAPI app."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
+from fastapi import FastAPI
 
 from spanserve.batching.batcher import Batcher
 from spanserve.batching.policy import Policy
 from spanserve.config.model import BatchingConfig, Config
-from spanserve.server.answer import CODES, RequestError, http_error, request_error
 from spanserve.server.control import Control, add_control
 from spanserve.server.endpoint import BatchEndpoint, Endpoint, PlainEndpoint
-from spanserve.server.exchange import SCOPE_KEY, Exchange, Receive, Scope, Send
+from spanserve.server.exchange import Receive, Scope, Send
 from spanserve.server.formats import FormatsEndpoint
 from spanserve.server.front import FrontDoor
 from spanserve.server.lifecycle import Lifecycle
 from spanserve.server.metrics import ServerMetrics
 from spanserve.server.oip import add_protocol, models_of
 from spanserve.server.operations import add_operations
+from spanserve.server.refusals import answer_errors
 from spanserve.server.routes import add_route
 from spanserve.server.running import Running
 from spanserve.server.siblings import Siblings
@@ -83,7 +81,8 @@ def create_app(
         # Its spans would be the request's a second time.
         telemetry={"tracing": not tracing.on},
     )
-    _answer_errors(app)
+    models = models_of(endpoints)
+    answer_errors(app, protocol=bool(models))
     if service.spec.has_configure_app:
         service.spec.cls.configure_app(app)
     front = FrontDoor(
@@ -109,7 +108,7 @@ def create_app(
         metrics=metrics,
         siblings=siblings,
     )
-    if models := models_of(endpoints):
+    if models:
         add_protocol(app, models, service=service, lifecycle=lifecycle, note=front.note)
     if token := config.tracing.control.token:
         control = Control(tracing, share and share / "tracing.json")
@@ -147,34 +146,3 @@ def _batcher(api: ApiSpec, config: BatchingConfig, running: Running, tracing: Tr
         max_queue=config.max_queue or api.max_queue,
         isolate=api.isolate,
     )
-
-
-def _answer_errors(app: FastAPI) -> None:
-    """Give every error of FastAPI's and of the user's routes the form of the error contract."""
-
-    async def refused(request: Request, error: Exception) -> Response:
-        if isinstance(error, RequestValidationError):
-            refusal = _validation_error(error)
-        elif isinstance(error, HTTPException):
-            refusal = http_error(error.status_code, error.detail, error.headers)
-        else:
-            refusal = request_error(error)
-        exchange: Exchange = request.scope[SCOPE_KEY]
-        answer = refusal.answer(exchange.request_id, exchange.trace_id)
-        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in answer.headers}
-        return Response(answer.body, answer.status, headers)
-
-    handler: Callable[[Request, Exception], Awaitable[Response]] = refused
-    for kind in (RequestValidationError, HTTPException, Exception):
-        app.add_exception_handler(kind, handler)
-
-
-def _validation_error(error: RequestValidationError) -> RequestError:
-    """Return FastAPI's validation error in the words of the error contract."""
-    errors = error.errors()
-    details = [{"loc": list(e["loc"]), "message": str(e["msg"])} for e in errors[:10]]
-    if errors and errors[0]["type"] == "json_invalid":
-        return RequestError(400, CODES[400], "the body is not JSON", details=details)
-    first = details[0] if details else {"loc": [], "message": "the request is not valid"}
-    place = ".".join(str(part) for part in first["loc"])
-    return RequestError(422, CODES[422], f"{place}: {first['message']}", details=details)

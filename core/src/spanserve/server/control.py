@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from contextvars import Context
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple
@@ -19,6 +20,7 @@ from typing import Annotated, Any, Final, NamedTuple
 from fastapi import FastAPI, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from spanserve.server.routes import error_responses
 from spanserve.tracing.keeping import Rules
 from spanserve.tracing.tracing import Tracing
 
@@ -26,6 +28,10 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY_S: Final = 1.0
 LONGEST_S: Final = 86_400
+
+
+_ERRORS: Final = error_responses({401: "The token is missing or wrong"})
+_UNREAD: Final = {400: "The body is not JSON", 422: "The body is no such change"}
 
 
 class _Body(BaseModel):
@@ -137,7 +143,9 @@ class Control:
             self._expiry.cancel()
         self._until_s = told.until_s
         self._tracing.apply(told.rules)
-        self._expiry = asyncio.get_running_loop().call_later(left_s, self._expire)
+        # In no context: it would log with the ids of the request that asked for the change.
+        loop, nowhere = asyncio.get_running_loop(), Context()
+        self._expiry = loop.call_later(left_s, self._expire, context=nowhere)
 
     def _expire(self) -> None:
         self._expiry = self._until_s = None
@@ -156,13 +164,13 @@ def add_control(app: FastAPI, control: Control, token: str) -> None:
                 401, "tracing.control.token is wanted", {"WWW-Authenticate": "Bearer"}
             )
 
-    @app.get("/tracing", tags=["operations"], responses={401: {"description": "No token"}})
+    @app.get("/tracing", tags=["operations"], responses=_ERRORS)
     async def show(request: Request) -> InForce:
         """Say what is recorded."""
         check(request)
         return control.in_force()
 
-    @app.patch("/tracing", tags=["operations"], responses={401: {"description": "No token"}})
+    @app.patch("/tracing", tags=["operations"], responses=_ERRORS | error_responses(_UNREAD))
     async def change(request: Request, change: Change) -> InForce:
         """Change what is recorded, for a while."""
         check(request)

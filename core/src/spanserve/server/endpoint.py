@@ -7,17 +7,26 @@ FastAPI's routing and from FastAPI's own handling alike.
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from spanserve.batching.batch import Item, RunFailedError, Waiter
 from spanserve.batching.batcher import AbandonedError, Batcher, ExpiredError
 from spanserve.batching.call import Call, on_loop, on_runner
-from spanserve.server.answer import NOBODY, Answer, RequestError, Streamed, request_error, timed_out
+from spanserve.server.answer import (
+    NOBODY,
+    Answer,
+    RequestError,
+    Streamed,
+    not_given,
+    not_taken,
+    request_error,
+    timed_out,
+)
 from spanserve.server.exchange import ClientLeftError, Exchange, within
 from spanserve.server.running import Running
 from spanserve.service.codecs import BatchCodec, PlainCodec
-from spanserve.service.media import JSON
+from spanserve.service.media import JSON, chosen, media_type
 from spanserve.service.spec import ApiSpec
 from spanserve.tracing.failure import failure_of
 from spanserve.tracing.tracing import Tracing
@@ -228,6 +237,14 @@ class PlainEndpoint(Endpoint):
         self._service = service
         self._method = getattr(service.cls, spec.name)
 
+    async def answer(self, exchange: Exchange) -> Answer | Streamed:
+        """Answer a request that comes in JSON, and takes what the endpoint gives."""
+        try:
+            check_formats(exchange, self.formats, self.answers)
+        except RequestError as refusal:
+            return self.refused(exchange, refusal)
+        return await super().answer(exchange)
+
     @property
     def instance(self) -> Any:
         """The service's instance, while it serves."""
@@ -260,3 +277,15 @@ class PlainEndpoint(Endpoint):
     def _note_times(self, exchange: Exchange, asked_ns: int, run_ns: int, ran_ns: int) -> None:
         if self._with_timing and ran_ns:
             exchange.timing = (run_ns - asked_ns, ran_ns - run_ns)
+
+
+def check_formats(exchange: Exchange, reads: Sequence[str], gives: Sequence[str]) -> None:
+    """Raise RequestError (415, 406) where a request is in no format that is read, or takes none.
+
+    Where there is no body, its format does not matter.
+    """
+    taken = media_type(exchange.header(b"content-type"))
+    if taken not in reads and exchange.body_length:
+        raise not_taken(taken, reads)
+    if chosen(exchange.header(b"accept"), gives) is None:
+        raise not_given(gives)

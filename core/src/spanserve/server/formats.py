@@ -61,7 +61,9 @@ class FormatsEndpoint(BatchEndpoint):
         crowd.begin()
         if exchange.record is not None:
             exchange.record.decode_ended(self.tracing.now_ns())
-        return Streamed(200, lines(self, crowd), [(b"content-type", media.NDJSON.encode())])
+        return Streamed(
+            200, lines(self, exchange, crowd), [(b"content-type", media.NDJSON.encode())]
+        )
 
     async def _arrays(self, exchange: Exchange, body: bytes, *, taken: str, given: str) -> Answer:
         """Answer where the body or the answer is an array in NumPy's format.

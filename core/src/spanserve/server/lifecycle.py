@@ -21,8 +21,11 @@ from spanserve.server.running import Running
 from spanserve.tracing.tracing import Tracing
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+LEAST_CLOSE_S = 1.0
+"""What is left for the service to close, however long the requests took."""
+
 LEAST_FLUSH_S = 1.0
-"""What is left for traces, however long the requests took."""
+"""What is left for traces then."""
 
 
 class Lifecycle:
@@ -77,7 +80,7 @@ class Lifecycle:
                 finally:
                     self.drain()
                     self.stopped()
-                    await running.close(self._left_s())
+                    await running.close(max(self._left_s(), LEAST_CLOSE_S))
             finally:
                 await asyncio.to_thread(tracing.stop, max(self._left_s(), LEAST_FLUSH_S))
 

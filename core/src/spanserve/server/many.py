@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pydantic_core import to_json
 
-from spanserve.batching.batch import Item
+from spanserve.batching.batch import Item, RunFailedError
 from spanserve.batching.batcher import ExpiredError, LateError, QueueFullError
 from spanserve.server.answer import RequestError, request_error
 from spanserve.server.endpoint import BatchEndpoint
@@ -60,10 +60,15 @@ class Crowd:
                     each[1].cancel()
 
     async def all_results(self) -> list[Any]:
-        """Return every item's result; raises the first reason why one has none."""
-        found = []
+        """Return every item's result; raises the first reason why one has none.
+
+        Where it is an item's own, it says which, unless there is one only.
+        """
+        found: list[Any] = []
         async with aclosing(self.results()) as results:
             async for result in results:
+                if isinstance(result, RunFailedError) and (found or self._waiting):
+                    raise _of_item(len(found), request_error(result))
                 if isinstance(result, Exception):
                     raise result
                 found.append(result)
@@ -145,27 +150,38 @@ def items_of_lines(endpoint: BatchEndpoint, body: bytes) -> Iterator[Any | Excep
             yield error
 
 
-async def lines(endpoint: BatchEndpoint, crowd: Crowd) -> AsyncGenerator[bytes, None]:
-    """Yield a line for each item, as soon as it and all before it have their results."""
+def _of_item(index: int, refusal: RequestError) -> RequestError:
+    return RequestError(
+        refusal.status,
+        refusal.code,
+        f"item {index}: {refusal.message}",
+        details=refusal.details,
+        headers=refusal.headers,
+    )
+
+
+async def lines(
+    endpoint: BatchEndpoint, exchange: Exchange, crowd: Crowd
+) -> AsyncGenerator[bytes, None]:
+    """Yield a line for each item, as soon as it and all before it have their results.
+
+    That of an item that failed has the error and its `index` among the items, from 0.
+    """
     index = 0
     async with aclosing(crowd.results()) as results:
         async for result in results:
-            yield _line(endpoint, index, result)
+            line = _line(endpoint, result)
+            if isinstance(line, RequestError):
+                error = line.body(exchange.request_id, exchange.trace_id)
+                line = to_json({"error": error, "index": index})
+            yield line + b"\n"
             index += 1
 
 
-def _line(endpoint: BatchEndpoint, index: int, result: Any | Exception) -> bytes:
-    if not isinstance(result, Exception):
-        try:
-            return endpoint.codec.encode(result) + b"\n"
-        except InvalidResult as error:
-            result = error
-    return error_line(index, request_error(result))
-
-
-def error_line(index: int, refusal: RequestError) -> bytes:
-    """Return the line of an item that failed; `index` counts items from 0."""
-    error: dict[str, Any] = {"code": refusal.code, "message": refusal.message}
-    if refusal.details:
-        error["details"] = list(refusal.details)
-    return to_json({"error": error, "index": index}) + b"\n"
+def _line(endpoint: BatchEndpoint, result: Any | Exception) -> bytes | RequestError:
+    if isinstance(result, Exception):
+        return request_error(result)
+    try:
+        return endpoint.codec.encode(result)
+    except InvalidResult as error:
+        return request_error(error)

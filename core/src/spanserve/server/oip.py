@@ -5,9 +5,9 @@ many items as its first axis is long; they are batched with everybody else's.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Path, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json, to_json
@@ -32,6 +32,7 @@ from spanserve.service.tensors import (
     result_array,
 )
 
+PREFIX: Final = "/v2/"
 BINARY_HEADER: Final = b"inference-header-content-length"
 OUTPUT: Final = "output"
 _TAG: Final = "open inference protocol"
@@ -205,13 +206,16 @@ def add_protocol(
 
 
 def _add_models(app: FastAPI, models: Mapping[str, Model], note: Note) -> None:
+    # In the OpenAPI document only: one that is unknown gets an answer of our own.
+    Name = Annotated[str, Path(json_schema_extra={"enum": list(models)})]  # noqa: N806  # a type
+
     @app.get("/v2/models/{name}", tags=[_TAG], responses=_UNKNOWN)
-    async def metadata(name: str, request: Request) -> Response:
+    async def metadata(name: Name, request: Request) -> Response:
         """Describe a model."""
         return await _answered(request, name, lambda model: model.metadata())
 
     @app.get("/v2/models/{name}/ready", tags=[_TAG], responses=_UNKNOWN)
-    async def model_ready(name: str, request: Request) -> Response:
+    async def model_ready(name: Name, request: Request) -> Response:
         """Say whether a model can be asked."""
         return await _answered(request, name, lambda model: {"name": model.name, "ready": True})
 
@@ -221,19 +225,19 @@ def _add_models(app: FastAPI, models: Mapping[str, Model], note: Note) -> None:
         responses={**_UNKNOWN, **error_responses()},
         openapi_extra={"requestBody": {"required": True, "content": {"application/json": _BODY}}},
     )
-    async def infer(name: str, request: Request) -> Response:
+    async def infer(name: Name, request: Request) -> Response:
         """Run a model on a tensor."""
         exchange: Exchange = request.scope[SCOPE_KEY]
         model = models.get(name)
         if model is None:
-            return _response(_unknown(name, models).answer(exchange.request_id, exchange.trace_id))
+            return _unknown(name, models, exchange)
         exchange.receive = request.receive
         try:
             answer = await model.infer(exchange)
         except Exception as error:  # noqa: BLE001  # every error has an answer
             answer = model.endpoint.refused(exchange, error)
         note(exchange, model.endpoint, answer)
-        return _response(answer)
+        return as_response(answer)
 
     async def _answered(
         request: Request, name: str, tell: Callable[[Model], dict[str, Any]]
@@ -241,20 +245,20 @@ def _add_models(app: FastAPI, models: Mapping[str, Model], note: Note) -> None:
         model = models.get(name)
         if model is not None:
             return JSONResponse(tell(model))
-        exchange: Exchange = request.scope[SCOPE_KEY]
-        return _response(_unknown(name, models).answer(exchange.request_id, exchange.trace_id))
+        return _unknown(name, models, request.scope[SCOPE_KEY])
 
 
-def _unknown(name: str, models: Mapping[str, Model]) -> RequestError:
+def _unknown(name: str, models: Mapping[str, Model], exchange: Exchange) -> Response:
     there = ", ".join(models)
     message = f"unknown model {name[:100]!r} (there: {there}){nearest(name, list(models))}"
-    return RequestError(404, "not_found", message)
+    refusal = RequestError(404, "not_found", message)
+    return as_response(refusal.answer(exchange.request_id, exchange.trace_id))
 
 
-def _response(answer: Answer) -> Response:
-    """Return an answer; one that is an error has the protocol's `error` beside our own keys."""
+def as_response(answer: Answer, *, protocol: bool = True) -> Response:
+    """Return an answer; the protocol's errors have its `error` beside our own keys."""
     body = answer.body
-    if answer.status >= 400 and body:  # noqa: PLR2004  # HTTP's errors
+    if protocol and answer.status >= 400 and body:  # noqa: PLR2004  # HTTP's errors
         error = from_json(body)
         body = to_json({"error": error["message"], **error})
     headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in answer.headers}

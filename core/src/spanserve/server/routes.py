@@ -1,15 +1,15 @@
 """The inference routes as FastAPI sees them: their schema, and two of the ways to them."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Final
 
 from fastapi import Body, FastAPI, HTTPException, Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.routing import APIRoute
 
-from spanserve.server.answer import Answer, ErrorBody, Streamed, too_large
-from spanserve.server.endpoint import Endpoint
+from spanserve.server.answer import Answer, ErrorBody, RequestError, Streamed, too_large
+from spanserve.server.endpoint import Endpoint, check_formats
 from spanserve.server.exchange import (
     SCOPE_KEY,
     Exchange,
@@ -44,10 +44,9 @@ _NEGOTIATION_ERRORS: Final = {
 def add_route(app: FastAPI, endpoint: Endpoint, note: Note) -> None:
     """Add the route of an endpoint to the app, with its place in the OpenAPI document."""
     spec = endpoint.spec
-    others = {name: _BINARY for name in endpoint.formats if name != JSON}
-    answers = {name: _BINARY for name in endpoint.answers if name != JSON}
-    errors = _ERRORS | (_NEGOTIATION_ERRORS if answers else {})
-    responses = error_responses(errors)
+    formats = _formats(endpoint, dependent=bool(app.router.dependencies))
+    others, answers = ({n: _BINARY for n in names if n != JSON} for names in formats)
+    responses = error_responses(_ERRORS | _NEGOTIATION_ERRORS)
     if answers:
         responses[200] = {"content": answers}
     app.router.add_api_route(
@@ -69,6 +68,16 @@ def error_responses(errors: Mapping[int, str] = _ERRORS) -> dict[int | str, dict
     return {s: {"model": ErrorBody, "description": what} for s, what in errors.items()}
 
 
+def _formats(endpoint: Endpoint, *, dependent: bool) -> tuple[Sequence[str], Sequence[str]]:
+    """Return what is read and what is given: by FastAPI's own handling, of dependents, JSON only.
+
+    A stream is given in its own formats by either.
+    """
+    if dependent and JSON in endpoint.answers:
+        return (JSON,), (JSON,)
+    return endpoint.formats, endpoint.answers
+
+
 def _route_class(endpoint: Endpoint, note: Note) -> type[APIRoute]:
     """Return a route that answers without FastAPI's request and response objects.
 
@@ -78,17 +87,30 @@ def _route_class(endpoint: Endpoint, note: Note) -> type[APIRoute]:
     class InferenceRoute(APIRoute):
         async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
             exchange: Exchange = scope[SCOPE_KEY]
-            if scope["method"] != "POST" or self.dependencies:
+            post = scope["method"] == "POST"
+            if post and not self.dependencies:
+                exchange.receive = receive
+                answer = await endpoint.answer(exchange)
+            elif post and (refusal := _unreadable(exchange, endpoint)) is not None:
+                answer = refusal
+            else:
                 limited = _limited(receive, exchange.body_length, endpoint.max_request_bytes)
                 await super().handle(scope, limited, send)
                 return
-            exchange.receive = receive
-            answer = await endpoint.answer(exchange)
             note(exchange, endpoint, answer)
             # Where the client left, too: middleware counts on an answer.
             await send_any(exchange, send, answer, [])
 
     return InferenceRoute
+
+
+def _unreadable(exchange: Exchange, endpoint: Endpoint) -> Answer | None:
+    """Return the refusal of a request whose formats FastAPI's own handling has not."""
+    try:
+        check_formats(exchange, *_formats(endpoint, dependent=True))
+    except RequestError as error:
+        return endpoint.refused(exchange, error)
+    return None
 
 
 def _limited(receive: Receive, body_length: int, limit: int) -> Receive:

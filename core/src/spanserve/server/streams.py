@@ -1,6 +1,7 @@
 """Plain endpoints that answer bit by bit: async generators."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Final, NamedTuple
@@ -12,8 +13,10 @@ from spanserve.server.endpoint import PlainEndpoint
 from spanserve.server.exchange import Exchange
 from spanserve.service import media
 from spanserve.service.problems import InvalidResult
-from spanserve.tracing.places import RUN
+from spanserve.tracing.places import ROOT, RUN
 from spanserve.tracing.scope import entered
+
+log = logging.getLogger(__name__)
 
 TEXT: Final = "text/plain"
 BYTES: Final = "application/octet-stream"
@@ -57,7 +60,7 @@ class StreamEndpoint(PlainEndpoint):
             raise
         content_type = f"{given}; charset=utf-8" if given == TEXT else given
         headers = [(b"content-type", content_type.encode()), (b"cache-control", b"no-store")]
-        return Streamed(200, self._chunks(given, first, values, running), headers)
+        return Streamed(200, self._chunks(exchange, given, first, values, running), headers)
 
     async def _first(self, exchange: Exchange, values: asyncio.Queue[Any]) -> Any:
         limit_ms = self.limit_ms(exchange)
@@ -91,7 +94,12 @@ class StreamEndpoint(PlainEndpoint):
         await values.put(_End(error))
 
     async def _chunks(
-        self, given: str, first: Any, values: asyncio.Queue[Any], running: asyncio.Task[None]
+        self,
+        exchange: Exchange,
+        given: str,
+        first: Any,
+        values: asyncio.Queue[Any],
+        running: asyncio.Task[None],
     ) -> AsyncGenerator[bytes, None]:
         try:
             value = first
@@ -99,6 +107,9 @@ class StreamEndpoint(PlainEndpoint):
                 yield self._encoded(given, value)
                 value = await values.get()
             if value.error is not None:
+                route, request_id = self.spec.route, exchange.request_id
+                with entered(self.tracing.scope(exchange.record, ROOT)):
+                    log.error("%s broke off its answer to request %s", route, request_id)
                 raise carried(value.error)
         finally:
             running.cancel()

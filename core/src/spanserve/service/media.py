@@ -24,7 +24,7 @@ def chosen(accept: str, offered: Sequence[str]) -> str | None:
 
     An empty header takes anything, as does one too long to be meant.
     """
-    if not accept.strip() or len(accept) > MAX_HEADER_CHARS:
+    if accept in {"*/*", offered[0]} or not accept.strip() or len(accept) > MAX_HEADER_CHARS:
         return offered[0]
     ranges = [_range(part) for part in accept.split(",") if part.strip()]
     best = max(offered, key=lambda media: _quality(media, ranges))

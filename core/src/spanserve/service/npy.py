@@ -14,7 +14,7 @@ import numpy.typing as npt
 from numpy.lib import format as npy
 
 from spanserve.service.array import Array
-from spanserve.service.problems import InvalidBody, InvalidItem
+from spanserve.service.problems import InvalidBody, InvalidItem, path
 
 _HEADERS: Final = {
     (1, 0): npy.read_array_header_1_0,
@@ -46,7 +46,7 @@ def items_of(given: npt.NDArray[Any], array: Array, *, stacked: bool) -> Items:
     """
     if stacked and not given.shape:
         raise InvalidItem(f"a single entry there; wanted items of {array}, along a first axis")
-    values = _converted(given, array.dtype)
+    values = _converted(given, array.dtype, stacked=stacked)
     if stacked and not len(values):
         raise InvalidItem("the array has no items: its first axis has length 0")
     shape = values.shape[1:] if stacked else values.shape
@@ -84,18 +84,34 @@ def _read_array(body: bytes) -> npt.NDArray[Any]:
     return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
 
 
-def _converted(given: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+def _converted(given: npt.NDArray[Any], dtype: np.dtype[Any], *, stacked: bool) -> npt.NDArray[Any]:
     """Return an array of the wanted dtype; nothing in it is lost but floats' last digits."""
     if not np.can_cast(given.dtype, dtype, "same_kind"):
         raise InvalidItem(f"item: an array of {given.dtype}; wanted {dtype}")
     with np.errstate(over="ignore", invalid="ignore"):
-        converted = np.ascontiguousarray(given, dtype)
+        converted = np.ascontiguousarray(given, dtype).reshape(given.shape)
     if dtype.kind == "f":
-        if not np.isfinite(converted).all():
-            raise InvalidItem(f"item: not all numbers are finite as {dtype}")
-    elif dtype.kind in "iuU" and not (converted == given).all():
-        raise InvalidItem(f"item: not all entries fit {dtype}")
-    return converted.reshape(given.shape)
+        _check(np.isfinite(converted), f"is not finite as {dtype}", stacked=stacked)
+    elif dtype.kind in "iuU":
+        _check(converted == given, f"does not fit {dtype}", stacked=stacked)
+    return converted
+
+
+def _check(fits: npt.NDArray[np.bool_], otherwise: str, *, stacked: bool) -> None:
+    if not fits.all():
+        loc = place_of(int(fits.argmin()), fits.shape)
+        where = named(loc, stacked=stacked)
+        raise InvalidItem(f"{where} {otherwise}", [{"loc": [*loc], "message": otherwise}])
+
+
+def place_of(flat: int, shape: tuple[int, ...]) -> list[int]:
+    """Return the indices of an entry, by its place among all entries."""
+    return [int(index) for index in np.unravel_index(flat, shape)]
+
+
+def named(loc: Sequence[int], *, stacked: bool) -> str:
+    """Return how a message names a place: `item[2]`, and where items are stacked `item 1[2]`."""
+    return path(f"item {loc[0]}", loc[1:]) if stacked else path("item", loc)
 
 
 def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:

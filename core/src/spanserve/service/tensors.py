@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, Field
 
 from spanserve.service.array import Array
+from spanserve.service.npy import named, place_of
 from spanserve.service.problems import InvalidBody, InvalidItem, InvalidResult
 
 DATATYPES: Final = {
@@ -31,6 +32,8 @@ DATATYPES: Final = {
     "BYTES": np.dtype("str"),
 }
 _NAMES: Final = {dtype: name for name, dtype in DATATYPES.items()}
+_TYPES: Final = {"b": (bool,), "i": (int,), "u": (int,), "f": (int, float), "U": (str,)}
+"""What entries of JSON are, by the kind of dtype."""
 _LENGTH: Final = struct.Struct("<I")
 
 
@@ -78,12 +81,23 @@ class Tensor(BaseModel):
             raise InvalidItem(f"input {self.name!r}: the data are ragged") from None
         wanted = {"b": "b", "i": "iu", "u": "iu", "f": "fiu", "U": "U"}[dtype.kind]
         if given.size and given.dtype.kind not in wanted:
-            raise InvalidItem(f"input {self.name!r}: the data are no {self.datatype}")
+            raise self._misfit(f"is no {self.datatype}", _first_not(_TYPES[dtype.kind], self.data))
         with np.errstate(over="ignore"):
             array = given.reshape(-1).astype(given.dtype if dtype.kind == "U" else dtype)
-        if dtype.kind in "iu" and not (array == given.reshape(-1)).all():
-            raise InvalidItem(f"input {self.name!r}: not all data fit {self.datatype}")
+        fits = array == given.reshape(-1)
+        if dtype.kind in "iu" and not fits.all():
+            raise self._misfit(f"does not fit {self.datatype}", int(fits.argmin()))
         return array
+
+    def _misfit(self, what: str, flat: int) -> InvalidItem:
+        """Return the error of an entry, by its place among all."""
+        if flat >= math.prod(self.shape):
+            return InvalidItem(f"input {self.name!r}: entry {flat} {what}")
+        loc = place_of(flat, tuple(self.shape))
+        return InvalidItem(
+            f"input {self.name!r}: {named(loc, stacked=True)} {what}",
+            [{"loc": [*loc], "message": what}],
+        )
 
     def _from_bytes(self, dtype: np.dtype[Any], raw: memoryview) -> npt.NDArray[Any]:
         if dtype.kind == "U":
@@ -91,6 +105,12 @@ class Tensor(BaseModel):
         if len(raw) % dtype.itemsize:
             raise InvalidBody(f"input {self.name!r}: {len(raw)} bytes are no {self.datatype}")
         return np.frombuffer(raw, dtype)
+
+
+def _first_not(types: tuple[type, ...], data: list[Any]) -> int:
+    """Return which entry of nested lists is of another type; the first, if none is."""
+    entries = np.array(data, dtype=object).reshape(-1).tolist()
+    return next((i for i, entry in enumerate(entries) if type(entry) not in types), 0)
 
 
 def _texts(name: str, raw: memoryview) -> list[str]:
