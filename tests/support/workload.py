@@ -118,7 +118,7 @@ class Workload:
         batch.collate_started(now_ns())
         if how != "collate":
             batch.run_started(now_ns())
-            only = items[0].request if batch.size == 1 else None
+            only = _record(items[0]) if batch.size == 1 else None
             place = item_place(items[0].index, RUN) if only else RUN
             self._user_code(only or batch, place)
             self._leave(items, "left_in_run")
@@ -144,8 +144,9 @@ class Workload:
             batch.run_ended(now_ns)
         for item in items:
             item.failure = batch.failure
-            if item.request is not None and not item.request.status:
-                item.request.status = 500
+            record = _record(item)
+            if record is not None and not record.status:
+                record.status = 500
 
     def _retry(self, batch: BatchRecord, items: list[ItemRecord]) -> None:
         now_ns = self.tracing.now_ns
@@ -157,22 +158,25 @@ class Workload:
         retry.failure = failure_of(ValueError("again"), now_ns()) if fails else None
         for item in items:
             item.failure = retry.failure
-            if item.request is not None and not item.request.ended_ns:
-                item.request.status = 500 if fails else 0
+            record = _record(item)
+            if record is not None and not record.ended_ns:
+                record.status = 500 if fails else 0
         retry.run_ended(retry.failure.time_ns if retry.failure else now_ns())
         retry.ended(now_ns())
 
     def _fail_one(self, batch: BatchRecord, items: list[ItemRecord]) -> None:
         item = self.draw.draw(st.sampled_from(items), "failed item")
-        if item.request is not None and not item.request.ended_ns:
+        record = _record(item)
+        if record is not None and not record.ended_ns:
             item.failure = failure_of(ValueError("this one"), batch.ran_ns)
-            item.request.status = 500
+            record.status = 500
 
     def _leave(self, items: list[ItemRecord], end: str) -> None:
         for item in items:
-            if item.request is not None and self.ends[id(item.request)] == end:
-                item.request.client_left = end == "lost"
-                self._end(item.request, 0 if end == "lost" else 504)
+            record = _record(item)
+            if record is not None and self.ends[id(record)] == end:
+                record.client_left = end == "lost"
+                self._end(record, 0 if end == "lost" else 504)
 
     def _end(self, record: RequestRecord, status: int) -> None:
         if record.ended_ns:
@@ -207,3 +211,7 @@ class Workload:
                 late = record.custom_started("late", custom.place, self.tracing.now_ns())
                 record.custom_ended(late, self.tracing.now_ns())
                 self.late_customs += 1
+
+
+def _record(item: ItemRecord) -> RequestRecord | None:
+    return None if item.request is None else item.request.full_record

@@ -187,6 +187,7 @@ class TracedRequest(Protocol):
     root_id: int
     sampled: bool
     recording: bool
+    request_id: str
 
     @property
     def debug(self) -> bool:
