@@ -16,13 +16,12 @@ from spanserve.tracing.span import (
     SpanKind,
     SpanStart,
 )
-from spanserve.tracing.spans import Block, Column, Links, Spans
+from spanserve.tracing.spans import Column, Links, Spans
 
 __all__ = [
     "Array",
     "AttributeValue",
     "Attributes",
-    "Block",
     "Column",
     "ConfigError",
     "Event",

@@ -73,14 +73,14 @@ class QueueConfig(Section):
     """`tracing.queue`: the bounded queue between the requests and each tracer."""
 
     max_spans: Count = Field(
-        default=20_000,
+        default=100_000,
         description="Spans that may wait for a tracer; beyond, the oldest are dropped",
     )
     flush_interval_ms: Length = Field(
         default=200, description="How long a span waits for others, at most"
     )
     max_export_spans: Count = Field(
-        default=2_000, description="Spans handed to a tracer in one call"
+        default=5_000, description="Spans handed to a tracer in one call"
     )
     retry_for_s: Pause = Field(
         default=60, description="How long spans are retried that the backend did not take"

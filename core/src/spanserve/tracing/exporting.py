@@ -49,9 +49,9 @@ class Counters:
 class QueueLimits:
     """The bounds of one exporter's queue; `max_spans` counts spans, dropped as whole records."""
 
-    max_spans: int = 20_000
+    max_spans: int = 100_000
     flush_interval_s: float = 0.2
-    max_export_spans: int = 2_000
+    max_export_spans: int = 5_000
     retry_for_s: float = 60.0
     first_pause_s: float = 0.25
 
