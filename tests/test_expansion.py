@@ -2,6 +2,7 @@
 
 import marshal
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from enum import StrEnum
 from http import HTTPStatus
 from itertools import chain
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from spanserve import AttributeValue, Event, Link, Span, SpanKind, Spans, hookimpl
+from spanserve import AttributeValue, Event, Link, Span, SpanKind, Spans, hookimpl, span
 from spanserve.tracing.base import MAX_CUSTOM_SPANS, Record
 from spanserve.tracing.expander import Expander
 from spanserve.tracing.expansion import Expansion
@@ -20,13 +21,16 @@ from spanserve.tracing.frozen import BATCH, REQUEST, TABLE, Frozen, plain
 from spanserve.tracing.pieces import Pieces
 from spanserve.tracing.places import RUN, item_place
 from spanserve.tracing.record import ItemRecord, RequestRecord
+from spanserve.tracing.scope import entered
 from spanserve.tracing.tracing import Tracing
 from support.gate import (
     UNIX_NS,
     Sent,
     Watch,
     answered,
+    begin_run,
     begun,
+    end_run,
     gate,
     http_scope,
     queued,
@@ -147,31 +151,71 @@ def test_what_crossed_to_another_process_makes_the_same_spans(
     kinds = {each[0] for each in work.sent}
     for kind in kinds:
         event(f"kind {kind}")
+    if any(each[0] == TABLE and each[4] for each in work.sent):
+        event("custom spans in a table")
     crossed = marshal.loads(marshal.dumps([*work.sent]))
     assert by_id(made_of(crossed, linked=linked)) == by_id(work.spans())
     assert {TABLE, BATCH, REQUEST} >= kinds
 
 
+@pytest.mark.parametrize("customs", [0, 2])
 @pytest.mark.parametrize("size", [1, 3])
 @pytest.mark.parametrize("linked", [False, True])
-def test_usual_requests_cross_as_a_table_with_their_batch(*, size: int, linked: bool) -> None:
+def test_usual_requests_cross_as_a_table_with_their_batch(
+    *, size: int, linked: bool, customs: int
+) -> None:
     tracing, _ = on(batch_spans="linked" if linked else "full")
     sent = Sent.of(tracing)
     requests, items = batch_of(tracing, size)
     batch = released(tracing, items)
-    run(tracing, batch)
+    begin_run(tracing, batch)
+    where, place = (requests[0], item_place(0, RUN)) if size == 1 else (batch, RUN)
+    for _ in range(customs):
+        with entered(tracing.scope(where, place)), span("scale", rows=3), span("multiply"):
+            pass
+    end_run(tracing, batch)
     for record in requests:
         assert not sent
         answered(tracing, record)
-    assert [(each[0], each[1]) for each in sent] == [
-        (TABLE, 7 if size == 1 else 4 + 3 * (4 if linked else 5))
-    ]
     records = [*requests, *([batch] if size > 1 else [])]
-    batch_spans: Literal["full", "linked"] = "linked" if linked else "full"
-    expected = expand(*records, batch_spans=batch_spans)
-    made = made_of(sent, linked=linked)
-    assert by_id(made) == by_id(expected)
-    assert len(made) == sent[0][1]
+    expected = expand(*records, batch_spans="linked" if linked else "full")
+    assert {each.name for each in expected} >= ({"scale", "multiply"} if customs else set())
+    (table,) = sent
+    assert (table[0], table[1]) == (TABLE, len(expected))
+    assert by_id(made_of(sent, linked=linked)) == by_id(expected)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    batches=st.lists(
+        st.tuples(st.integers(1, 4), st.lists(st.integers(0, 2), max_size=4)), max_size=4
+    ),
+    linked=st.booleans(),
+)
+def test_any_usual_batches_together_make_the_spans_that_each_makes_alone(
+    batches: list[tuple[int, list[int]]], *, linked: bool
+) -> None:
+    tracing, _ = on(batch_spans="linked" if linked else "full")
+    sent = Sent.of(tracing)
+    records: list[Record] = []
+    for size, depths in batches:
+        requests, items = batch_of(tracing, size)
+        batch = released(tracing, items)
+        begin_run(tracing, batch)
+        where, place = (requests[0], item_place(0, RUN)) if size == 1 else (batch, RUN)
+        for number, depth in enumerate(depths):
+            with ExitStack() as stack:
+                stack.enter_context(entered(tracing.scope(where, place)))
+                for level in range(depth + 1):
+                    stack.enter_context(span(f"level {level}", number=number))
+        end_run(tracing, batch)
+        for record in requests:
+            answered(tracing, record)
+        records += [*requests, *([batch] if size > 1 else [])]
+    assert {each[0] for each in sent} <= {TABLE}
+    expected = expand(*records, batch_spans="linked" if linked else "full")
+    assert by_id(made_of(sent, linked=linked)) == by_id(expected)
+    assert sum(each[1] for each in sent) == len(expected)
 
 
 def test_subclasses_of_plain_types_cross_as_what_they_are() -> None:

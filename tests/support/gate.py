@@ -116,17 +116,29 @@ def released(tracing: Tracing, items: Sequence[ItemRecord], reason: str = "full"
 
 def run(tracing: Tracing, batch: BatchRecord) -> None:
     """Run a batch without failure, as the runner does, and end it, as the batcher does."""
-    ran(tracing, batch)
-    if batch.rows is not None:
-        tracing.batch_ended(batch)
+    begin_run(tracing, batch)
+    end_run(tracing, batch)
 
 
 def ran(tracing: Tracing, batch: BatchRecord) -> None:
     """Run a batch without failure, as the runner does."""
-    batch.collate_started(tracing.now_ns())
-    batch.run_started(tracing.now_ns())
+    begin_run(tracing, batch)
     batch.run_ended(tracing.now_ns())
     batch.ended(tracing.now_ns())
+
+
+def begin_run(tracing: Tracing, batch: BatchRecord) -> None:
+    """Begin to run a batch: the model's code comes next."""
+    batch.collate_started(tracing.now_ns())
+    batch.run_started(tracing.now_ns())
+
+
+def end_run(tracing: Tracing, batch: BatchRecord) -> None:
+    """End a batch that was begun."""
+    batch.run_ended(tracing.now_ns())
+    batch.ended(tracing.now_ns())
+    if batch.rows is not None:
+        tracing.batch_ended(batch)
 
 
 def answered(tracing: Tracing, record: RequestRecord, status: int = 200) -> None:

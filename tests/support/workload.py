@@ -200,7 +200,8 @@ class Workload:
         record.open_for_custom_spans()
         for _ in range(self.draw.draw(st.integers(0, 2 if depth < 3 else 0), "customs")):
             custom = record.custom_started(f"custom {depth}", place, self.tracing.now_ns())
-            custom.events.append(CustomEvent("e", self.tracing.now_ns(), {"n": 1}))
+            if self.draw.draw(st.booleans(), "event"):
+                custom.events.append(CustomEvent("e", self.tracing.now_ns(), {"n": 1}))
             self._user_code(record, custom.place, depth + 1)
             how = self.draw.draw(st.sampled_from(("ends", "raises", "open", "late")), "custom")
             if how == "raises":

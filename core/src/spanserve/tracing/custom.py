@@ -46,3 +46,32 @@ class CustomSpan:
 
         self.kind = SpanKind.INTERNAL
         self.links: Sequence[Link] = ()
+
+
+PlainCustom = tuple[str, str, int, int, int, int, dict[str, AttributeValue]]
+"""Name, kind, place, parent's place, start, end (monotonic), attributes."""
+
+
+def plain_customs(
+    customs: Sequence[CustomSpan], place: int, end_ns: int
+) -> tuple[PlainCustom, ...] | None:
+    """Return the custom spans of a run, which lies at this place and ended then, as plain values.
+
+    None where one of them is more than a name, its times and attributes, or does not lie within
+    the run or another of them.
+    """
+    ends = {place: end_ns}
+    plain = []
+    for each in tuple(customs):  # parents before children
+        parent_end_ns = ends.get(each.parent_place, 0)
+        if not each.started_ns <= each.ended_ns <= parent_end_ns:
+            return None
+        if each.events or each.links or each.failure or each.error is not None:
+            return None
+        ends[each.place] = each.ended_ns
+        times = each.started_ns, each.ended_ns
+        attributes = dict(each.attributes)
+        plain.append(
+            (each.name, each.kind.value, each.place, each.parent_place, *times, attributes)
+        )
+    return tuple(plain)

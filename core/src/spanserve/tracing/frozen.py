@@ -159,9 +159,10 @@ def frozen_batch(batch: BatchRecord) -> Frozen:
 def frozen_members(batch: BatchRecord, rows: Rows) -> Frozen:
     """Freeze a batch whose last member's end is decided, with what the members left behind."""
     own = frozen_batch(batch)
-    if rows.spans or batch.is_usual:
-        spans = rows.spans + (_BATCH_SPANS if batch.recording else 0)
-        return TABLE, spans, own, [tuple(each) for each in rows.origins], bytes(rows.data)
+    if rows.are_open:
+        spans = rows.spans + (_BATCH_SPANS + len(rows.customs) if batch.recording else 0)
+        origins = [tuple(each) for each in rows.origins]
+        return TABLE, spans, own, origins, rows.customs, bytes(rows.data)
     return BATCH, batch.span_count(), own, bytes(rows.data), *_plain_rest(batch)
 
 

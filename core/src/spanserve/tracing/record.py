@@ -141,7 +141,7 @@ class RequestRecord(Record):
             and self.route == batch.endpoint
             and self.port > 0
             and 0 < len(self.request_id) <= MAX_REQUEST_ID
-            and not (item.failure or self.failure or self.client_left or self.custom_spans)
+            and not (item.failure or self.failure or self.client_left)
         )
 
     def reached(self, mark_ns: int) -> bool:
@@ -278,8 +278,8 @@ class BatchRecord(Attempt, Record):
 
     @property
     def is_usual(self) -> bool:
-        """Whether it went well at once, nobody asked for its trace, and its code had no spans."""
-        unusual = self.failure or self.retries or self.debug or self.custom_spans
+        """Whether it went well at once, and nobody asked for its trace."""
+        unusual = self.failure or self.retries or self.debug or self.custom_lost
         return self.ended_ns > 0 and not unusual
 
     def retry(self, positions: Sequence[int]) -> Retry:

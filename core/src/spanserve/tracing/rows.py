@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from spanserve.tracing.custom import PlainCustom
 from spanserve.tracing.http import Origin
 
 NOTHING: Final = 0
@@ -63,25 +64,28 @@ class Rows:
     """The rows of one batch, by position.
 
     `kept` counts those that were written, and `spans` what its whole ones make. Those are taken
-    while the rows are open: after a batch ended as most do.
+    while the rows are open: after a batch ended as most do. `customs` are the spans of the model's
+    code in its run, which are its own, or its only request's.
     """
 
     __slots__ = (
         "_newest",
         "_newest_place",
         "_origins",
-        "_spans_each",
         "are_open",
+        "customs",
         "data",
         "kept",
         "spans",
+        "spans_each",
     )
 
     def __init__(self, size: int, spans_each: int = 0) -> None:
         self.data = bytearray(size * WIDTH)
         self.are_open = False
+        self.customs: tuple[PlainCustom, ...] = ()
         self.kept = self.spans = 0
-        self._spans_each = spans_each
+        self.spans_each = spans_each
         self._origins: dict[Origin, int] = {}
         self._newest: Origin | None = None
         self._newest_place = 0
@@ -94,7 +98,7 @@ class Rows:
     def whole(self) -> None:
         """Count a row from which a request's spans are made, too."""
         self.kept += 1
-        self.spans += self._spans_each
+        self.spans += self.spans_each
 
     def place_of(self, origin: Origin) -> int:
         """Return where an origin stands among the batch's, most of which are the same."""

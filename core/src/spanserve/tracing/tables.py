@@ -4,15 +4,27 @@ They are the spans that `Expansion` makes of the same records, which a property 
 two to; here those of all batches of a call are made at once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 
 from spanserve.tracing import names
+from spanserve.tracing.custom import PlainCustom
 from spanserve.tracing.frozen import Frozen
 from spanserve.tracing.http import Origin, server_attributes, span_name
-from spanserve.tracing.places import COLLATE, DECODE, ENCODE, QUEUE, RUN, SPLIT, id_step, item_place
+from spanserve.tracing.places import (
+    COLLATE,
+    DECODE,
+    ENCODE,
+    QUEUE,
+    RUN,
+    SPLIT,
+    copy_place,
+    derived_id,
+    id_step,
+    item_place,
+)
 from spanserve.tracing.rows import FIELDS, NOTHING, WHOLE
 from spanserve.tracing.span import NO_ATTRIBUTES, Attributes, SpanKind
 from spanserve.tracing.spans import Block, Cells, Column, Links
@@ -22,6 +34,7 @@ _MARKS: Final = ("runner_free_ns", "released_ns", "started_ns", "run_ns", "ran_n
 _FIRST_MARK: Final = 8
 _MASK: Final = (1 << 64) - 1
 _OK: Final = 200
+_IN_RUN: Final = -1
 _ITEM_STEP: Final = (id_step(item_place(1, QUEUE)) - id_step(item_place(0, QUEUE))) & _MASK
 _NO_OWN: Final[Mapping[str, Cells]] = {}
 
@@ -31,11 +44,12 @@ def blocks_of(tables: Sequence[Frozen], offset_ns: int, *, with_runs: bool) -> l
 
     `with_runs`: a member of a shared batch has the batch's run in its trace.
     """
-    groups: dict[tuple[str, bool], list[Frozen]] = {}
+    groups: dict[tuple[Any, ...], list[Frozen]] = {}
     for table in tables:
-        groups.setdefault((table[2][2], _size(table) == 1), []).append(table)
+        key = table[2][2], _size(table) == 1, *_outline(table[4])
+        groups.setdefault(key, []).append(table)
     blocks: list[Block] = []
-    for (endpoint, alone), group in groups.items():
+    for (endpoint, alone, *_), group in groups.items():
         batches = _Batches(endpoint, group, offset_ns)
         blocks.append(_members(batches, with_runs=with_runs or alone, alone=alone))
         if not alone:
@@ -48,13 +62,21 @@ def _size(table: Frozen) -> int:
     return size
 
 
+def _outline(customs: Sequence[PlainCustom]) -> Iterator[tuple[str, str, int]]:
+    """Yield what is the same in like runs of a model's code: names, kinds, which lies in which."""
+    numbers = {custom[2]: number for number, custom in enumerate(customs)}
+    for name, kind, _, parent_place, *_ in customs:
+        yield name, kind, numbers.get(parent_place, _IN_RUN)
+
+
 class _Batches:
     """The batches of some tables of one endpoint, a row each, and the rows of all their members."""
 
     def __init__(self, endpoint: str, tables: Sequence[Frozen], offset_ns: int) -> None:
         self.endpoint = endpoint
-        self.own = [own for _, _, own, _, _ in tables]
-        self.origins = [origins for _, _, _, origins, _ in tables]
+        self.own = [own for _, _, own, *_ in tables]
+        self.origins = [origins for _, _, _, origins, *_ in tables]
+        self.customs = list(zip(*(customs for *_, customs, _ in tables), strict=True))
         self.offset_ns = offset_ns
         self.root_id = np.array([own[1] for own in self.own], np.uint64)
         marks = np.array([own[_FIRST_MARK:] for own in self.own], np.int64)
@@ -78,7 +100,7 @@ class _Trace:
     def column(  # noqa: PLR0917  # a row of the trace: what, where, when
         self,
         name: str,
-        step: int,
+        step: int | Cells,
         start_ns: Cells,
         end_ns: Cells,
         common: Sequence[Attributes] = (NO_ATTRIBUTES,),
@@ -128,6 +150,7 @@ def _members(batches: _Batches, *, with_runs: bool, alone: bool) -> Block:
         shares = [{names.RUN_SHARE_MS: _share_ms(own)} for own in batches.own]
         step = id_step(item_place(0, RUN))
         block.append(column(names.RUN, step, marks["run_ns"], marks["ran_ns"], shares, batch))
+        block += _customs(batches, trace, batch, copies=not alone)
     if alone:
         step = id_step(item_place(0, SPLIT))
         block.append(column(names.SPLIT, step, marks["ran_ns"], marks["ended_ns"]))
@@ -207,8 +230,40 @@ def _batches(batches: _Batches) -> Block:
         root._replace(parent_id=np.zeros(len(own), np.uint64), links=_links(batches)),
         trace.column(names.COLLATE, id_step(COLLATE), marks["started_ns"], marks["run_ns"]),
         trace.column(names.RUN, id_step(RUN), marks["run_ns"], marks["ran_ns"]),
+        *_customs(batches, trace, every),
         trace.column(names.SPLIT, id_step(SPLIT), marks["ran_ns"], marks["ended_ns"]),
     ]
+
+
+def _customs(
+    batches: _Batches, trace: _Trace, batch: Cells, *, copies: bool = False
+) -> Iterator[Column]:
+    """Yield the spans of the model's code in each trace, whose batch is `batch`.
+
+    `copies`: they are those of the batch, copied into its members' traces.
+    """
+
+    def steps(places: Iterable[int]) -> Cells:
+        copied = (copy_place(0, place) if copies else place for place in places)
+        return np.array([id_step(place) & _MASK for place in copied], np.uint64)[batch]
+
+    for several in batches.customs:
+        names_, kinds, places, parents, starts, ends, attributes = zip(*several, strict=True)
+        common: Sequence[Attributes] = attributes
+        if copies:
+            origins = (
+                derived_id(own[1], place) for own, place in zip(batches.own, places, strict=True)
+            )
+            common = [
+                {**each, names.COPY_OF: origin}
+                for each, origin in zip(attributes, origins, strict=True)
+            ]
+        column = trace.column(
+            names_[0], steps(places), np.array(starts)[batch], np.array(ends)[batch], common, batch
+        )
+        yield column._replace(
+            kind=SpanKind(kinds[0]), parent_id=_derived(trace.root_id, steps(parents))
+        )
 
 
 def _links(batches: _Batches) -> Links:
@@ -227,11 +282,9 @@ def _links(batches: _Batches) -> Links:
     )
 
 
-def _derived(root_id: Cells, step: int) -> Cells:
+def _derived(root_id: Cells, step: int | Cells) -> Cells:
     """Return what `derived_id` does, of many roots."""
-    if not step:
-        return root_id
-    ids = root_id + np.uint64(step & _MASK)
+    ids = root_id + (np.uint64(step & _MASK) if isinstance(step, int) else step)
     ids[ids == 0] = 1
     return ids
 

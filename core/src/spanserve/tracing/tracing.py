@@ -14,6 +14,7 @@ from typing import Any
 from spanserve.config.model import TracingConfig
 from spanserve.tracing.base import Record
 from spanserve.tracing.clock import Clock, Ids, SteadyOffset
+from spanserve.tracing.custom import plain_customs
 from spanserve.tracing.delivery import Delivery, DirectDelivery
 from spanserve.tracing.excluded import ExcludedPaths
 from spanserve.tracing.expander import Expander
@@ -35,7 +36,7 @@ from spanserve.tracing.listeners import Listeners
 from spanserve.tracing.live import Live, LiveBatchRecord, LiveRequestRecord
 from spanserve.tracing.loading import LoadedTracer
 from spanserve.tracing.pieces import Pieces
-from spanserve.tracing.places import ROOT
+from spanserve.tracing.places import ROOT, RUN, item_place
 from spanserve.tracing.process import Assignment, ProcessDelivery
 from spanserve.tracing.propagation import KNOWN_FORMATS, Propagators
 from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
@@ -284,7 +285,7 @@ class Tracing:
         """End a request's record, decide whether it is kept, and hand it over if so."""
         record.ended(self.now_ns())
         kept = record.sampled or (record.recording and self._keep(record))
-        whole = kept and record.is_usual
+        whole = kept and record.is_usual and _has_usual_customs(record, record.items[0])
         if kept and not whole and self.exporters:
             self._submit(frozen_request(record, with_runs=self._with_runs))
         for item in record.items:
@@ -318,7 +319,7 @@ class Tracing:
             and lean.port
             and len(lean.request_id) <= MAX_REQUEST_ID
             and item.failure is None
-            and (record is None or (record.usual and not record.custom_spans))
+            and (record is None or (record.usual and _has_usual_customs(record, item)))
         ):
             return False
         write_lean(rows, lean, item, self.now_ns())
@@ -339,9 +340,21 @@ class Tracing:
 
     def batch_ended(self, batch: BatchRecord) -> None:
         """End a batch that has rows: its members learn what became of it, and end, after this."""
-        if batch.rows is not None:
-            batch.rows.are_open = batch.is_usual
+        if (rows := batch.rows) is not None and batch.is_usual:
+            rows.are_open = True
+            if batch.custom_spans:
+                self._take_customs(batch, rows)
         self._settle(batch)
+
+    def _take_customs(self, batch: BatchRecord, rows: Rows) -> None:
+        """Take a batch's custom spans into its rows, where they fit."""
+        customs = plain_customs(batch.custom_spans, RUN, batch.ran_ns)
+        if customs is None:
+            rows.are_open = False
+            return
+        rows.customs = customs
+        if self._with_runs:  # then each member has a copy of them
+            rows.spans_each += len(customs)
 
     def _settle(self, batch: BatchRecord) -> None:
         """Count one of the ends that a batch waits for: its own, and each recorded member's.
@@ -466,6 +479,21 @@ class Tracing:
             logging.getLogger().getEffectiveLevel(),
         )
         return ProcessDelivery(assignment, here)
+
+
+def _has_usual_customs(record: RequestRecord, item: ItemRecord) -> bool:
+    """Take the custom spans of a request that was alone in its batch into its row, if they fit."""
+    if not record.custom_spans:
+        return True
+    batch = item.batch
+    if batch is None or batch.rows is None or batch.size > 1 or record.custom_lost:
+        return False
+    customs = plain_customs(record.custom_spans, item_place(0, RUN), batch.ran_ns)
+    if customs is None:
+        return False
+    batch.rows.customs = customs
+    batch.rows.spans_each += len(customs)
+    return True
 
 
 def _guarded_stop(tracer: LoadedTracer, deadline_s: float) -> None:
