@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Literal
 
 from spanserve.tracing.expansion import Expansion
-from spanserve.tracing.frozen import Frozen, thawed
+from spanserve.tracing.frozen import Frozen
 from spanserve.tracing.pieces import Pieces
 from spanserve.tracing.span import Span
 from spanserve.tracing.spans import Block
 from spanserve.tracing.tables import blocks_of
+from spanserve.tracing.thawed import thawed
 
 
 class Expander:

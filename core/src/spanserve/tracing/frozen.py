@@ -9,18 +9,15 @@ fields once, and the rows. All others keep every field by its name, and come bac
 
 from collections.abc import Callable, Mapping
 from operator import itemgetter
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from spanserve.tracing.attempt import Retry
-from spanserve.tracing.base import Record
-from spanserve.tracing.custom import CustomEvent, CustomSpan
+from spanserve.tracing.custom import CustomSpan
 from spanserve.tracing.failure import Failure
-from spanserve.tracing.http import Origin
 from spanserve.tracing.lean import LeanRequest
 from spanserve.tracing.plain import plain_text
 from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
 from spanserve.tracing.rows import LINK, WHOLE, WIDTH, Rows, pack_row
-from spanserve.tracing.span import Link, SpanKind
 from spanserve.tracing.startup import StartupRecord
 
 TABLE: Final = 0
@@ -29,8 +26,6 @@ REQUEST: Final = 2
 STARTUP: Final = 3
 
 _BATCH_SPANS: Final = 4
-
-R = TypeVar("R", RequestRecord, StartupRecord)
 
 Frozen = tuple[Any, ...]
 """A frozen record: its kind, one of those above, its number of spans, its fields."""
@@ -61,8 +56,8 @@ _REQUEST_FIELDS: Final = (
     "ended_ns",
 )
 _STARTUP_FIELDS: Final = ("trace_id", "root_id", "service", "custom_lost", "started_ns", "ended_ns")
-_ITEM_FIELDS: Final = ("queued_ns", "depth", "index", "position", "dequeued_ns")
-_BATCH_FIELDS: Final = (
+ITEM_FIELDS: Final = ("queued_ns", "depth", "index", "position", "dequeued_ns")
+BATCH_FIELDS: Final = (
     "trace_id",
     "root_id",
     "endpoint",
@@ -153,7 +148,7 @@ def write_link(rows: Rows, record: RequestRecord, item: ItemRecord) -> None:
 
 def frozen_batch(batch: BatchRecord) -> Frozen:
     """Freeze what a batch itself has, without its members."""
-    return (*[getattr(batch, name) for name in _BATCH_FIELDS],)
+    return (*[getattr(batch, name) for name in BATCH_FIELDS],)
 
 
 def frozen_members(batch: BatchRecord, rows: Rows) -> Frozen:
@@ -174,19 +169,6 @@ def frozen_startup(record: StartupRecord) -> Frozen:
     return STARTUP, record.span_count(), fields
 
 
-def thawed(frozen: Frozen) -> Record:
-    """Return a record again, ended, of a frozen one of any kind but `TABLE`."""
-    if frozen[0] == STARTUP:
-        return _thawed_fields(StartupRecord, frozen[2])
-    if frozen[0] != REQUEST:
-        _, _, fields, data, *rest = frozen
-        batch = _thawed_batch(fields, *rest)
-        batch.rows = Rows(0)
-        batch.rows.data = data
-        return batch
-    return _thawed_request(frozen[2])
-
-
 def _request_fields(record: RequestRecord) -> dict[str, Any]:
     fields: dict[str, Any] = {name: getattr(record, name) for name in _REQUEST_FIELDS}
     fields["origin"] = tuple(record.origin)
@@ -199,7 +181,7 @@ def _request_fields(record: RequestRecord) -> dict[str, Any]:
 def _plain_item(item: ItemRecord) -> tuple[Any, ...]:
     batch = item.batch
     return (
-        [getattr(item, name) for name in _ITEM_FIELDS],
+        [getattr(item, name) for name in ITEM_FIELDS],
         _plain_failure(item.failure),
         batch and (frozen_batch(batch), *_plain_rest(batch)),
     )
@@ -241,66 +223,6 @@ def _plain_custom(custom: CustomSpan) -> tuple[Any, ...]:
 
 def _plain_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return dict(attributes)  # at once: the user's threads may still add to it
-
-
-def _thawed_fields(kind: type[R], fields: dict[str, Any]) -> R:
-    record = kind.__new__(kind)
-    vars(record).update(fields)
-    record.sampled = record.recording = True
-    record.failure = _failure(fields["failure"])
-    record.custom_spans = [_custom(custom) for custom in fields["custom_spans"]]
-    return record
-
-
-def _thawed_request(fields: dict[str, Any]) -> RequestRecord:
-    record = _thawed_fields(RequestRecord, fields)
-    record.origin = Origin(*fields["origin"])
-    record.items = tuple(_thawed_item(item) for item in fields["items"])
-    return record
-
-
-def _thawed_item(plain: tuple[Any, ...]) -> ItemRecord:
-    fields, failure, batch = plain
-    item = ItemRecord(None, 0, 0)
-    for name, value in zip(_ITEM_FIELDS, fields, strict=True):
-        setattr(item, name, value)
-    item.failure = _failure(failure)
-    item.batch = batch and _thawed_batch(*batch)
-    return item
-
-
-def _thawed_batch(fields: Frozen, failure: Any, customs: Any, retries: Any) -> BatchRecord:
-    batch = BatchRecord.__new__(BatchRecord)
-    vars(batch).update(zip(_BATCH_FIELDS, fields, strict=True))
-    batch.failure = _failure(failure)
-    batch.custom_spans = [_custom(custom) for custom in customs]
-    batch.retries = [_thawed_retry(*retry) for retry in retries]
-    return batch
-
-
-def _thawed_retry(number: int, positions: Any, marks: Any, failure: Any) -> Retry:
-    retry = Retry(number, positions)
-    retry.started_ns, retry.run_ns, retry.ran_ns, retry.ended_ns = marks
-    retry.failure = _failure(failure)
-    return retry
-
-
-def _failure(plain: Any) -> Failure | None:
-    return None if plain is None else Failure(*plain)
-
-
-def _custom(plain: Any) -> CustomSpan:
-    name, place, parent_place, started_ns, ended_ns, attributes, events, *rest = plain
-    failure, custom_error, kind, links = rest
-    custom = CustomSpan(name, place, parent_place, started_ns)
-    custom.ended_ns = ended_ns
-    custom.attributes = attributes
-    custom.events = [CustomEvent(*event) for event in events]
-    custom.failure = _failure(failure)
-    custom.error = custom_error
-    custom.kind = SpanKind(kind)
-    custom.links = tuple(Link(*link) for link in links)
-    return custom
 
 
 span_count: Callable[[Frozen], int] = itemgetter(1)

@@ -1,0 +1,96 @@
+"""How a request comes in: its ids, whether it is sampled, and who called."""
+
+from collections.abc import Mapping, Sequence
+
+from spanserve.config.model import TracingConfig
+from spanserve.tracing.clock import Ids
+from spanserve.tracing.keeping import Rules
+from spanserve.tracing.lean import LeanRequest
+from spanserve.tracing.loading import LoadedTracer
+from spanserve.tracing.propagation import KNOWN_FORMATS, Propagators
+from spanserve.tracing.record import RequestRecord
+from spanserve.tracing.remote import Remote
+from spanserve.tracing.sampling import RatioSampler
+
+
+class Admission:
+    """Admits requests by the rules in force; `next_root` draws a trace's id and its root's."""
+
+    def __init__(self, tracers: Sequence[LoadedTracer], config: TracingConfig, ids: Ids) -> None:
+        self.next_root = ids.roots().__next__
+        self.propagators = _propagators(tracers, config)
+        self._trusts = config.trust_incoming
+
+    def apply(self, rules: Rules) -> None:
+        """Admit by these rules from the next request on."""
+        self._decide = RatioSampler(rules.sample_rate).decide
+        self._samples_all = rules.sample_rate == 1.0
+        self.keeps = rules.keeps
+
+    def admitted(
+        self, headers: Sequence[tuple[bytes, bytes]], fields: Mapping[bytes, bytes]
+    ) -> tuple[str, int, bool, Remote | None]:
+        """Return a request's trace id and root id, whether it is sampled, and its caller if any.
+
+        `fields` are its headers by name; its path is traced.
+        """
+        trace_id, root_id = self.next_root()
+        caller = self.propagators.extract(headers, fields)
+        if caller is None or not self._trusts:
+            return trace_id, root_id, self._samples_all or self._decide(trace_id, None), caller
+        trace_id = caller.trace_id or trace_id
+        return trace_id, root_id, self._decide(trace_id, caller), caller
+
+    def enter(
+        self,
+        lean: LeanRequest,
+        headers: Sequence[tuple[bytes, bytes]],
+        fields: Mapping[bytes, bytes],
+    ) -> None:
+        """Begin a request that has no record, as `begin` does one that has."""
+        names = self.propagators.headers
+        if names.isdisjoint(fields):  # as in `admitted`, without its calls
+            lean.trace_id, lean.root_id = self.next_root()
+            lean.sampled = sampled = self._samples_all or self._decide(lean.trace_id, None)
+            lean.recording = sampled or self.keeps
+            lean.caller = None
+            return
+        lean.trace_id, lean.root_id, lean.sampled, lean.caller = self.admitted(headers, fields)
+        lean.recording = lean.sampled or self.keeps
+        if lean.caller is not None and not (self._trusts and lean.caller.is_plain):
+            lean.record = self.record_of(lean)
+
+    def record_of(self, lean: LeanRequest) -> RequestRecord:
+        """Return a record of what is known of a request that began without."""
+        path = lean.origin.path
+        ids = lean.trace_id, lean.root_id, lean.sampled
+        origin, port = lean.origin, lean.port
+        record = RequestRecord(*ids, origin, port, lean.started_ns, lean.request_id, path)
+        record.endpoint = path
+        record.recording = lean.recording
+        if lean.caller is not None:
+            self.note_caller(record, lean.caller)
+        return record
+
+    def note_caller(self, record: RequestRecord, caller: Remote) -> None:
+        """Write down who called: to join its trace, or to link it where it is not trusted."""
+        if not self._trusts:
+            if caller.trace_id:
+                record.caller = caller.trace_id, caller.span_id
+                record.usual = False
+            return
+        record.parent_id = caller.span_id or None
+        if caller.debug:
+            record.debug = True
+            record.usual = False
+        record.tracestate = caller.tracestate
+        if caller.debug_id:
+            record.debug_id = caller.debug_id
+            record.usual = False
+
+
+def _propagators(tracers: Sequence[LoadedTracer], config: TracingConfig) -> Propagators:
+    if config.propagators is not None:
+        return Propagators(config.propagators, config.propagators)
+    wanted = [name for tracer in tracers for name in tracer.propagators]
+    return Propagators(KNOWN_FORMATS, list(dict.fromkeys(["tracecontext", *wanted])))

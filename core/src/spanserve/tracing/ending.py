@@ -1,0 +1,143 @@
+"""What becomes of requests and batches when they end: a row, a record, or nothing.
+
+A batch is handed over after its last member's end is decided, and its usual members with it.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+
+from spanserve.tracing.custom import plain_customs
+from spanserve.tracing.frozen import (
+    Frozen,
+    frozen_members,
+    frozen_request,
+    write_lean,
+    write_link,
+    write_record,
+)
+from spanserve.tracing.keeping import Rules
+from spanserve.tracing.lean import LeanRequest
+from spanserve.tracing.places import RUN, item_place
+from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
+from spanserve.tracing.rows import MAX_REQUEST_ID, Rows
+
+
+class Ending:
+    """Ends requests and batches of one gate, and hands over what they leave to `submit`.
+
+    `with_runs`: a member of a shared batch has the batch's run in its trace. `kept` counts the
+    requests that were not sampled and kept by the rules in force, by rule.
+    """
+
+    rules: Rules
+
+    def __init__(
+        self, now_ns: Callable[[], int], submit: Callable[[Frozen], None], *, with_runs: bool
+    ) -> None:
+        self._now_ns = now_ns
+        self._submit = submit
+        self._with_runs = with_runs
+        self.kept: Counter[str] = Counter()
+
+    def request_ended(self, record: RequestRecord) -> None:
+        """End a request's record, decide whether it is kept, and hand it over if so."""
+        record.ended(self._now_ns())
+        kept = record.sampled or (record.recording and self._keep(record))
+        whole = kept and record.is_usual and _has_usual_customs(record, record.items[0])
+        if kept and not whole:
+            self._submit(frozen_request(record, with_runs=self._with_runs))
+        for item in record.items:
+            item.request = None  # so that records form no cycles
+            batch = item.batch
+            if batch is None or (rows := batch.rows) is None or not record.recording:
+                continue
+            if whole:
+                write_record(rows, record, item)
+            elif kept:
+                write_link(rows, record, item)
+            self._settle(batch)
+
+    def lean_ended(self, lean: LeanRequest) -> bool:
+        """End a request that stayed usual, or is not recorded.
+
+        False: it is to be ended by its record.
+        """
+        item = lean.item
+        if not lean.recording:
+            if item is not None:
+                item.request = None
+            return True
+        if item is None or (batch := item.batch) is None or (rows := batch.rows) is None:
+            return False
+        record = lean.record
+        if not (
+            rows.are_open
+            and lean.sampled
+            and lean.encoded_ns
+            and lean.port
+            and len(lean.request_id) <= MAX_REQUEST_ID
+            and item.failure is None
+            and (record is None or (record.usual and _has_usual_customs(record, item)))
+        ):
+            return False
+        write_lean(rows, lean, item, self._now_ns())
+        item.request = None
+        batch.pending -= 1
+        if batch.pending == 0:
+            self._hand_over(batch, rows)
+        return True
+
+    def _keep(self, record: RequestRecord) -> bool:
+        """Decide on a request that was recorded and not sampled, as it ends."""
+        record.kept_by = rule = self.rules.kept_by(record)
+        if not rule:
+            return False
+        self.kept[rule] += 1
+        record.usual = False
+        return True
+
+    def batch_ended(self, batch: BatchRecord) -> None:
+        """End a batch that has rows: its members learn what became of it, and end, after this."""
+        if (rows := batch.rows) is not None and batch.is_usual:
+            rows.are_open = True
+            if batch.custom_spans:
+                self._take_customs(batch, rows)
+        self._settle(batch)
+
+    def _take_customs(self, batch: BatchRecord, rows: Rows) -> None:
+        """Take a batch's custom spans into its rows, where they fit."""
+        customs = plain_customs(batch.custom_spans, RUN, batch.ran_ns)
+        if customs is None:
+            rows.are_open = False
+            return
+        rows.customs = customs
+        if self._with_runs:  # then each member has a copy of them
+            rows.spans_each += len(customs)
+
+    def _settle(self, batch: BatchRecord) -> None:
+        """Count one of the ends that a batch waits for: its own, and each recorded member's.
+
+        After the last one nothing can change any more, and the batch is handed over.
+        """
+        batch.pending -= 1
+        if batch.pending == 0 and batch.rows is not None:
+            self._hand_over(batch, batch.rows)
+
+    def _hand_over(self, batch: BatchRecord, rows: Rows) -> None:
+        if rows.spans or (rows.kept and batch.recording):
+            self._submit(frozen_members(batch, rows))
+
+
+def _has_usual_customs(record: RequestRecord, item: ItemRecord) -> bool:
+    """Take the custom spans of a request that was alone in its batch into its row, if they fit."""
+    if not record.custom_spans:
+        return True
+    batch = item.batch
+    if batch is None or batch.rows is None or batch.size > 1 or record.custom_lost:
+        return False
+    customs = plain_customs(record.custom_spans, item_place(0, RUN), batch.ran_ns)
+    if customs is None:
+        return False
+    batch.rows.customs = customs
+    batch.rows.spans_each += len(customs)
+    return True
