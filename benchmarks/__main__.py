@@ -8,13 +8,12 @@ import argparse
 import resource
 from pathlib import Path
 
-from bench import report, single, wrk
+from bench import report, wrk
 from bench.cells import Turns
 from bench.servers import CACHE, HERE, install_peers, peer_entries
-from bench.suites import CONNECTIONS, SUITES, TITLES, Plan, Table
+from bench.suites import CONNECTIONS, SUITES, TITLES, Plan
 
 PAGE = HERE.parent / "docs" / "explanation" / "what-tracing-costs.md"
-SINGLE = ("open-loop", "starts", "imports", "memory")
 
 
 def main() -> None:
@@ -29,19 +28,13 @@ def main() -> None:
     plan = Plan(
         Turns(given.rounds, given.seconds), given.connections, given.workloads, given.servers
     )
-    blocks = {"machine": report.machine()}
-    tables: list[Table] = []
+    blocks = {"machine": report.machine(), "settings": report.settings()}
     for suite in given.suites:
-        if suite in SUITES:
-            for table in SUITES[suite](plan):
-                tables.append(table)
-                blocks[table.key] = report.table(table)
-                print(f"\n{blocks[table.key]}\n", flush=True)
-        else:
-            sheet = _sheet(suite, given)
-            blocks[sheet.key] = report.sheet(sheet)
-            print(f"\n{blocks[sheet.key]}\n", flush=True)
-    blocks["settings"] = report.settings(tables)
+        for each in SUITES[suite](plan):
+            blocks[each.key] = report.block(each)
+            print(f"\n{blocks[each.key]}\n", flush=True)
+            if given.write:  # at once: what comes later may fail
+                report.into_page(PAGE, {each.key: blocks[each.key]})
     print(f"{blocks['machine']}\n\n{blocks['settings']}")
     if given.write:
         report.into_page(PAGE, blocks)
@@ -54,9 +47,7 @@ def _arguments() -> argparse.Namespace:
     options.add_argument("--connections", type=int, nargs="+", default=list(CONNECTIONS))
     options.add_argument("--workloads", nargs="+", choices=TITLES, default=list(TITLES))
     options.add_argument("--servers", nargs="+", default=[], help="default: all")
-    options.add_argument(
-        "--suites", nargs="+", choices=[*SUITES, *SINGLE], default=[*SUITES, *SINGLE]
-    )
+    options.add_argument("--suites", nargs="+", choices=SUITES, default=list(SUITES))
     options.add_argument("--write", action="store_true", help=f"write the tables into {PAGE.name}")
     options.add_argument("--quick", action="store_true", help="two minutes: the most telling cells")
     given = options.parse_args()
@@ -64,14 +55,6 @@ def _arguments() -> argparse.Namespace:
         given.rounds, given.connections, given.workloads = 2, [64], ["noop", "accelerator"]
         given.suites = ["comparison", "overhead"]
     return given
-
-
-def _sheet(name: str, given: argparse.Namespace) -> single.Sheet:
-    if name == "open-loop":
-        return single.open_loops(29_100, 2 * given.seconds * given.rounds)
-    if name == "starts":
-        return single.starts(29_200, given.servers)
-    return single.imports() if name == "imports" else single.connections(29_300)
 
 
 def _fitted_model() -> None:

@@ -1,20 +1,25 @@
-"""FastAPI with uvicorn, no batching; OTEL_MODE=on adds OpenTelemetry, to Zipkin at ZIPKIN_URL."""
+"""FastAPI with uvicorn, no batching; OTEL_MODE=on adds OpenTelemetry, to Zipkin at ZIPKIN_URL.
+
+Then `/metrics` counts the spans, and those that its queue dropped.
+"""
 
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import joblib
 import numpy as np
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from pydantic import BaseModel
 
 KIND = os.environ["PEER_MODEL"]
 app = FastAPI()
+counts: Counter[str] = Counter()
 one_device = ThreadPoolExecutor(1)  # one accelerator, not as many as there are threads
 
 
@@ -38,12 +43,32 @@ def instrumented() -> Callable[[str], AbstractContextManager[Any]]:
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
+    class Counted(ZipkinExporter):
+        def export(self, spans: Sequence[Any]) -> Any:
+            counts["exported"] += len(spans)
+            return super().export(spans)
+
+    class Counting(BatchSpanProcessor):
+        def on_end(self, span: Any) -> None:
+            counts["spans"] += 1
+            super().on_end(span)
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        provider.force_flush()
+        lost = counts["spans"] - counts["exported"]
+        return Response(
+            f"otel_spans_total {counts['spans']}\notel_requests_total {counts['requests']}\n"
+            f"otel_spans_dropped_total {lost}\n"
+        )
+
     provider = TracerProvider(resource=Resource.create({"service.name": "fastapi_otel"}))
-    exporter = ZipkinExporter(endpoint=os.environ["ZIPKIN_URL"])
-    provider.add_span_processor(BatchSpanProcessor(exporter))
+    provider.add_span_processor(Counting(Counted(endpoint=os.environ["ZIPKIN_URL"])))
     trace.set_tracer_provider(provider)
     # Without the two spans of "http send" it is five a request: server, receive, and our three.
-    FastAPIInstrumentor.instrument_app(app, tracer_provider=provider, exclude_spans=["send"])
+    FastAPIInstrumentor.instrument_app(
+        app, tracer_provider=provider, exclude_spans=["send"], excluded_urls="/metrics"
+    )
     return trace.get_tracer("service").start_as_current_span
 
 
@@ -73,6 +98,7 @@ predict = model()
 @app.post("/predict")
 async def answer(request: Rows) -> dict[str, list[Any]]:
     """Decode, predict (on the loop if that takes microseconds, else on a thread), encode."""
+    counts["requests"] += 1
     with span("decode"):
         batch = np.asarray(request.rows, dtype=np.float32)
     with span("predict"):
