@@ -13,6 +13,7 @@ from bench.cells import Turns
 from bench.servers import CACHE, HERE, install_peers, peer_entries
 from bench.suites import CONNECTIONS, SUITES, TITLES, Plan
 
+SLOW_TO_START = ("ray",)
 PAGE = HERE.parent / "docs" / "explanation" / "what-tracing-costs.md"
 
 
@@ -41,19 +42,21 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
+    known = ["echo", "spanserve", *(each["name"] for each in peer_entries())]
     options = argparse.ArgumentParser(prog="python benchmarks", description=__doc__)
     options.add_argument("--rounds", type=int, default=6, help="turns of each server (6)")
-    options.add_argument("--seconds", type=float, default=1, help="length of a turn (1)")
+    options.add_argument("--seconds", type=int, default=1, help="length of a turn (1)")
     options.add_argument("--connections", type=int, nargs="+", default=list(CONNECTIONS))
     options.add_argument("--workloads", nargs="+", choices=TITLES, default=list(TITLES))
-    options.add_argument("--servers", nargs="+", default=[], help="default: all")
+    options.add_argument("--servers", nargs="+", choices=known, default=[], help="default: all")
     options.add_argument("--suites", nargs="+", choices=SUITES, default=list(SUITES))
     options.add_argument("--write", action="store_true", help=f"write the tables into {PAGE.name}")
     options.add_argument("--quick", action="store_true", help="two minutes: the most telling cells")
     given = options.parse_args()
     if given.quick:
-        given.rounds, given.connections, given.workloads = 2, [64], ["noop", "accelerator"]
+        given.rounds, given.connections, given.workloads = 1, [64], ["noop", "accelerator"]
         given.suites = ["comparison", "overhead"]
+        given.servers = given.servers or [name for name in known if name not in SLOW_TO_START]
     return given
 
 

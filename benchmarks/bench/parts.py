@@ -11,6 +11,7 @@ from bench.servers import CACHE, HERE, SINK_PORT, UDP_PORT
 from bench.tables import Sheet
 
 URL = f"http://127.0.0.1:{SINK_PORT}/api/v2/spans"
+OTEL = "fastapi_otel"  # the peer whose virtual environment has the SDK
 PARTS = {
     "record": "record, on the event loop",
     "queue": "freeze and queue, on the event loop",
@@ -26,16 +27,15 @@ PARTS = {
 def parts(seconds: float) -> Sheet:
     """Measure each by itself; the sinks must be up."""
     ours = [sys.executable, str(HERE / "services" / "parts.py")]
-    otel = [str(CACHE / "fastapi_otel" / "bin" / "python")]
+    udp = {"address": "127.0.0.1", "port": UDP_PORT}
     columns = {
         "spanserve, Zipkin": [*ours, "zipkin", json.dumps({"url": URL})],
-        "spanserve, Jaeger over UDP": [
-            *ours,
-            "jaeger",
-            json.dumps({"address": "127.0.0.1", "port": UDP_PORT}),
-        ],
-        "OpenTelemetry's SDK, Zipkin": [*otel, str(HERE / "peers" / "fastapi_otel" / "parts.py")],
+        "spanserve, Jaeger over UDP": [*ours, "jaeger", json.dumps(udp)],
     }
+    otel = CACHE / OTEL / "bin" / "python"
+    if otel.exists():
+        program = str(HERE / "peers" / OTEL / "parts.py")
+        columns["OpenTelemetry's SDK, Zipkin"] = [str(otel), program]
     figures = [_figures([*command, str(seconds)]) for command in columns.values()]
     rows = tuple(
         (title, *(f"{each[key]:.2f}" if key in each else "" for each in figures))

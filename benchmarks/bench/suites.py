@@ -100,8 +100,9 @@ def overhead(plan: Plan) -> Iterator[Shown]:
     ]
     with sinks():
         yield _table("tracing-noop", TITLES["noop"], _traced("noop"), plan)
-        yield _table("tracing-digits", TITLES["digits"], digits, plan)
-        for each in peers("noop"):
+        if "digits" in plan.workloads:
+            yield _table("tracing-digits", TITLES["digits"], digits, plan)
+        for each in plan.wanted(peers("noop")):
             if "OTEL_MODE" in each.env:
                 yield _table("tracing-otel", "FastAPI with OpenTelemetry", _otel(each), plan)
 
