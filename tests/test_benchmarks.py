@@ -9,7 +9,7 @@ import pytest
 
 from bench import report, wrk
 from bench.cells import Row, Slice
-from bench.processes import running, tree, until
+from bench.processes import is_alive, running, tree, until
 from bench.servers import peer_entries, peers
 from bench.single import heaviest
 from bench.tables import Grid, Sheet, Table
@@ -123,14 +123,7 @@ def test_what_becomes_a_daemon_still_counts_as_the_servers_and_ends_with_it(tmp_
         assert until(lambda: file.exists() and bool(file.read_text()), 30)
         daemon = int(file.read_text())
         assert until(lambda: tree(pid) == [pid, daemon], 30)
-    assert until(lambda: not is_running(daemon), 10)
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+    assert until(lambda: not is_alive(daemon), 10)
 
 
 def test_a_page_is_filled_in_between_its_marks_and_nowhere_else(tmp_path: Path) -> None:

@@ -18,6 +18,20 @@ SHARES = (0.3, 0.6, 0.9)
 WAITS_MS = (0, 1, 2, 5, 10, 20)
 MAX_LATENCY_MS = 100  # as services/models.py has it
 
+COLUMNS = (
+    "of capacity",
+    "req/s",
+    "mean ms",
+    "best fixed wait",
+    "its mean ms",
+    "mean / its mean",
+    "median ms",
+    "p99 ms",
+    "p99 / max_latency_ms",
+    "failed",
+    "sent late",
+)
+
 Got = dict[str, float]
 
 
@@ -35,24 +49,11 @@ def open_loops(port: int, turns: Turns) -> Sheet:
             load = wrk.Load(up[0].url, up[0].body, 256, 4 * turns.seconds)
             capacity = wrk.drive(load).requests_a_second
         rows = tuple(_row(share, share * capacity, up, turns) for share in SHARES)
-    columns = (
-        "of capacity",
-        "req/s",
-        "mean ms",
-        "best fixed wait",
-        "its mean ms",
-        "mean / its mean",
-        "median ms",
-        "p99 ms",
-        "p99 / max_latency_ms",
-        "failed",
-        "sent late",
-    )
     title = (
         f"Open loop: Poisson arrivals at the model of 10 ms a batch (max_latency_ms "
         f"{MAX_LATENCY_MS}), fixed waits of {', '.join(map(str, WAITS_MS))} ms"
     )
-    return Sheet("open-loop", title, columns, rows)
+    return Sheet("open-loop", title, COLUMNS, rows)
 
 
 def _fixed(wait_ms: int) -> Server:

@@ -68,6 +68,14 @@ def tree(pid: int) -> list[int]:
     return pids
 
 
+def is_alive(pid: int) -> bool:
+    """Say whether a process still runs, and is not only there to be asked what became of it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 class Meter:
     """Reads the processor time that a process and all its descendants use from now on."""
 

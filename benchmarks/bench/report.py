@@ -88,7 +88,7 @@ def _short(row: Row) -> str:
     errors = f" ({row.errors:,} errors)" if row.errors else ""
     rate, cpu_us = row.typical("requests_a_second"), row.typical("cpu_us")
     if not rate:
-        return f"no answers{errors}"
+        return f"no answers in a turn{errors}"
     times = (f"{more}{_digits(row.typical(each) / 1e3)}" for each in ("median_us", "p99_us"))
     return " · ".join((f"{rate:,.0f}", f"{cpu_us:,.0f}", *times)) + errors
 

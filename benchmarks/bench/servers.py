@@ -14,7 +14,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from bench.processes import LOAD_CPU, SERVER_CPU, exporters, move, running, until
+from bench.processes import LOAD_CPU, SERVER_CPU, exporters, is_alive, move, running, until
 
 HERE: Final = Path(__file__).parents[1]
 CACHE: Final = Path(
@@ -70,7 +70,10 @@ class Server:
         name = "".join(each if each.isalnum() else "-" for each in self.name)
         with running(command, cpus=self.cpus, env=self.env, name=name) as pid:
             up = Running(self, f"http://127.0.0.1:{port}{self.path}", self.body_of(row), pid)
-            if not until(up.answers, deadline_s):
+            served = until(lambda: up.answers() or not is_alive(pid), deadline_s)
+            if not is_alive(pid):
+                raise NotServedError(f"{self.name} ended before it served")
+            if not served:
                 raise NotServedError(f"{self.name} gave no answer within {deadline_s:g} s")
             if not self.together:
                 for exporter in exporters(pid):

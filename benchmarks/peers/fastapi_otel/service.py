@@ -7,7 +7,7 @@ import asyncio
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 KIND = os.environ["PEER_MODEL"]
 app = FastAPI()
-counts: Counter[str] = Counter()
+answered: Counter[str] = Counter()
 one_device = ThreadPoolExecutor(1)  # one accelerator, not as many as there are threads
 
 
@@ -36,38 +36,20 @@ def no_span(_name: str) -> AbstractContextManager[Any]:
 
 def instrumented() -> Callable[[str], AbstractContextManager[Any]]:
     """Instrument the app as OpenTelemetry's documentation does; return what starts a span."""
-    from opentelemetry import trace  # noqa: PLC0415  # only if it is on
-    from opentelemetry.exporter.zipkin.json import ZipkinExporter  # noqa: PLC0415
+    from counted import Counted  # noqa: PLC0415  # only if it is on
+    from opentelemetry import trace  # noqa: PLC0415
     from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor  # noqa: PLC0415
-    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
-    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
-    class Counted(ZipkinExporter):
-        def export(self, spans: Sequence[Any]) -> Any:
-            counts["exported"] += len(spans)
-            return super().export(spans)
-
-    class Counting(BatchSpanProcessor):
-        def on_end(self, span: Any) -> None:
-            counts["spans"] += 1
-            super().on_end(span)
+    counted = Counted(os.environ["ZIPKIN_URL"])
 
     @app.get("/metrics")
     def metrics() -> Response:
-        provider.force_flush()
-        lost = counts["spans"] - counts["exported"]
-        return Response(
-            f"otel_spans_total {counts['spans']}\notel_requests_total {counts['requests']}\n"
-            f"otel_spans_dropped_total {lost}\n"
-        )
+        return Response(counted.metrics(answered["requests"]))
 
-    provider = TracerProvider(resource=Resource.create({"service.name": "fastapi_otel"}))
-    provider.add_span_processor(Counting(Counted(endpoint=os.environ["ZIPKIN_URL"])))
-    trace.set_tracer_provider(provider)
+    trace.set_tracer_provider(counted.provider)
     # Without the two spans of "http send" it is five a request: server, receive, and our three.
     FastAPIInstrumentor.instrument_app(
-        app, tracer_provider=provider, exclude_spans=["send"], excluded_urls="/metrics"
+        app, tracer_provider=counted.provider, exclude_spans=["send"], excluded_urls="/metrics"
     )
     return trace.get_tracer("service").start_as_current_span
 
@@ -98,7 +80,7 @@ predict = model()
 @app.post("/predict")
 async def answer(request: Rows) -> dict[str, list[Any]]:
     """Decode, predict (on the loop if that takes microseconds, else on a thread), encode."""
-    counts["requests"] += 1
+    answered["requests"] += 1
     with span("decode"):
         batch = np.asarray(request.rows, dtype=np.float32)
     with span("predict"):
