@@ -13,6 +13,8 @@ from bench.processes import is_alive, running, tree, until
 from bench.servers import peer_entries, peers
 from bench.single import heaviest
 from bench.tables import Grid, Sheet, Table
+from services import parts
+from spanserve.tracing.loading import opened
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -101,6 +103,17 @@ import time:         2 |          2 |   b.other
 import time:         3 |         41 | spanserve
 """
     assert heaviest(lines) == [("a", 21), ("c", 20), ("b", 17)]
+
+
+def test_the_parts_are_measured_on_as_many_spans_as_they_are_divided_by() -> None:
+    tracer = parts.Keeping()
+    tracing = parts.gate(opened(tracer, "own", "tests", "1").configured({}, {}))
+    tracing.start()
+    for _ in range(parts.BATCHES):
+        parts.one_batch(tracing)
+    tracing.stop(5)
+    assert tracing.exporters[0].recorded_spans == parts.SPANS
+    assert {each.name for each in tracer.spans} >= {"POST /predict", "queue", "run", "split"}
 
 
 DAEMON = """import os, sys, time

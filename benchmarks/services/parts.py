@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from bench.processes import Meter
 from services.socket_time import SocketTime
 from spanserve import Resource, Span, hookimpl
-from spanserve.config.model import TracingConfig
+from spanserve.config.model import QueueConfig, TracingConfig
 from spanserve.tracing.loading import LoadedTracer, opened
 from spanserve.tracing.plugins import load_plugin
 from spanserve.tracing.record import ItemRecord, RequestRecord
@@ -33,7 +33,7 @@ HEADERS = [
     (b"content-type", b"application/json"),
 ]
 CLIENT = ("127.0.0.1", 50_000)
-CONFIG = TracingConfig(queue={"max_spans": 10_000_000})
+CONFIG = TracingConfig(queue=QueueConfig(max_spans=10_000_000))
 
 
 class Quiet:
@@ -107,9 +107,12 @@ def requests_us(tracing: Tracing, batches: int = BATCHES) -> float:
 
 def on_the_loop(repeats: int) -> dict[str, float]:
     """Measure what the serving thread does, in set-ups that do ever more of it."""
-    quiet, keeping = (opened(each, "own", "parts", "1") for each in (Quiet(), Keeping()))
-    tracers = [], [quiet.configured({}, {})], [keeping.configured({}, {})]
-    rows = [[requests_us(gate(*each)) for each in tracers] for _ in range(repeats)]
+    plugins = (opened(each, "own", "parts", "1") for each in (Quiet(), Keeping()))
+    quiet, keeping = (each.configured({}, {}) for each in plugins)
+    rows = [
+        [requests_us(gate()), requests_us(gate(quiet)), requests_us(gate(keeping))]
+        for _ in range(repeats)
+    ]
     return {
         "record": statistics.median(on - off for off, on, _ in rows) / SPANS,
         "queue": statistics.median(queued - on for _, on, queued in rows) / SPANS,
