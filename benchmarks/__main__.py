@@ -8,13 +8,13 @@ import argparse
 import resource
 from pathlib import Path
 
-from bench import report, single, wrk
+from bench import report, wrk
 from bench.cells import Turns
 from bench.servers import CACHE, HERE, install_peers, peer_entries
-from bench.suites import CONNECTIONS, SUITES, TITLES, Plan, Table
+from bench.suites import CONNECTIONS, SUITES, TITLES, Plan
 
+SLOW_TO_START = ("ray",)
 PAGE = HERE.parent / "docs" / "explanation" / "what-tracing-costs.md"
-SINGLE = ("open-loop", "starts", "imports", "memory")
 
 
 def main() -> None:
@@ -29,49 +29,35 @@ def main() -> None:
     plan = Plan(
         Turns(given.rounds, given.seconds), given.connections, given.workloads, given.servers
     )
-    blocks = {"machine": report.machine()}
-    tables: list[Table] = []
+    blocks = {"machine": report.machine(), "settings": report.settings()}
     for suite in given.suites:
-        if suite in SUITES:
-            for table in SUITES[suite](plan):
-                tables.append(table)
-                blocks[table.key] = report.table(table)
-                print(f"\n{blocks[table.key]}\n", flush=True)
-        else:
-            sheet = _sheet(suite, given)
-            blocks[sheet.key] = report.sheet(sheet)
-            print(f"\n{blocks[sheet.key]}\n", flush=True)
-    blocks["settings"] = report.settings(tables)
+        for each in SUITES[suite](plan):
+            blocks[each.key] = report.block(each)
+            print(f"\n{blocks[each.key]}\n", flush=True)
+            if given.write:  # at once: what comes later may fail
+                report.into_page(PAGE, {each.key: blocks[each.key]})
     print(f"{blocks['machine']}\n\n{blocks['settings']}")
     if given.write:
         report.into_page(PAGE, blocks)
 
 
 def _arguments() -> argparse.Namespace:
+    known = ["echo", "spanserve", *(each["name"] for each in peer_entries())]
     options = argparse.ArgumentParser(prog="python benchmarks", description=__doc__)
     options.add_argument("--rounds", type=int, default=6, help="turns of each server (6)")
-    options.add_argument("--seconds", type=float, default=1, help="length of a turn (1)")
+    options.add_argument("--seconds", type=int, default=1, help="length of a turn (1)")
     options.add_argument("--connections", type=int, nargs="+", default=list(CONNECTIONS))
     options.add_argument("--workloads", nargs="+", choices=TITLES, default=list(TITLES))
-    options.add_argument("--servers", nargs="+", default=[], help="default: all")
-    options.add_argument(
-        "--suites", nargs="+", choices=[*SUITES, *SINGLE], default=[*SUITES, *SINGLE]
-    )
+    options.add_argument("--servers", nargs="+", choices=known, default=[], help="default: all")
+    options.add_argument("--suites", nargs="+", choices=SUITES, default=list(SUITES))
     options.add_argument("--write", action="store_true", help=f"write the tables into {PAGE.name}")
     options.add_argument("--quick", action="store_true", help="two minutes: the most telling cells")
     given = options.parse_args()
     if given.quick:
-        given.rounds, given.connections, given.workloads = 2, [64], ["noop", "accelerator"]
+        given.rounds, given.connections, given.workloads = 1, [64], ["noop", "accelerator"]
         given.suites = ["comparison", "overhead"]
+        given.servers = given.servers or [name for name in known if name not in SLOW_TO_START]
     return given
-
-
-def _sheet(name: str, given: argparse.Namespace) -> single.Sheet:
-    if name == "open-loop":
-        return single.open_loops(29_100, 2 * given.seconds * given.rounds)
-    if name == "starts":
-        return single.starts(29_200, given.servers)
-    return single.imports() if name == "imports" else single.connections(29_300)
 
 
 def _fitted_model() -> None:

@@ -1,14 +1,20 @@
 """The benchmark's own logic: reports read right, ratios of the same round, pages filled in."""
 
 import ast
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
 from bench import report, wrk
 from bench.cells import Row, Slice
+from bench.processes import is_alive, running, tree, until
 from bench.servers import peer_entries, peers
-from bench.suites import Table
+from bench.single import heaviest
+from bench.tables import Grid, Sheet, Table
+from services import parts
+from spanserve.tracing.loading import opened
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -32,18 +38,22 @@ def test_a_report_of_wrk_is_read_with_its_units() -> None:
     assert wrk.read(OUTPUT) == wrk.Report(18734, 18712.34, 950.0, 1_260_000.0, 0)
 
 
-def test_answers_that_are_none_are_counted() -> None:
+def test_answers_that_are_none_are_counted_and_are_no_answers() -> None:
     bad = "  Socket errors: connect 1, read 2, write 3, timeout 4\n  Non-2xx or 3xx responses: 5\n"
-    assert wrk.read(OUTPUT + bad).errors == 15
+    report = wrk.read(OUTPUT + bad)
+    assert (report.requests, report.errors) == (18729, 15)
+    assert report.requests_a_second == pytest.approx(18712.34 * 18729 / 18734)
 
 
 def test_what_is_no_report_is_said() -> None:
-    with pytest.raises(ValueError, match="no report of wrk: 'unable to connect'"):
-        wrk.read("unable to connect")
+    with pytest.raises(wrk.NoReportError, match=r"no report of wrk: 'unable to connect'$"):
+        wrk.read("unable to connect\nand more\n")
 
 
-def row(name: str, cpu_us: float, *, errors: int = 0, why: str = "") -> Row:
-    slices = () if why else tuple(Slice(1000.0 * n, cpu_us, 2e3, 3e3, errors) for n in (1, 2, 3))
+def row(name: str, cpu_us: float, *, errors: int = 0, why: str = "", is_short: bool = False) -> Row:
+    exporter_us = cpu_us / 4 if name == "traced" else 0.0
+    figures = cpu_us, 2e3, 3e3, errors, exporter_us, is_short
+    slices = () if why else tuple(Slice(1000.0 * n, *figures) for n in (1, 2, 3))
     return Row(name, "", slices, 0.5, 2.0, 100.0, 5.0 if name == "traced" else 0.0, 0.0, why)
 
 
@@ -52,10 +62,81 @@ def test_a_table_shows_medians_ratios_spans_and_failures() -> None:
     lines = report.table(Table("key", "Title", 64, rows)).splitlines()
     assert lines[0] == "**Title, 64 connections**"
     figures = "2.00 ms | 3.00 ms | 1.50 | 0.5 | 2"
-    assert lines[4] == f"| off | 2,000 | 40.0 | {figures} |  |  | 100 |"
-    assert lines[5] == f"| traced | 2,000 | 60.0 | {figures} | 4.0 | 0 | 100 |"
-    assert lines[6] == f"| bad (6 errors) | 2,000 | 40.0 | {figures} |  |  | 100 |"
+    assert lines[4] == f"| off | 2,000 | 40.0 | {figures} |  |  |  | 100 |"
+    assert lines[5] == f"| traced | 2,000 | 60.0 | {figures} | 4.0 | 3.0 | 0 | 100 |"
+    assert lines[6] == f"| bad (6 errors) | 2,000 | 40.0 | {figures} |  |  |  | 100 |"
     assert lines[7].startswith("| none | no |")
+
+
+def test_several_numbers_of_connections_make_one_table() -> None:
+    few = Table("few", "Title", 1, (row("a", 40), row("b", 41.6, errors=2)))
+    many = Table("many", "Title", 1024, (row("a", 40, is_short=True), row("b", 0, why="gone")))
+    assert report.block(Grid("key", "Title", (few, many))).splitlines() == [
+        "**Title: req/s · CPU µs · median ms · p99 ms**",
+        "",
+        "| server | 1 connection | 1,024 connections |",
+        "| --- | --- | --- |",
+        "| a | 2,000 · 40 · 2.00 · 3.00 | 2,000 · 40 · >2.00 · >3.00 |",
+        "| b | 2,000 · 42 · 2.00 · 3.00 (6 errors) | gone |",
+    ]
+
+
+def test_a_sheet_has_columns_of_its_own() -> None:
+    block = report.block(Sheet("key", "Title", ("what", "figure"), (("size", 3),)))
+    assert block.splitlines()[2:] == ["| what | figure |", "| --- | --- |", "| size | 3 |"]
+
+
+def test_every_other_server_says_its_version_and_how_it_batches() -> None:
+    settings = report.settings()
+    for each in peer_entries():
+        assert f"- {each['name']}: {each['settings']} (" in settings
+        assert all("==" in requirement for requirement in each["requirements"])
+
+
+def test_the_heaviest_imports_count_what_they_import_and_no_part_twice() -> None:
+    lines = """import time: self [us] | cumulative | imported package
+import time:        10 |         10 |     b.inner
+import time:         5 |         15 |   b
+import time:        20 |         20 |     c
+import time:         1 |         21 |   a.part
+import time:         2 |          2 |   b.other
+import time:         3 |         41 | spanserve
+"""
+    assert heaviest(lines) == [("a", 21), ("c", 20), ("b", 17)]
+
+
+def test_the_parts_are_measured_on_as_many_spans_as_they_are_divided_by() -> None:
+    tracer = parts.Keeping()
+    tracing = parts.gate(opened(tracer, "own", "tests", "1").configured({}, {}))
+    tracing.start()
+    for _ in range(parts.BATCHES):
+        parts.one_batch(tracing)
+    tracing.stop(5)
+    assert tracing.exporters[0].recorded_spans == parts.SPANS
+    assert {each.name for each in tracer.spans} >= {"POST /predict", "queue", "run", "split"}
+
+
+DAEMON = """import os, sys, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        open(sys.argv[1], "w").write(str(os.getpid()))
+        time.sleep(60)
+    os._exit(0)
+os.wait()
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(shutil.which("taskset") is None, reason="needs taskset, of util-linux")
+def test_what_becomes_a_daemon_still_counts_as_the_servers_and_ends_with_it(tmp_path: Path) -> None:
+    file = tmp_path / "pid"
+    command = [sys.executable, "-c", DAEMON, str(file)]
+    with running(command, cpus=[0], env={}, name="test") as pid:
+        assert until(lambda: file.exists() and bool(file.read_text()), 30)
+        daemon = int(file.read_text())
+        assert until(lambda: tree(pid) == [pid, daemon], 30)
+    assert until(lambda: not is_alive(daemon), 10)
 
 
 def test_a_page_is_filled_in_between_its_marks_and_nowhere_else(tmp_path: Path) -> None:

@@ -6,25 +6,33 @@ a ratio is the median of the ratios within each round. Those whose turn it is no
 
 import contextlib
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import median
-from typing import Any
 
 from bench import wrk
-from bench.processes import alone, cpu_s, memory_mb, tree
+from bench.processes import Meter, alone, memory_mb, tree
 from bench.servers import ROW, NotServedError, Running, Server
+
+_ENOUGH_ANSWERS = 3
+_LONGEST_TURN = 5
+_LATE_S = 0.3
 
 
 @dataclass(frozen=True)
 class Slice:
-    """What one server did in one slice of time; per request of the whole process tree."""
+    """What one server did in one slice of time; CPU is per request, of the whole process tree.
+
+    `is_short`: clients were left without any answer, so the latencies are of the lucky ones.
+    """
 
     requests_a_second: float
     cpu_us: float
     median_us: float
     p99_us: float
     errors: int
+    exporter_us: float = 0.0
+    is_short: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,37 +49,61 @@ class Row:
     dropped_spans: float = 0.0
     why: str = ""
 
-    def typical(self, field: str) -> float:
+    def typical(self, figure: str) -> float:
         """Return the median of a figure over the rounds."""
-        return median(getattr(each, field) for each in self.slices) if self.slices else 0.0
+        return median(getattr(each, figure) for each in self.slices) if self.slices else 0.0
 
     @property
     def errors(self) -> int:
         """Answers that were none, in all rounds."""
         return sum(each.errors for each in self.slices)
 
-    def plain(self) -> dict[str, Any]:
-        """Return this as JSON holds it."""
-        return asdict(self)
+    @property
+    def is_short(self) -> bool:
+        """Whether clients were left without any answer in any round."""
+        return any(each.is_short for each in self.slices)
 
 
 @dataclass(frozen=True)
 class Turns:
-    """How long to measure."""
+    """How long to measure. A turn is longer where few answers come in it."""
 
     rounds: int
     seconds: float
 
 
-def measured(
-    servers: Sequence[Server],
-    *,
-    connections: int,
-    turns: Turns,
-    first_port: int,
-    row: str = ROW,
-) -> list[Row]:
-    """Run all servers, drive them by turns, and return a row each."""
+class Group:
+    """Servers that are up together, with the reasons why others are not."""
+
+    def __init__(
+        self, servers: Sequence[Server], up: Mapping[int, Running], failures: Mapping[int, str]
+    ) -> None:
+        self._servers = servers
+        self._up = up
+        self._failures = failures
+
+    def cell(self, connections: int, turns: Turns) -> list[Row]:
+        """Drive all by turns, and return a row for each server."""
+        courses = {
+            number: _Course(up, connections, turns.seconds) for number, up in self._up.items()
+        }
+        pids = [each.pid for each in self._up.values()]
+        for step in [_Course.warm_up, *[_Course.measure] * turns.rounds]:
+            for course in courses.values():
+                with alone(course.up.pid, pids):
+                    course.run(step)
+        base = courses[0].slices if 0 in courses else []
+        return [
+            courses[number].row(base)
+            if number in courses
+            else Row(server.name, server.settings, why=self._failures[number])
+            for number, server in enumerate(self._servers)
+        ]
+
+
+@contextlib.contextmanager
+def raised(servers: Sequence[Server], *, first_port: int, row: str = ROW) -> Iterator[Group]:
+    """Start all servers, one after the other, and end them at exit."""
     with contextlib.ExitStack() as stack:
         up: dict[int, Running] = {}
         failures: dict[int, str] = {}
@@ -80,66 +112,80 @@ def measured(
                 up[number] = stack.enter_context(server.run(first_port + number, row=row))
             except (NotServedError, OSError) as error:
                 failures[number] = str(error)
-        slices: dict[int, list[Slice]] = {number: [] for number in up}
-        pids = [each.pid for each in up.values()]
-        for each in up.values():
-            with alone(each.pid, pids):
-                warm_up(each, connections)
-        counted = {number: _spans(each) for number, each in up.items()}
-        for _ in range(turns.rounds):
-            for number, each in up.items():
-                with alone(each.pid, pids):
-                    slices[number].append(_slice(each, connections, turns.seconds))
-        rows = []
-        for number, server in enumerate(servers):
-            if number in failures:
-                rows.append(Row(server.name, server.settings, why=failures[number]))
-                continue
-            rows.append(_row(up[number], slices[number], slices.get(0, []), counted[number]))
-        return rows
+        yield Group(servers, up, failures)
 
 
-def warm_up(up: Running, connections: int) -> None:
-    """Drive it for a moment that does not count."""
-    wrk.drive(wrk.Load(up.url, up.body, connections, 1))
+@dataclass
+class _Course:
+    """One server's way through a cell; it ends where the server does."""
+
+    up: Running
+    connections: int
+    seconds: float
+    slices: list[Slice] = field(default_factory=list)
+    why: str = ""
+    counted: tuple[float, float] = (0.0, 0.0)
+
+    def run(self, step: Callable[["_Course"], None]) -> None:
+        """Take a step, and wait until nothing of it is left in the server."""
+        if self.why:
+            return
+        try:
+            step(self)
+            self.up.is_through()
+        except (wrk.NoReportError, OSError) as error:
+            self.why = f"failed: {error}"
+
+    def warm_up(self) -> None:
+        """Drive it for a moment that does not count, and see how long a slice has to be."""
+        rate = self._driven(1).requests_a_second
+        long_s = min(
+            _ENOUGH_ANSWERS * self.connections / max(rate, 1), _LONGEST_TURN * self.seconds
+        )
+        self.seconds = max(self.seconds, round(long_s, 1))
+        self.counted = self.up.spans()
+
+    def measure(self) -> None:
+        """Drive it for a slice, and keep what it did."""
+        meter = Meter(self.up.pid)
+        report = self._driven(self.seconds)
+        if self.up.server.counts is not None:
+            time.sleep(_LATE_S)  # what is exported late belongs to these requests, too
+        used_us, exporters_us = (1e6 * each / max(report.requests, 1) for each in meter.read())
+        self.slices.append(
+            Slice(
+                report.requests_a_second,
+                used_us,
+                report.median_us,
+                report.p99_us,
+                report.errors,
+                exporters_us,
+                is_short=report.requests < self.connections,
+            )
+        )
+
+    def _driven(self, seconds: float) -> wrk.Report:
+        return wrk.drive(wrk.Load(self.up.url, self.up.body, self.connections, seconds))
+
+    def row(self, base: Sequence[Slice]) -> Row:
+        """Return what all slices say, beside those of the first server."""
+        if self.why:
+            return Row(self.up.server.name, self.up.server.settings, why=self.why)
+        spans, items = (
+            after - start for after, start in zip(self.up.spans(), self.counted, strict=True)
+        )
+        pairs = list(zip(self.slices, base, strict=False))  # the first may have failed on the way
+        return Row(
+            self.up.server.name,
+            self.up.server.settings,
+            tuple(self.slices),
+            _ratio([(a.requests_a_second, b.requests_a_second) for a, b in pairs]),
+            _ratio([(a.cpu_us, b.cpu_us) for a, b in pairs]),
+            memory_mb(tree(self.up.pid), "VmHWM"),
+            spans / items if items else 0.0,
+            self.up.dropped_spans() if spans else 0.0,
+        )
 
 
-def _slice(up: Running, connections: int, seconds: float) -> Slice:
-    pids = tree(up.pid)
-    start_s = cpu_s(pids)
-    report = wrk.drive(wrk.Load(up.url, up.body, connections, seconds))
-    time.sleep(0.3)  # what is exported late belongs to these requests, too
-    used_us = (cpu_s(pids) - start_s) * 1e6
-    requests = max(report.requests, 1)
-    return Slice(
-        report.requests_a_second,
-        used_us / requests,
-        report.median_us,
-        report.p99_us,
-        report.errors,
-    )
-
-
-def _spans(up: Running) -> tuple[float, float]:
-    """Return the spans and the requests that ours has counted so far."""
-    if not up.server.name.startswith("spanserve") or "off" in up.server.settings:
-        return 0.0, 0.0
-    return up.metric("spanserve_spans_recorded_total"), up.metric("spanserve_batch_size_sum")
-
-
-def _row(
-    up: Running, slices: Sequence[Slice], base: Sequence[Slice], counted: tuple[float, float]
-) -> Row:
-    spans, items = (after - start for after, start in zip(_spans(up), counted, strict=True))
-    pairs = list(zip(slices, base or slices, strict=True))
-    dropped = up.metric("spanserve_spans_dropped_total") if spans else 0.0
-    return Row(
-        up.server.name,
-        up.server.settings,
-        tuple(slices),
-        median(a.requests_a_second / max(b.requests_a_second, 1e-9) for a, b in pairs),
-        median(a.cpu_us / max(b.cpu_us, 1e-9) for a, b in pairs),
-        memory_mb(tree(up.pid), "VmHWM"),
-        spans / items if items else 0.0,
-        dropped,
-    )
+def _ratio(pairs: Sequence[tuple[float, float]]) -> float:
+    return median(own / max(other, 1e-9) for own, other in pairs) if pairs else 0.0

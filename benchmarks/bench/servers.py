@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from bench.processes import LOAD_CPU, SERVER_CPU, exporters, move, running, until
+from bench.processes import LOAD_CPU, SERVER_CPU, exporters, is_alive, move, running, until
 
 HERE: Final = Path(__file__).parents[1]
 CACHE: Final = Path(
@@ -26,13 +26,27 @@ SINK_PORT: Final = 29_411
 UDP_PORT: Final = 29_831
 HANGING_PORT: Final = 29_412
 NOBODY_PORT: Final = 29_413
+OFF: Final = "type: off"
+
+
+class SpanCounts(NamedTuple):
+    """The names of a traced server's metrics: spans made, requests taken, and spans lost."""
+
+    spans: str
+    requests: str
+    dropped: str
+
+
+OURS: Final = SpanCounts(
+    "spanserve_spans_recorded_total", "spanserve_batch_size_sum", "spanserve_spans_dropped_total"
+)
 
 
 @dataclass(frozen=True)
 class Server:
     """One server with one model, to be run on a port.
 
-    `together`: the exporter's process stays on the server's processor.
+    `together`: the exporter's process stays on the server's processor. `counts`: it makes spans.
     """
 
     name: str
@@ -42,6 +56,7 @@ class Server:
     env: Mapping[str, str] = field(default_factory=dict)
     settings: str = ""
     together: bool = False
+    counts: SpanCounts | None = None
     cpus: Sequence[int] = (SERVER_CPU,)
 
     def body_of(self, row: str) -> str:
@@ -55,7 +70,10 @@ class Server:
         name = "".join(each if each.isalnum() else "-" for each in self.name)
         with running(command, cpus=self.cpus, env=self.env, name=name) as pid:
             up = Running(self, f"http://127.0.0.1:{port}{self.path}", self.body_of(row), pid)
-            if not until(up.answers, deadline_s):
+            served = until(lambda: up.answers() or not is_alive(pid), deadline_s)
+            if not is_alive(pid):
+                raise NotServedError(f"{self.name} ended before it served")
+            if not served:
                 raise NotServedError(f"{self.name} gave no answer within {deadline_s:g} s")
             if not self.together:
                 for exporter in exporters(pid):
@@ -77,18 +95,36 @@ class Running:
     pid: int
 
     def answers(self) -> bool:
-        """Ask once."""
+        """Ask once, and say whether there was an answer to use."""
+        return self._status(10) == HTTPStatus.OK
+
+    def is_through(self) -> bool:
+        """Ask once behind all that waits, and say whether there was any answer."""
+        return self._status(30) is not None
+
+    def _status(self, timeout_s: float) -> int | None:
         request = urllib.request.Request(
             self.url, self.body.encode(), {"Content-Type": "application/json"}
         )
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
-                return bool(answer.status == HTTPStatus.OK and json.load(answer) is not None)
-        except (OSError, ValueError, urllib.error.HTTPError):
-            return False
+            with urllib.request.urlopen(request, timeout=timeout_s) as answer:
+                return int(answer.status) if json.load(answer) is not None else None
+        except urllib.error.HTTPError as error:
+            return error.code
+        except (OSError, ValueError):
+            return None
+
+    def spans(self) -> tuple[float, float]:
+        """Return the spans and the requests that the server has counted so far."""
+        counts = self.server.counts
+        return (self.metric(counts.spans), self.metric(counts.requests)) if counts else (0.0, 0.0)
+
+    def dropped_spans(self) -> float:
+        """Return the spans that the server has lost so far."""
+        return self.metric(self.server.counts.dropped) if self.server.counts else 0.0
 
     def metric(self, name: str) -> float:
-        """Return the sum of one of our metrics over its labels."""
+        """Return the sum of a metric over its labels."""
         url = self.url.removesuffix(self.server.path) + "/metrics"
         with urllib.request.urlopen(url, timeout=10) as answer:
             lines = answer.read().decode().splitlines()
@@ -103,7 +139,7 @@ def echo() -> Server:
 
 
 def spanserve(
-    model: str, *, name: str = "spanserve", tracing: str = "type: off", **options: object
+    model: str, *, name: str = "spanserve", tracing: str = OFF, **options: object
 ) -> Server:
     """Return ours; `tracing` is the section's content, in YAML's flow style."""
     command = [sys.executable, "-m", "spanserve", "serve", "--port", "{port}"]
@@ -113,6 +149,7 @@ def spanserve(
         [*command, "--config", str(_config(tracing))],
         env=model_env(),
         settings=f"max_batch_size 64, tracing: {{{tracing}}}",
+        counts=None if tracing == OFF else OURS,
         **options,  # type: ignore[arg-type]  # fields of Server
     )
 

@@ -1,59 +1,28 @@
-"""Figures that are no table of loads: open loops, starts, and memory."""
+"""Figures that are no table of loads: starts, imports, and memory."""
 
-import json
 import socket
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Any
+from statistics import median
 
 from bench import wrk
-from bench.processes import LOAD_CPU, memory_mb, tree
-from bench.servers import HERE, NotServedError, echo, peers, spanserve
+from bench.processes import memory_mb, tree
+from bench.servers import NotServedError, Server, spanserve
+from bench.tables import Sheet
 
-SHARES = (0.3, 0.6, 0.9)
 IDLE_CONNECTIONS = (64, 256, 1024)
+FIRST_CONNECTIONS = 768  # what start-up left free takes the first 512: they cost half
+HEAVIEST = 5
 
 
-@dataclass(frozen=True)
-class Sheet:
-    """A table of other columns."""
-
-    key: str
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Any, ...], ...]
-
-
-def open_loops(port: int, seconds: float) -> Sheet:
-    """Poisson arrivals at shares of the capacity: what a closed loop of 256 clients gets."""
-    rows = []
-    with spanserve("accelerator").run(port) as up:
-        capacity = wrk.drive(wrk.Load(up.url, up.body, 256, 4)).requests_a_second
-        for share in SHARES:
-            command = ["taskset", "-c", str(LOAD_CPU), sys.executable]
-            command += [str(HERE / "services" / "poisson.py"), "127.0.0.1", str(port), up.body]
-            command += [str(share * capacity), str(seconds), "1"]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-            got = json.loads(done.stdout)
-            rate = f"{share * capacity:.0f}"
-            latencies = (f"{got[key]:.1f}" for key in ("mean_ms", "p50_ms", "p99_ms"))
-            rows.append(
-                (f"{share:.0%}", rate, *latencies, got["sent"] - got["answered"], got["late"])
-            )
-    columns = ("of capacity", "req/s", "mean ms", "median ms", "p99 ms", "failed", "sent late")
-    title = "Open loop: Poisson arrivals at the model of 10 ms a batch (max_latency_ms 100)"
-    return Sheet("open-loop", title, columns, tuple(rows))
-
-
-def starts(port: int, wanted: Sequence[str]) -> Sheet:
+def starts(port: int, servers: Sequence[Server]) -> Sheet:
     """How long until the first answer, and what is resident then."""
     rows = []
-    servers = [echo(), spanserve("noop"), *peers("noop")]
-    for number, server in enumerate(each for each in servers if not wanted or each.name in wanted):
+    for number, server in enumerate(servers):
         began = time.monotonic()
         try:
             with server.run(port + number) as up:
@@ -73,13 +42,11 @@ def _settled_mb(pid: int) -> float:
 
 def imports() -> Sheet:
     """How long an import takes, and what a server without tracing has imported."""
+    timed = ["-X", "importtime", "-c", "import spanserve"]
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-c", "import spanserve"],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    total_us = int(done.stderr.splitlines()[-1].split("|")[1])
+        [sys.executable, *timed], check=True, capture_output=True, text=True
+    ).stderr
+    total_us = int(done.splitlines()[-1].split("|")[1])
     probe = (
         "import sys, spanserve.server.worker, spanserve.cli\n"
         "print([m for m in ('opentelemetry.sdk', 'urllib3', 'grpc', 'thrift') if m in sys.modules])"
@@ -87,36 +54,68 @@ def imports() -> Sheet:
     heavy = subprocess.run(
         [sys.executable, "-c", probe], check=True, capture_output=True, text=True
     ).stdout.strip()
-    rows = (("import spanserve, ms", f"{total_us / 1e3:.0f}"), ("imported for nothing", heavy))
+    packages = ", ".join(f"{name} {us / 1e3:.0f} ms" for name, us in heaviest(done))
+    rows = (
+        ("import spanserve, ms", f"{total_us / 1e3:.0f}"),
+        (f"of that, the {HEAVIEST} heaviest packages with what they import", packages),
+        ("imported for nothing", heavy),
+    )
     return Sheet("imports", "Imports", ("what", "figure"), rows)
 
 
-def connections(port: int) -> Sheet:
-    """What idle connections and queued requests cost in memory."""
+def heaviest(report: str) -> list[tuple[str, int]]:
+    """Return the packages whose import takes longest, with what they import, in microseconds.
+
+    `report` is of Python's `-X importtime`, which names a module after those that it imports, and
+    indents these. Modules of a package within the package count once.
+    """
+    total_us: dict[str, int] = defaultdict(int)
+    above: list[str] = []
+    for line in reversed(report.splitlines()):
+        fields = line.removeprefix("import time:").split("|")
+        if len(fields) != 3 or not fields[1].strip().isdecimal():  # noqa: PLR2004  # the header
+            continue
+        name = fields[2].strip()
+        package = name.partition(".")[0]
+        del above[(len(fields[2]) - len(fields[2].lstrip()) - 1) // 2 :]
+        if package not in above:
+            total_us[package] += int(fields[1])
+        above.append(package)
+    total_us.pop("spanserve", None)
+    return sorted(total_us.items(), key=lambda each: -each[1])[:HEAVIEST]
+
+
+def memory(port: int, runs: int) -> Sheet:
+    """What idle connections and queued requests cost, as the median of some runs."""
     rows = []
     for count in IDLE_CONNECTIONS:
-        with spanserve("accelerator").run(port) as up, ExitStack() as stack:
-            wrk.drive(wrk.Load(up.url, up.body, 1, 1))
-            empty_mb = memory_mb([up.pid])
-            idle = [
-                stack.enter_context(socket.create_connection(("127.0.0.1", port)))
-                for _ in range(count)
-            ]
-            time.sleep(0.5)
-            idle_mb = memory_mb([up.pid])
-            request = _request(port, up.body)
-            for each in idle:
-                each.sendall(request)
-            busy_mb = max(_samples(up.pid, 20))
-        rows.append(
-            (
-                count,
-                f"{(idle_mb - empty_mb) * 1024 / count:.1f}",
-                f"{(busy_mb - idle_mb) * 1024 / count:.1f}",
-            )
-        )
+        figures = [_connections(port, count) for _ in range(runs)]
+        idle_kib, queued_kib = (median(each) for each in zip(*figures, strict=True))
+        rows.append((count, f"{idle_kib:.1f}", f"{queued_kib:.1f}"))
     columns = ("connections", "KiB an idle connection", "KiB a queued request")
     return Sheet("memory", "Memory that connections and queued requests take", columns, tuple(rows))
+
+
+def _connections(port: int, count: int) -> tuple[float, float]:
+    """Return the KiB that so many connections, and then their requests, take each."""
+    with spanserve("accelerator").run(port) as up, ExitStack() as stack:
+
+        def opened(count: int) -> list[socket.socket]:
+            address = "127.0.0.1", port
+            some = [stack.enter_context(socket.create_connection(address)) for _ in range(count)]
+            time.sleep(0.5)
+            return some
+
+        wrk.drive(wrk.Load(up.url, up.body, 1, 1))
+        opened(FIRST_CONNECTIONS)
+        empty_mb = memory_mb([up.pid])
+        idle = opened(count)
+        idle_mb = memory_mb([up.pid])
+        request = _request(port, up.body)
+        for each in idle:
+            each.sendall(request)
+        busy_mb = max(_samples(up.pid, 20))
+    return (idle_mb - empty_mb) * 1024 / count, (busy_mb - idle_mb) * 1024 / count
 
 
 def _samples(pid: int, count: int) -> Iterator[float]:

@@ -1,10 +1,13 @@
 """What is measured: each suite yields tables, the most telling cells first."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from bench.cells import Row, Turns, measured
+from bench.cells import Group, Turns, raised
+from bench.open_loop import open_loops
+from bench.parts import parts
 from bench.servers import (
     HANGING_PORT,
     LONG_ROW,
@@ -13,33 +16,29 @@ from bench.servers import (
     SINK_PORT,
     UDP_PORT,
     Server,
+    SpanCounts,
     echo,
     peers,
     spanserve,
 )
+from bench.single import imports, memory, starts
 from bench.sinks import sinks
+from bench.tables import Grid, Sheet, Shown, Table
 
-CONNECTIONS = (64, 1, 16, 256, 1024)
+FULL = 64
+CONNECTIONS = (FULL, 1, 16, 256, 1024)
+MODEL_MS = 10.1
 ZIPKIN = f"type: zipkin, zipkin: {{url: 'http://127.0.0.1:{SINK_PORT}/api/v2/spans'}}"
 JAEGER = f"type: jaeger, jaeger: {{address: 127.0.0.1, port: {UDP_PORT}}}"
 HANGING = f"type: zipkin, zipkin: {{url: 'http://127.0.0.1:{HANGING_PORT}/api/v2/spans'}}"
 DEAD = f"type: zipkin, zipkin: {{url: 'http://127.0.0.1:{NOBODY_PORT}/api/v2/spans'}}"
+OTEL = SpanCounts("otel_spans_total", "otel_requests_total", "otel_spans_dropped_total")
 TITLES = {
     "noop": "A model that does nothing: 64 floats in, 10 out",
     "accelerator": "A model of 10 ms a batch and 0.1 ms an item, without the processor",
     "digits": "A real model: scikit-learn, handwritten digits",
     "long": "A model that does nothing, and a body of 64 KiB",
 }
-
-
-@dataclass(frozen=True)
-class Table:
-    """One table of results."""
-
-    key: str
-    title: str
-    connections: int
-    rows: tuple[Row, ...]
 
 
 @dataclass(frozen=True)
@@ -52,37 +51,60 @@ class Plan:
     servers: Sequence[str]
     port: int = 29_000
 
-    def wants(self, server: Server) -> bool:
-        """Say whether a server was asked for."""
-        return not self.servers or server.name in self.servers
+    def wanted(self, servers: Sequence[Server]) -> list[Server]:
+        """Return the servers that were asked for."""
+        return [each for each in servers if not self.servers or each.name in self.servers]
+
+    @property
+    def fewer(self) -> Turns:
+        """How long to measure a cell that is one of many."""
+        return replace(self.turns, rounds=max(1, self.turns.rounds // 3))
 
 
-def comparison(plan: Plan) -> Iterator[Table]:
-    """All servers under the same loads."""
-    for connections in plan.connections:
-        for model in plan.workloads:
-            row = LONG_ROW if model == "long" else ROW
-            servers = [
-                each for each in (echo(), spanserve(model), *peers(model)) if plan.wants(each)
-            ]
-            yield _table(f"{model}-{connections}", TITLES[model], servers, plan, connections, row)
+def comparison(plan: Plan) -> Iterator[Shown]:
+    """All servers under the same loads; they stay up for all numbers of connections."""
+    for model in plan.workloads:
+        row = LONG_ROW if model == "long" else ROW
+        servers = plan.wanted([echo(), spanserve(model), *peers(model)])
+        with raised(servers, first_port=plan.port, row=row) as group:
+            if FULL in plan.connections:
+                yield _cell(group, f"{model}-{FULL}", TITLES[model], FULL, plan.turns)
+            others = sorted(set(plan.connections) - {FULL})
+            if not others:
+                continue
+            cells = tuple(
+                _cell(group, f"{model}-{count}", TITLES[model], count, plan.fewer)
+                for count in others
+            )
+        yield Grid(f"{model}-others", TITLES[model], cells)
+        if model == "accelerator" and cells[0].connections == 1:
+            yield _one_client(cells[0])
 
 
-def overhead(plan: Plan) -> Iterator[Table]:
-    """Ours with tracing, against ours without."""
+def _one_client(cell: Table) -> Sheet:
+    """What a lone client waits for, beside the model's own time."""
+    rows = []
+    for row in cell.rows:
+        median_ms = row.typical("median_us") / 1e3
+        if median_ms > MODEL_MS:  # echo runs no model
+            rows.append((row.server, f"{median_ms:.2f}", f"{median_ms - MODEL_MS:.2f}"))
+    columns = ("server", "median ms", f"ms above the model's own {MODEL_MS}")
+    return Sheet("one-client", "One client at the model of 10 ms", columns, tuple(rows))
+
+
+def overhead(plan: Plan) -> Iterator[Shown]:
+    """Ours with tracing, against ours without; and OpenTelemetry's the same way."""
+    digits = [
+        spanserve("digits", name="off"),
+        spanserve("digits", name="spanserve, Zipkin", tracing=ZIPKIN),
+    ]
     with sinks():
-        yield _table("tracing-noop", TITLES["noop"], _traced("noop"), plan, 64)
-        servers = [
-            spanserve("digits", name="off"),
-            spanserve("digits", name="Zipkin", tracing=ZIPKIN),
-        ]
-        yield _table("tracing-digits", TITLES["digits"], servers, plan, 64)
-        for otel in (each for each in peers("noop") if "OTEL_MODE" in each.env):
-            modes = [
-                replace(otel, name=f"{otel.name}, {mode}", env={**otel.env, "OTEL_MODE": mode})
-                for mode in ("off", "on")
-            ]
-            yield _table("tracing-otel", "FastAPI with OpenTelemetry", modes, plan, 64)
+        yield _table("tracing-noop", TITLES["noop"], _traced("noop"), plan)
+        if "digits" in plan.workloads:
+            yield _table("tracing-digits", TITLES["digits"], digits, plan)
+        for each in plan.wanted(peers("noop")):
+            if "OTEL_MODE" in each.env:
+                yield _table("tracing-otel", "FastAPI with OpenTelemetry", _otel(each), plan)
 
 
 def _traced(model: str) -> list[Server]:
@@ -100,26 +122,54 @@ def _traced(model: str) -> list[Server]:
     ]
 
 
-def scaling(plan: Plan) -> Iterator[Table]:
+def _otel(server: Server) -> list[Server]:
+    """Return the same server without tracing, and with some of it and all of it."""
+
+    def traced(share: str, ratio: str) -> Server:
+        env = {"OTEL_MODE": "on", "OTEL_TRACES_SAMPLER": "traceidratio"}
+        env |= {"OTEL_TRACES_SAMPLER_ARG": ratio}
+        name = f"{server.name}, {share}"
+        return replace(server, name=name, env={**server.env, **env}, counts=OTEL)
+
+    off = replace(server, name=f"{server.name}, off")
+    return [off, traced("1 %", "0.01"), traced("100 %", "1")]
+
+
+def scaling(plan: Plan) -> Iterator[Shown]:
     """One worker and two."""
     one, two = spanserve("noop", name="one worker"), spanserve("noop", name="two workers")
     two = replace(two, command=[*two.command, "--workers", "2"], cpus=(0, 1))
-    yield _table("workers", TITLES["noop"], [one, two], plan, 64)
+    yield _table("workers", TITLES["noop"], [one, two], plan)
 
 
-SUITES: dict[str, Callable[[Plan], Iterator[Table]]] = {
+def costs(plan: Plan) -> Iterator[Shown]:
+    """What each part of a span's way costs by itself."""
+    with sinks():
+        yield parts(plan.turns.seconds)
+
+
+SUITES: dict[str, Callable[[Plan], Iterator[Shown]]] = {
     "comparison": comparison,
     "overhead": overhead,
+    "parts": costs,
     "scaling": scaling,
+    "open-loop": lambda plan: iter([open_loops(plan.port, plan.turns)]),
+    "starts": lambda plan: iter(
+        [starts(plan.port, plan.wanted([echo(), spanserve("noop"), *peers("noop")]))]
+    ),
+    "imports": lambda _: iter([imports()]),
+    "memory": lambda plan: iter([memory(plan.port, plan.fewer.rounds)]),
 }
 
 
-def _table(  # noqa: PLR0917  # a row of the plan
-    key: str, title: str, servers: Sequence[Server], plan: Plan, connections: int, row: str = ROW
-) -> Table:
+def _table(key: str, title: str, servers: Sequence[Server], plan: Plan) -> Table:
+    with raised(servers, first_port=plan.port) as group:
+        return _cell(group, key, title, FULL, plan.turns)
+
+
+def _cell(group: Group, key: str, title: str, connections: int, turns: Turns) -> Table:
     print(f"{title}, {connections} connections: ", end="", file=sys.stderr, flush=True)
-    rows = measured(
-        servers, connections=connections, turns=plan.turns, first_port=plan.port, row=row
-    )
-    print("done", file=sys.stderr, flush=True)
+    began = time.monotonic()
+    rows = group.cell(connections, turns)
+    print(f"{time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     return Table(key, title, connections, tuple(rows))

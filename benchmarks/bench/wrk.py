@@ -1,5 +1,6 @@
 """The closed-loop load: wrk, and what it reports."""
 
+import math
 import re
 import shutil
 import subprocess
@@ -12,7 +13,10 @@ _UNITS = {"us": 1.0, "ms": 1e3, "s": 1e6, "m": 60e6}
 
 
 class Load(NamedTuple):
-    """What to send, and how: `connections` clients that each wait for their answer."""
+    """What to send, and how: `connections` clients that each wait for their answer.
+
+    wrk knows whole seconds only.
+    """
 
     url: str
     body: str
@@ -21,13 +25,20 @@ class Load(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What wrk saw; latencies in microseconds. `errors` counts answers that are none."""
+    """What wrk saw; latencies in microseconds.
+
+    `errors` counts answers that are none, which the requests and their rate leave out.
+    """
 
     requests: int
     requests_a_second: float
     median_us: float
     p99_us: float
     errors: int
+
+
+class NoReportError(ValueError):
+    """wrk said nothing of use: as a rule, the server is gone."""
 
 
 def check() -> None:
@@ -45,9 +56,16 @@ def drive(load: Load) -> Report:
         )
         script.flush()
         command = ["taskset", "-c", str(LOAD_CPU), "wrk", "-t1", f"-c{load.connections}"]
-        command += [f"-d{load.seconds:g}s", "--timeout", "30s", "--latency", "-s", script.name]
-        output = subprocess.run([*command, load.url], capture_output=True, text=True, check=True)
-    return read(output.stdout)
+        command += [
+            f"-d{math.ceil(load.seconds)}s",
+            "--timeout",
+            "30s",
+            "--latency",
+            "-s",
+            script.name,
+        ]
+        output = subprocess.run([*command, load.url], capture_output=True, text=True, check=False)
+    return read(output.stdout + output.stderr)
 
 
 def read(output: str) -> Report:
@@ -55,13 +73,15 @@ def read(output: str) -> Report:
     requests = re.search(r"(\d+) requests in", output)
     rate = re.search(r"Requests/sec:\s+([\d.]+)", output)
     if requests is None or rate is None:
-        raise ValueError(f"this is no report of wrk: {output!r}")
+        first = output.strip().partition("\n")[0]
+        raise NoReportError(f"this is no report of wrk: {first!r}")
+    answers, refused = int(requests[1]), _count(r"Non-2xx or 3xx responses: (\d+)", output)
     return Report(
-        int(requests[1]),
-        float(rate[1]),
+        answers - refused,
+        float(rate[1]) * (answers - refused) / max(answers, 1),
         _percentile(output, 50),
         _percentile(output, 99),
-        _errors(output),
+        refused + _count(r"Socket errors: (.*)", output),
     )
 
 
@@ -70,8 +90,7 @@ def _percentile(output: str, percent: int) -> float:
     return float(found[1]) * _UNITS[found[2]] if found else 0.0
 
 
-def _errors(output: str) -> int:
-    bad = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
-    sockets = re.search(r"Socket errors: (.*)", output)
-    counts = re.findall(r"\d+", sockets[1]) if sockets else []
-    return (int(bad[1]) if bad else 0) + sum(map(int, counts))
+def _count(pattern: str, output: str) -> int:
+    """Return the sum of all numbers in what the pattern finds."""
+    found = re.search(pattern, output)
+    return sum(map(int, re.findall(r"\d+", found[1]))) if found else 0

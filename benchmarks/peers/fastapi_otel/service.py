@@ -1,8 +1,12 @@
-"""FastAPI with uvicorn, no batching; OTEL_MODE=on adds OpenTelemetry, to Zipkin at ZIPKIN_URL."""
+"""FastAPI with uvicorn, no batching; OTEL_MODE=on adds OpenTelemetry, to Zipkin at ZIPKIN_URL.
+
+Then `/metrics` counts the spans, and those that its queue dropped.
+"""
 
 import asyncio
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -10,11 +14,12 @@ from typing import Any
 
 import joblib
 import numpy as np
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from pydantic import BaseModel
 
 KIND = os.environ["PEER_MODEL"]
 app = FastAPI()
+answered: Counter[str] = Counter()
 one_device = ThreadPoolExecutor(1)  # one accelerator, not as many as there are threads
 
 
@@ -31,19 +36,21 @@ def no_span(_name: str) -> AbstractContextManager[Any]:
 
 def instrumented() -> Callable[[str], AbstractContextManager[Any]]:
     """Instrument the app as OpenTelemetry's documentation does; return what starts a span."""
-    from opentelemetry import trace  # noqa: PLC0415  # only if it is on
-    from opentelemetry.exporter.zipkin.json import ZipkinExporter  # noqa: PLC0415
+    from counted import Counted  # noqa: PLC0415  # only if it is on
+    from opentelemetry import trace  # noqa: PLC0415
     from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor  # noqa: PLC0415
-    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
-    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
-    provider = TracerProvider(resource=Resource.create({"service.name": "fastapi_otel"}))
-    exporter = ZipkinExporter(endpoint=os.environ["ZIPKIN_URL"])
-    provider.add_span_processor(BatchSpanProcessor(exporter))
-    trace.set_tracer_provider(provider)
+    counted = Counted(os.environ["ZIPKIN_URL"])
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        return Response(counted.metrics(answered["requests"]))
+
+    trace.set_tracer_provider(counted.provider)
     # Without the two spans of "http send" it is five a request: server, receive, and our three.
-    FastAPIInstrumentor.instrument_app(app, tracer_provider=provider, exclude_spans=["send"])
+    FastAPIInstrumentor.instrument_app(
+        app, tracer_provider=counted.provider, exclude_spans=["send"], excluded_urls="/metrics"
+    )
     return trace.get_tracer("service").start_as_current_span
 
 
@@ -73,6 +80,7 @@ predict = model()
 @app.post("/predict")
 async def answer(request: Rows) -> dict[str, list[Any]]:
     """Decode, predict (on the loop if that takes microseconds, else on a thread), encode."""
+    answered["requests"] += 1
     with span("decode"):
         batch = np.asarray(request.rows, dtype=np.float32)
     with span("predict"):
