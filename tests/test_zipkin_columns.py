@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given, settings
 
 from spanserve import Column, Resource, Span, SpanKind, Spans
-from spanserve_zipkin.cells import digits, quoted_milliseconds
+from spanserve_zipkin.cells import (
+    Text,
+    digits,
+    milliseconds,
+    quoted_digits,
+    quoted_milliseconds,
+)
 from spanserve_zipkin.columns import body_of_columns
 from spanserve_zipkin.encode import Encoder, body_of
 from support.columns import calls, columns
@@ -93,17 +99,30 @@ def test_spans_beside_the_columns_come_after_them() -> None:
     assert body_of_columns(Spans([]), Encoder(RESOURCE)) == b"[]"
 
 
-def test_numbers_are_filled_up_with_blanks() -> None:
-    assert [row.tobytes() for row in digits(np.array([0, 9, 10, 12_345]))] == [
-        *(b"    0", b"    9", b"   10", b"12345")
-    ]
-    lengths = np.array([0, 1, 1_500_000, 10**10], "timedelta64[ns]")
-    assert [row.tobytes() for row in quoted_milliseconds(lengths)] == [
-        b'    "0.000000"',
-        b'    "0.000001"',
-        b'    "1.500000"',
-        b'"10000.000000"',
-    ]
+def rows_of(text: Text) -> list[bytes]:
+    return [row.tobytes() for row in text]
+
+
+@pytest.mark.parametrize(
+    "numbers", [[0, 9, 1234], [0, 12_345, 99_999_999], [0, 7, 10**17], [], [10**15 + 7, 10**15]]
+)
+def test_numbers_are_filled_up_with_blanks(numbers: list[int]) -> None:
+    texts = rows_of(digits(np.array(numbers, np.int64)))
+    assert [int(text) for text in texts] == numbers
+    assert [text.lstrip(b" ") for text in texts] == [b"%d" % number for number in numbers]
+    assert len(set(map(len, texts))) <= 1
+    quoted = rows_of(quoted_digits(np.array(numbers, np.uint64)))
+    assert [text.strip() for text in quoted] == [b'"%d"' % number for number in numbers]
+
+
+@pytest.mark.parametrize("more", [[], [10**10], [10**13]])
+def test_lengths_are_milliseconds_with_six_decimals(more: list[int]) -> None:
+    lengths = np.array([0, 1, 1_500_000, 9_999_999_999, *more], "timedelta64[ns]")
+    expected = [b"0.000000", b"0.000001", b"1.500000", b"9999.999999"]
+    expected += [b"%d.000000" % (ns // 10**6) for ns in more]
+    assert [text.strip() for text in rows_of(milliseconds(lengths))] == expected
+    quoted = [text.strip() for text in rows_of(quoted_milliseconds(lengths))]
+    assert quoted == [b'"%b"' % text for text in expected]
 
 
 @settings(max_examples=100, deadline=None)

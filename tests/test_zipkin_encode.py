@@ -31,7 +31,7 @@ def encoded(span: Span, resource: Resource = RESOURCE) -> str:
     result = Encoder(resource).encode([span])
     if result.failure is not None:
         raise result.failure
-    assert len(result.pieces) == 2
+    assert len(result.pieces) == 1
     return body_of(result.pieces).decode()[1:-1]
 
 

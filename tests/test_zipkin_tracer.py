@@ -197,7 +197,7 @@ def test_bodies_are_cut_at_their_limit() -> None:
         sizes.append(len(body))
         return Answer(202)
 
-    encoded = Encoded(make_spans(10), ["," + "x" * 99, "x" * 200] * 10)
+    encoded = Encoded(make_spans(10), ["," + "x" * 299] * 10)
     delivery = Delivery(post, max_body_bytes=1000)
     assert delivery.deliver(encoded) == ExportResult(delivered=10)
     assert sizes == [901, 901, 901, 301]
@@ -281,7 +281,7 @@ def test_what_was_delivered_before_a_failure_is_not_sent_again() -> None:
     spans = make_spans(9)
     answers = iter([Answer(202), Answer(None, "gone"), Answer(202), Answer(202)])
     delivery = Delivery(lambda _body: next(answers), max_body_bytes=900)
-    result = delivery.deliver(Encoded(spans, ["," + "x" * 99, "x" * 200] * len(spans)))
+    result = delivery.deliver(Encoded(spans, ["," + "x" * 299] * len(spans)))
     assert result == ExportResult(delivered=3, retry=tuple(spans[3:]), reason="gone")
 
 

@@ -16,7 +16,7 @@ from spanserve.tracing.span import (
     SpanKind,
     SpanStart,
 )
-from spanserve.tracing.spans import Column, Links, Spans
+from spanserve.tracing.spans import Column, Links, Spans, hex_digits
 
 __all__ = [
     "Array",
@@ -38,6 +38,7 @@ __all__ = [
     "api",
     "bundle_path",
     "current_trace",
+    "hex_digits",
     "hookimpl",
     "outgoing_headers",
     "service",

@@ -27,7 +27,7 @@ from spanserve.tracing.places import (
 )
 from spanserve.tracing.rows import FIELDS, NOTHING, WHOLE
 from spanserve.tracing.span import NO_ATTRIBUTES, Attributes, SpanKind
-from spanserve.tracing.spans import Block, Cells, Column, Links
+from spanserve.tracing.spans import Block, Cells, Column, Links, hex_digits
 
 _ROW: Final = np.dtype([(name, code if code[0] == "S" else f"<{code}") for name, code, _ in FIELDS])
 _MARKS: Final = ("runner_free_ns", "released_ns", "started_ns", "run_ns", "ran_ns", "ended_ns")
@@ -78,13 +78,17 @@ class _Batches:
         self.origins = [origins for _, _, _, origins, *_ in tables]
         self.customs = list(zip(*(customs for *_, customs, _ in tables), strict=True))
         self.offset_ns = offset_ns
+        self.trace_id = np.array([own[0] for own in self.own], "S32")
         self.root_id = np.array([own[1] for own in self.own], np.uint64)
+        self.size = np.array([own[4] for own in self.own])
+        reasons: dict[str, int] = {}
+        self.reason = np.array([reasons.setdefault(own[3], len(reasons)) for own in self.own])
+        self.reasons = list(reasons)
         marks = np.array([own[_FIRST_MARK:] for own in self.own], np.int64)
         self.marks = dict(zip(_MARKS, marks.T, strict=True))
         self.rows = np.frombuffer(b"".join([rows for *_, rows in tables]), _ROW)
-        sizes = [_size(table) for table in tables]
-        self.batch = np.repeat(np.arange(len(tables)), sizes)
-        first = np.cumsum([0, *sizes[:-1]])
+        self.batch = np.repeat(np.arange(len(tables)), self.size)
+        first = np.cumsum(self.size) - self.size
         self.position = np.arange(len(self.rows)) - first[self.batch]
 
 
@@ -129,27 +133,27 @@ def _members(batches: _Batches, *, with_runs: bool, alone: bool) -> Block:
     marks = {name: each[batch] for name, each in batches.marks.items()}
     trace = _Trace(rows["trace_id"], np.ascontiguousarray(rows["root_id"]), batches.offset_ns)
     column = trace.column
-    root = _servers(batches, rows, batch, trace)
+    queue = {**_waits(rows, marks, batches.position[whole]), **_references(batches, batch, alone)}
     block = [
-        root,
+        _servers(batches, rows, batch, trace),
         column(names.DECODE, id_step(DECODE), rows["decode_ns"], rows["decoded_ns"]),
         column(
             names.QUEUE,
             id_step(item_place(0, QUEUE)),
             rows["queued_ns"],
             marks["started_ns"],
-            [_batch_attributes(own) for own in batches.own],
-            batch,
-            _waits(rows, marks, batches.position[whole]),
+            [{names.RELEASE_REASON: reason} for reason in batches.reasons],
+            batches.reason[batch],
+            queue,
         ),
     ]
     if alone:
         step = id_step(item_place(0, COLLATE))
         block.append(column(names.COLLATE, step, marks["started_ns"], marks["run_ns"]))
     if with_runs:
-        shares = [{names.RUN_SHARE_MS: _share_ms(own)} for own in batches.own]
-        step = id_step(item_place(0, RUN))
-        block.append(column(names.RUN, step, marks["run_ns"], marks["ran_ns"], shares, batch))
+        share = _length((marks["ran_ns"] - marks["run_ns"]) // batches.size[batch])
+        step, own = id_step(item_place(0, RUN)), {names.RUN_SHARE_MS: share}
+        block.append(column(names.RUN, step, marks["run_ns"], marks["ran_ns"], own=own))
         block += _customs(batches, trace, batch, copies=not alone)
     if alone:
         step = id_step(item_place(0, SPLIT))
@@ -179,20 +183,15 @@ def _servers(batches: _Batches, rows: Cells, batch: Cells, trace: _Trace) -> Col
     )
 
 
-def _batch_attributes(own: Frozen) -> Attributes:
-    """Return what the queue spans of a batch's members have in common."""
-    trace_id, root_id, _, reason, size, _, recording, *_ = own
-    attributes: dict[str, Any] = {names.BATCH_SIZE: size, names.RELEASE_REASON: reason}
-    if recording:
-        attributes[names.BATCH_TRACE_ID] = trace_id
-        attributes[names.BATCH_SPAN_ID] = f"{root_id:016x}"
-    return attributes
-
-
-def _share_ms(own: Frozen) -> float:
-    size, run_ns, ran_ns = own[4], own[11], own[12]
-    share_ns: int = (ran_ns - run_ns) // size
-    return share_ns / 1e6
+def _references(batches: _Batches, batch: Cells, alone: bool) -> Mapping[str, Cells]:  # noqa: FBT001  # of this file alone
+    """Return what leads from members to their batch; one that was alone has none."""
+    size = {names.BATCH_SIZE: batches.size[batch]}
+    if alone:
+        return size
+    return size | {
+        names.BATCH_TRACE_ID: batches.trace_id[batch],
+        names.BATCH_SPAN_ID: hex_digits(batches.root_id)[batch],
+    }
 
 
 def _waits(rows: Cells, marks: Mapping[str, Cells], position: Cells) -> Mapping[str, Cells]:
@@ -210,27 +209,25 @@ def _waits(rows: Cells, marks: Mapping[str, Cells], position: Cells) -> Mapping[
 
 def _batches(batches: _Batches) -> Block:
     """Return the spans of the batches themselves."""
-    marks, own = batches.marks, batches.own
-    trace_id = np.array([each[0] for each in own], "S32")
-    trace = _Trace(trace_id, batches.root_id, batches.offset_ns)
-    common = [
-        {names.ENDPOINT: endpoint, names.BATCH_SIZE: size, names.RELEASE_REASON: reason}
-        for _, _, endpoint, reason, size, *_ in own
-    ]
-    every = np.arange(len(own))
+    marks, count = batches.marks, len(batches.own)
+    trace = _Trace(batches.trace_id, batches.root_id, batches.offset_ns)
     root = trace.column(
         f"{names.BATCH} {batches.endpoint}",
         0,
         marks["released_ns"],
         marks["ended_ns"],
-        common,
-        every,
+        [
+            {names.ENDPOINT: batches.endpoint, names.RELEASE_REASON: reason}
+            for reason in batches.reasons
+        ],
+        batches.reason,
+        {names.BATCH_SIZE: batches.size},
     )
     return [
-        root._replace(parent_id=np.zeros(len(own), np.uint64), links=_links(batches)),
+        root._replace(parent_id=np.zeros(count, np.uint64), links=_links(batches)),
         trace.column(names.COLLATE, id_step(COLLATE), marks["started_ns"], marks["run_ns"]),
         trace.column(names.RUN, id_step(RUN), marks["run_ns"], marks["ran_ns"]),
-        *_customs(batches, trace, every),
+        *_customs(batches, trace, np.arange(count)),
         trace.column(names.SPLIT, id_step(SPLIT), marks["ran_ns"], marks["ended_ns"]),
     ]
 

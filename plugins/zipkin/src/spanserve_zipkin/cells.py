@@ -1,6 +1,7 @@
 """Columns of values as text of one width: a row of bytes for each value.
 
 What is shorter than its column is filled up with blanks, which JSON allows around any value.
+Digits are looked up four at a time: a division of many numbers costs more than all the rest.
 """
 
 from collections.abc import Sequence
@@ -13,17 +14,35 @@ Cells: TypeAlias = npt.NDArray[Any]
 Text: TypeAlias = npt.NDArray[np.uint8]
 """(n, width): the bytes of n texts."""
 
-_BLANK, _QUOTE, _POINT = b' ".'
-_HEX: Final = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), np.uint16)
-_FOUR: Final = np.frombuffer(b"".join(b"%04d" % number for number in range(10_000)), np.uint32)
-_POWERS: Final = 10 ** np.arange(1, 19, dtype=np.int64)
+_BLANK, _QUOTE = b' "'
+_FOUR: Final = 10_000
+_EIGHT: Final = 100_000_000
 _NS_IN_MS: Final = 1_000_000
-_MS_DIGITS: Final = 6
+_HUNDRED: Final = 100
+
+
+def _table(form: str, count: int, kind: str) -> Cells:
+    """Return the texts of the numbers below `count`, each an integer of its bytes."""
+    return np.frombuffer("".join([form % number for number in range(count)]).encode(), kind)
+
+
+_TWO_FILLED: Final = _table("%02d", _HUNDRED, "<u2")
+_FOUR_FILLED: Final = _table("%04d", _FOUR, "<u4")
+_FOUR_BLANK: Final = _table("%4d", _FOUR, "<u4")
+_NO_DIGITS: Final = _FOUR_BLANK.copy()
+_NO_DIGITS[0] = int.from_bytes(b"    ", "little")
+_QUOTED: Final = np.frombuffer(
+    b"".join(f'"{number}"'.rjust(8).encode() for number in range(_FOUR)), "<u8"
+)
+_QUOTED_MS: Final = np.frombuffer(
+    b"".join(f'"{number}.'.rjust(8).encode() for number in range(_FOUR)), "<u8"
+)
 
 
 def fixed(cells: Cells) -> Text:
-    """Return byte strings that all fill their column: (n, their length)."""
-    return np.ascontiguousarray(cells).view(np.uint8).reshape(len(cells), -1)
+    """Return the bytes of values, or of rows of them: (n, so many bytes)."""
+    whole = np.ascontiguousarray(cells)
+    return whole.view(np.uint8).reshape(len(whole), whole.strides[0])
 
 
 def from_texts(texts: Sequence[bytes]) -> Text:
@@ -33,84 +52,87 @@ def from_texts(texts: Sequence[bytes]) -> Text:
     return np.frombuffer(joined, np.uint8).reshape(len(texts), width)
 
 
-def hexadecimal(ids: Cells) -> Text:
-    """Return the 16 hex digits of each id."""
-    pairs = _HEX[ids.astype(">u8").view(np.uint8)]
-    return pairs.view(np.uint8).reshape(len(ids), 16)
-
-
 def digits(numbers: Cells) -> Text:
     """Return numbers, none of them negative, filled up with blanks in front."""
-    numbers = numbers.astype(np.int64)
-    width = _width(numbers)
-    text = _zero_filled(numbers, width)
-    text[np.arange(width) < (width - _lengths(numbers))[:, None]] = _BLANK
-    return text
+    largest = int(numbers.max(initial=0))
+    if largest < _EIGHT:
+        return _up_to_eight(numbers.astype(np.uint32), largest)
+    upper = numbers // _EIGHT
+    lower = (numbers - upper * _EIGHT).astype(np.uint32)
+    if int(upper.min(initial=1)) == int(upper.max(initial=1)) > 0:  # as of times of one call
+        front = np.frombuffer(b"%d" % int(upper[0]), np.uint8)
+        return np.hstack((np.broadcast_to(front, (len(numbers), len(front))), _eight(lower)))
+    return _filled_up([b"%d" % number for number in numbers.tolist()])
 
 
 def quoted_digits(numbers: Cells) -> Text:
     """Return the same in quotes, which stand close to the number."""
-    numbers = numbers.astype(np.int64)
-    width = _width(numbers)
-    return _quoted(_zero_filled(numbers, width), width - _lengths(numbers))
+    if int(numbers.max(initial=0)) < _FOUR:
+        return fixed(_QUOTED[numbers.astype(np.intp)])
+    return _filled_up([b'"%d"' % number for number in numbers.tolist()])
 
 
 def milliseconds(lengths: Cells) -> Text:
     """Return lengths, none of them negative, as milliseconds, filled up with blanks in front."""
-    text, blanks = _milliseconds(lengths)
-    text[np.arange(text.shape[1]) < blanks[:, None]] = _BLANK
+    text = _milliseconds(lengths).copy()
+    text[text == _QUOTE] = _BLANK
     return text
 
 
 def quoted_milliseconds(lengths: Cells) -> Text:
     """Return the same in quotes, which stand close to the number."""
-    return _quoted(*_milliseconds(lengths))
+    text = _milliseconds(lengths)
+    return np.hstack((text, np.full((len(text), 1), _QUOTE, np.uint8)))
 
 
-def _milliseconds(lengths: Cells) -> tuple[Text, Cells]:
-    ms, ns = np.divmod(lengths.astype(np.int64), _NS_IN_MS)
-    width = _width(ms)
-    point = np.full((len(ms), 1), _POINT, np.uint8)
-    text = np.hstack((_zero_filled(ms, width), point, _zero_filled(ns, _MS_DIGITS)))
-    return text, width - _lengths(ms)
+def _milliseconds(lengths: Cells) -> Text:
+    """Return lengths as milliseconds after a quote."""
+    numbers = lengths.astype(np.int64)
+    if int(numbers.max(initial=0)) >= _FOUR * _NS_IN_MS:
+        return _filled_up([f'"{ns / _NS_IN_MS:.6f}'.encode() for ns in numbers.tolist()])
+    ms = numbers // _NS_IN_MS
+    rest = (numbers - ms * _NS_IN_MS).astype(np.uint32)
+    front = rest // _HUNDRED
+    text = np.empty((len(numbers), 14), np.uint8)
+    text[:, :8] = fixed(_QUOTED_MS[ms])
+    text[:, 8:12] = fixed(_FOUR_FILLED[front])
+    text[:, 12:] = fixed(_TWO_FILLED[rest - front * _HUNDRED])
+    return text
 
 
 def quoted_text(cells: Cells) -> Text:
     """Return texts that need no escape in quotes, filled up with blanks behind."""
     text = fixed(cells)
+    quoted = np.full((len(text), text.shape[1] + 2), _QUOTE, np.uint8)
+    if text.all():
+        quoted[:, 1:-1] = text
+        return quoted
     lengths = np.count_nonzero(text, axis=1)
-    quoted = np.full((len(text), text.shape[1] + 2), _BLANK, np.uint8)
-    np.copyto(quoted[:, 1:-1], text, where=text != 0)
-    quoted[:, 0] = _QUOTE
+    quoted[:, 1:-1] = np.where(text, text, _BLANK)
+    quoted[:, -1] = _BLANK
     quoted[np.arange(len(text)), lengths + 1] = _QUOTE
     return quoted
 
 
-def _quoted(text: Text, blanks: Cells) -> Text:
-    """Return texts in quotes, of each of which so many bytes in front are to be blanks."""
-    quoted = np.full((len(text), text.shape[1] + 2), _BLANK, np.uint8)
-    quoted[:, 1:-1] = text
-    quoted[:, -1] = _QUOTE
-    quoted[np.arange(text.shape[1] + 2) < blanks[:, None]] = _BLANK
-    quoted[np.arange(len(text)), blanks] = _QUOTE
-    return quoted
+def _up_to_eight(numbers: Cells, largest: int) -> Text:
+    if largest < _FOUR:
+        return fixed(_FOUR_BLANK[numbers])
+    upper = numbers // _FOUR
+    lower = numbers - upper * _FOUR
+    text = np.empty((len(numbers), 2), "<u4")
+    text[:, 0] = _NO_DIGITS[upper]
+    text[:, 1] = np.where(upper, _FOUR_FILLED[lower], _FOUR_BLANK[lower])
+    return fixed(text)
 
 
-def _width(numbers: Cells) -> int:
-    return int(_lengths(numbers[[numbers.argmax()]])[0]) if len(numbers) else 1
+def _eight(numbers: Cells) -> Text:
+    """Return the last eight digits of numbers."""
+    upper = numbers // _FOUR
+    text = np.empty((len(numbers), 2), "<u4")
+    text[:, 0] = _FOUR_FILLED[upper]
+    text[:, 1] = _FOUR_FILLED[numbers - upper * _FOUR]
+    return fixed(text)
 
 
-def _lengths(numbers: Cells) -> Cells:
-    """Return how many digits each number has."""
-    return np.searchsorted(_POWERS, numbers, side="right") + 1
-
-
-def _zero_filled(numbers: Cells, width: int) -> Text:
-    """Return the last `width` digits of each number, four at a time."""
-    groups = -(-width // 4)
-    text = np.empty((len(numbers), groups), np.uint32)
-    for group in range(groups - 1, 0, -1):
-        numbers, last = np.divmod(numbers, 10_000)
-        text[:, group] = _FOUR[last]
-    text[:, 0] = _FOUR[numbers % 10_000]
-    return text.view(np.uint8)[:, groups * 4 - width :]
+def _filled_up(texts: list[bytes]) -> Text:
+    return from_texts(texts) if texts else np.empty((0, 0), np.uint8)

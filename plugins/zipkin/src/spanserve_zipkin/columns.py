@@ -10,14 +10,13 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from spanserve import Column, Links, SpanKind, Spans
+from spanserve import Column, Links, SpanKind, Spans, hex_digits
 from spanserve_zipkin.cells import (
     Cells,
     Text,
     digits,
     fixed,
     from_texts,
-    hexadecimal,
     milliseconds,
     quoted_digits,
     quoted_milliseconds,
@@ -95,7 +94,7 @@ def _head(column: Column, encoder: Encoder) -> Parts:
         b',{"traceId":"',
         fixed(column.trace_id),
         b'","id":"',
-        hexadecimal(column.span_id),
+        fixed(hex_digits(column.span_id)),
         b'",',
         *_parent(column.parent_id),
         encoder.kind_and_name(column.kind, column.name).encode(),
@@ -110,8 +109,8 @@ def _parent(parent_id: Cells) -> Parts:
         return ()
     before, after = b'"parentId":"', b'",'
     if parent_id.all():
-        return before, hexadecimal(parent_id), after
-    member = _rows([before, hexadecimal(parent_id), after], len(parent_id))
+        return before, fixed(hex_digits(parent_id)), after
+    member = _rows([before, fixed(hex_digits(parent_id)), after], len(parent_id))
     member[parent_id == 0] = ord(" ")
     return (member,)
 
@@ -182,7 +181,7 @@ def _link_tags(links: Links) -> Text:
         from_texts(keys)[number],
         fixed(links.trace_id),
         b"|",
-        hexadecimal(links.span_id),
+        fixed(hex_digits(links.span_id)),
         b"||{",
         *attributes,
         b'}|0"',
