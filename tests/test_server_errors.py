@@ -1,11 +1,13 @@
 """The error contract: each status, and its whole body."""
 
 import asyncio
+import json
 import re
 import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from typing import Annotated, Any
 
 import httpx
@@ -290,6 +292,16 @@ def test_a_body_that_says_it_is_too_large_is_not_read(client: httpx.Client) -> N
             "message": "the body has more than 1000 bytes (server.max_request_bytes)",
         },
     )
+
+
+def test_a_client_that_sends_all_of_its_large_body_first_sees_the_answer(
+    client: httpx.Client,
+) -> None:
+    connection = HTTPConnection(client.base_url.host, client.base_url.port or 0, timeout=10)
+    connection.request("POST", "/row", b"1" * 8_000_000)  # more than any socket's buffers hold
+    response = connection.getresponse()
+    assert (response.status, json.load(response)["code"]) == (413, "body_too_large")
+    connection.close()
 
 
 def test_a_body_in_pieces_that_gets_too_large_is_refused(client: httpx.Client) -> None:

@@ -145,6 +145,8 @@ def test_what_fails_later_breaks_the_answer_off() -> None:
     check_all(kept.spans)
     [run] = [each for each in kept.spans if each.name == "run" and each.error is not None]
     assert run.error == "no more"
+    root = one("POST /fails", kept.spans)
+    assert (root.error, root.attributes[names.ERROR_TYPE]) == ("", "ValueError")
 
 
 async def test_a_client_that_leaves_ends_the_generator_and_its_trace() -> None:

@@ -1,8 +1,10 @@
 """One HTTP request on its way through the server, and its answer's common headers."""
 
+import asyncio
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from spanserve.server.answer import Answer, too_large
@@ -24,6 +26,8 @@ TOTAL: Final = b"total;dur=%.3f"
 _HEAD: Final = b"x-request-id: %b\r\nserver-timing: " + TIMING + b"\r\n"
 _TRACED_HEAD: Final = b"x-request-id: %b\r\nx-trace-id: %b\r\nserver-timing: " + TIMING + b"\r\n"
 _LIMIT: Final = re.compile(rb"[0-9]{1,9}(\.[0-9]{1,3})?")
+_MOST_DISCARDED: Final = 256 * 1024 * 1024
+_LONGEST_DISCARD_S: Final = 5.0
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
@@ -112,12 +116,10 @@ class Exchange(LeanRequest):
 
         Raises RequestError (413) and ClientLeftError.
         """
-        if self.body_length > limit:
-            raise too_large(limit)
         receive = self.receive
         chunks: list[bytes] = []
         length = 0
-        while True:
+        while self.body_length <= limit:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise ClientLeftError
@@ -128,9 +130,28 @@ class Exchange(LeanRequest):
             chunks.append(chunk)
             length += len(chunk)
             if length > limit:
-                raise too_large(limit)
+                break
             if not more:
                 return b"".join(chunks)
+        chunks.clear()
+        await self._discard_rest()
+        raise too_large(limit)
+
+    async def _discard_rest(self) -> None:
+        """Read on for a while, and keep nothing: a client that still sends may not see an answer.
+
+        One that waits to be told to go on is not told.
+        """
+        if self.header(b"expect"):
+            return
+        left = _MOST_DISCARDED
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LONGEST_DISCARD_S):
+                while left > 0:
+                    message = await self.receive()
+                    if not message.get("more_body", False):
+                        return
+                    left -= len(message.get("body", b""))
 
     def asks_if_client_left(self) -> bool:
         """Ask, without waiting, whether the client closed the connection.

@@ -55,7 +55,9 @@ class Pieces(BatchPieces):
             own[names.CUSTOM_LOST] = record.custom_lost
         cause, shown = self._cause(record)
         error, events = self._failed(shown, own)
-        if record.status >= 500:  # noqa: PLR2004  # a 4xx is no error of the server's
+        # A 4xx is no error of the server's; an answer that began and broke off is one.
+        broke_off = cause is not None and cause is record.failure and 200 <= record.status < 400  # noqa: PLR2004
+        if record.status >= 500 or broke_off:  # noqa: PLR2004
             own.setdefault(names.ERROR_TYPE, cause.type if cause else f"{record.status}")
             error = error or ""
         return Span(
