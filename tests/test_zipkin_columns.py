@@ -99,6 +99,25 @@ def test_spans_beside_the_columns_come_after_them() -> None:
     assert body_of_columns(Spans([]), Encoder(RESOURCE)) == b"[]"
 
 
+@pytest.mark.parametrize("rows", [1, 2])
+def test_cells_may_be_fields_of_records(rows: int) -> None:
+    records = np.array([(b"1" * 32, 7, b"x"), (b"2" * 32, 8, b"xy")][:rows], "S32, u8, S36")
+    texts, ids, words = records["f0"], records["f1"], records["f2"]
+    column = column_of(
+        trace_id=texts,
+        span_id=ids,
+        parent_id=ids + 8,
+        start_ns=np.full(rows, 10**18),
+        end_ns=np.full(rows, 10**18),
+        which=np.zeros(rows, int),
+        own={"word": words},
+    )
+    body = body_of_columns(Spans([[column]]), Encoder(RESOURCE))
+    assert body is not None
+    found = [(span["traceId"], span["id"], span["tags"]["word"]) for span in read_spans(body)]
+    assert found == [("1" * 32, f"{7:016x}", "x"), ("2" * 32, f"{8:016x}", "xy")][:rows]
+
+
 def rows_of(text: Text) -> list[bytes]:
     return [row.tobytes() for row in text]
 

@@ -42,7 +42,7 @@ _QUOTED_MS: Final = np.frombuffer(
 def fixed(cells: Cells) -> Text:
     """Return the bytes of values, or of rows of them: (n, so many bytes)."""
     whole = np.ascontiguousarray(cells)
-    return whole.view(np.uint8).reshape(len(whole), whole.strides[0])
+    return whole.view(np.uint8).reshape(len(whole), whole.nbytes // max(1, len(whole)))
 
 
 def from_texts(texts: Sequence[bytes]) -> Text:

@@ -1,5 +1,6 @@
 """The hooks of the Zipkin tracer."""
 
+import logging
 from collections.abc import Sequence
 
 from spanserve import ExportResult, Resource, Span, Spans, hookimpl
@@ -9,6 +10,8 @@ from spanserve_zipkin.encode import Encoder
 from spanserve_zipkin.settings import ZipkinSettings
 from spanserve_zipkin.target import path_warnings, query_path, redacted, viewer_url
 from spanserve_zipkin.transport import Transport
+
+log = logging.getLogger(__name__)
 
 
 class Zipkin:
@@ -70,9 +73,10 @@ class _Exporter:
         self._encoder = Encoder(resource)
         self._transport = Transport(settings)
         self._delivery = Delivery(self._transport.post)
+        self._said = False
 
     def export(self, spans: Sequence[Span]) -> ExportResult:
-        body = body_of_columns(spans, self._encoder) if isinstance(spans, Spans) else None
+        body = self._body(spans) if isinstance(spans, Spans) else None
         if body is not None and len(body) <= self._delivery.max_body_bytes:
             answer = self._transport.post(body)
             if answer.is_delivered:
@@ -94,6 +98,16 @@ class _Exporter:
             retry_after_s=result.retry_after_s,
             reason=f"{reason}; {result.reason}" if result.reason else reason,
         )
+
+    def _body(self, spans: Spans) -> bytes | None:
+        """Return the body of a post with all spans at once, or None where that cannot be had."""
+        try:
+            return body_of_columns(spans, self._encoder)
+        except Exception:
+            if not self._said:
+                log.exception("columns cannot be written, and spans are one by one: a defect")
+            self._said = True
+            return None
 
     def trace_url(self, trace_id: str) -> str | None:
         return viewer_url(self._url, trace_id)
