@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import tritonclient.http as triton
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from spanserve import Array, api, service
@@ -218,6 +218,8 @@ def test_its_items_are_batched_with_those_of_the_plain_route() -> None:
     assert [own.count(name) for name in ("decode", "queue", "run", "encode")] == [1, 2, 2, 1]
 
 
+@example("FP32", b"", [9] * 20 + [0])
+@example("FP32", b"", [0] * 70)
 @given(st.sampled_from(sorted(DATATYPES)), st.binary(max_size=64), st.lists(st.integers(0, 9)))
 def test_any_bytes_are_a_tensor_or_are_refused(kind: str, raw: bytes, shape: list[int]) -> None:
     try:

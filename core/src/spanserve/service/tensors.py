@@ -70,7 +70,10 @@ class Tensor(BaseModel):
                 f"input {self.name!r}: {flat.size} entries there, "
                 f"{math.prod(self.shape)} wanted by the shape {self.shape}"
             )
-        return flat.reshape(self.shape)
+        try:
+            return flat.reshape(self.shape)
+        except ValueError:  # of no entries, but too many or too long axes for any array
+            raise InvalidItem(f"input {self.name!r}: no array has the shape {self.shape}") from None
 
     def _from_json(self, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
         if self.data is None:
