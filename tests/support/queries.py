@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple, Protocol
@@ -63,7 +64,7 @@ def wait_for(
     """
     end_s = time.monotonic() + deadline_s
     while len(spans := list(ask())) < count:
-        names = [span.name for span in spans]
+        names = dict(Counter(span.name for span in spans))
         late = time.monotonic() > end_s
         assert not late, f"{len(spans)} of {count} spans came within {deadline_s:g} s: {names}"
         time.sleep(_POLL_S)
