@@ -80,7 +80,7 @@ class QueueConfig(Section):
         default=200, description="How long a span waits for others, at most"
     )
     max_export_spans: Count = Field(
-        default=5_000, description="Spans handed to a tracer in one call"
+        default=8_000, description="Spans handed to a tracer in one call"
     )
     retry_for_s: Pause = Field(
         default=60, description="How long spans are retried that the backend did not take"

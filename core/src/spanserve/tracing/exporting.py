@@ -51,7 +51,7 @@ class QueueLimits:
 
     max_spans: int = 100_000
     flush_interval_s: float = 0.2
-    max_export_spans: int = 5_000
+    max_export_spans: int = 8_000
     retry_for_s: float = 60.0
     first_pause_s: float = 0.25
 

@@ -8,6 +8,7 @@ the tracer is called on the thread, as if it had never asked for a process.
 
 import logging
 import marshal
+import os
 import pickle
 import subprocess
 import sys
@@ -70,7 +71,11 @@ class ProcessDelivery:
         try:
             # A session of its own: Ctrl-C is for the server, which then says when to stop.
             self._process = subprocess.Popen(  # noqa: S603  # nothing in it comes from outside
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                start_new_session=True,
+                env={**_KEEP_MEMORY, **os.environ},
             )
             _widen(_stdin(self._process))
             write_frame(_stdin(self._process), pickle.dumps((sys.path, self._assignment)))
@@ -163,5 +168,11 @@ def _stdout(process: subprocess.Popen[bytes]) -> BinaryIO:
     return cast("BinaryIO", process.stdout)
 
 
+# It makes bodies of megabytes, time and again: glibc would have the system take their memory back
+# after each, and map it anew for the next, which costs as much as writing them.
+_KEEP_MEMORY: Final = {
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 28),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 28),
+}
 _PATIENCE_S: Final = 5.0
 _PIPE_BYTES: Final = 1 << 20

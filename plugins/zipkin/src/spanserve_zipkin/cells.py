@@ -59,7 +59,7 @@ def digits(numbers: Cells) -> Text:
         return _up_to_eight(numbers.astype(np.uint32), largest)
     upper = numbers // _EIGHT
     lower = (numbers - upper * _EIGHT).astype(np.uint32)
-    if int(upper.min(initial=1)) == int(upper.max(initial=1)) > 0:  # as of times of one call
+    if upper.min() == upper.max():  # as of times of one call
         front = np.frombuffer(b"%d" % int(upper[0]), np.uint8)
         return np.hstack((np.broadcast_to(front, (len(numbers), len(front))), _eight(lower)))
     return _filled_up([b"%d" % number for number in numbers.tolist()])
@@ -67,9 +67,17 @@ def digits(numbers: Cells) -> Text:
 
 def quoted_digits(numbers: Cells) -> Text:
     """Return the same in quotes, which stand close to the number."""
-    if int(numbers.max(initial=0)) < _FOUR:
+    largest = int(numbers.max(initial=0))
+    if largest < _FOUR:
         return fixed(_QUOTED[numbers.astype(np.intp)])
-    return _filled_up([b'"%d"' % number for number in numbers.tolist()])
+    if largest >= _EIGHT:
+        return _filled_up([b'"%d"' % number for number in numbers.tolist()])
+    text = _up_to_eight(numbers.astype(np.uint32), largest)
+    quoted = np.full((len(text), text.shape[1] + 2), _BLANK, np.uint8)
+    quoted[:, 1:-1] = text
+    quoted[:, -1] = _QUOTE
+    quoted[np.arange(len(text)), np.count_nonzero(text == _BLANK, axis=1)] = _QUOTE
+    return quoted
 
 
 def milliseconds(lengths: Cells) -> Text:

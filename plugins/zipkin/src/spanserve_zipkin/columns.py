@@ -4,7 +4,7 @@ What is the same for all is copied into all rows at once, and what differs is wr
 field, each by a few calls of NumPy for all rows. JSON's blanks make up for different lengths.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Final, TypeAlias
 
@@ -40,9 +40,10 @@ def body_of_columns(spans: Spans, encoder: Encoder) -> bytes | None:
     others = encoder.encode(spans.others)
     if others.rejected:
         return None
+    columns = [column for block in spans.blocks for column in block]
     try:
-        columns = [column for block in spans.blocks for column in block]
-        pieces = [piece for column in columns for piece in _encoded(column, encoder)]
+        values = _Values(columns)
+        pieces = [piece for each in columns for piece in _encoded(each, encoder, values)]
     except OddColumnError:
         return None
     body = b"".join((*pieces, utf8("".join(others.pieces)), b"]"))
@@ -54,14 +55,62 @@ class OddColumnError(Exception):
     """A column that cannot be written as one."""
 
 
-def _encoded(column: Column, encoder: Encoder) -> Iterable[bytes]:
+class _Values:
+    """The values of all columns of a call as text: all of a kind are written in one go.
+
+    To call NumPy costs as much as what it then does for some hundred values.
+    """
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        own = [cells for column in columns for cells in column.own.values()]
+        lengths = [cells for cells in own if cells.dtype.kind == "m"]
+        numbers = [cells for cells in own if cells.dtype.kind in "iu"]
+        ids = [cells for each in columns for cells in (each.span_id, each.parent_id)]
+        self.ids = _at_once(_hexadecimal, ids)
+        self.own = {
+            **_at_once(quoted_milliseconds, lengths),
+            **_at_once(lambda cells: quoted_digits(cells.astype(np.int64)), numbers),
+            **{id(cells): quoted_text(cells) for cells in own if cells.dtype.kind == "S"},
+        }
+        # Down for starts and up for ends: rounded children stay inside rounded parents.
+        self.starts = _at_once(lambda ns: digits(ns // 1000), [each.start_ns for each in columns])
+        self.durations = dict(zip(map(id, columns), self._durations(columns), strict=True))
+
+    def _durations(self, columns: Sequence[Column]) -> list[Text]:
+        if not columns:
+            return []
+        start_ns = np.concatenate([each.start_ns for each in columns])
+        end_ns = np.concatenate([each.end_ns for each in columns])
+        duration_us = np.maximum((end_ns + 999) // 1000 - start_ns // 1000, 1)  # 0 is unknown
+        return np.split(digits(duration_us), _ends([each.end_ns for each in columns]))
+
+
+def _at_once(write: Callable[[Cells], Text], several: Sequence[Cells]) -> dict[int, Text]:
+    """Return the texts of some cells, by the identity of the cells."""
+    distinct = {id(cells): cells for cells in several}
+    if not distinct:
+        return {}
+    cells = list(distinct.values())
+    return dict(zip(distinct, np.split(write(np.concatenate(cells)), _ends(cells)), strict=True))
+
+
+def _ends(several: Sequence[Cells]) -> Cells:
+    """Return where each of some cells ends, but the last, when they stand in a row."""
+    return np.cumsum([len(cells) for cells in several])[:-1]
+
+
+def _hexadecimal(ids: Cells) -> Text:
+    return fixed(hex_digits(ids))
+
+
+def _encoded(column: Column, encoder: Encoder, values: _Values) -> Iterable[bytes]:
     """Return a column's spans as JSON objects, a comma before each; in pieces.
 
     Raises OddColumnError, for attributes that mean more to Zipkin than a tag among others.
     """
     _check(column)
-    tags = _tags(column, encoder)
-    parts = [*_head(column, encoder), *tags]
+    tags = _tags(column, encoder, values)
+    parts = [*_head(column, encoder, values), *tags]
     if column.links is not None:
         parts += (b"," if tags else _TAGS), f'"{LINKED_TRACES_TAG}":"'.encode()
         return _with_links(_rows(parts, len(column.span_id)), column.links)
@@ -85,41 +134,38 @@ def _check(column: Column) -> None:
         raise OddColumnError("entries among others")
 
 
-def _head(column: Column, encoder: Encoder) -> Parts:
+def _head(column: Column, encoder: Encoder, values: _Values) -> Parts:
     """Return the parts from a span's beginning to its duration."""
-    # Down for starts and up for ends: rounded children stay inside rounded parents.
-    start_us = column.start_ns // 1000
-    duration_us = np.maximum((column.end_ns + 999) // 1000 - start_us, 1)  # 0 is unknown to Zipkin
     return [
         b',{"traceId":"',
         fixed(column.trace_id),
         b'","id":"',
-        fixed(hex_digits(column.span_id)),
+        values.ids[id(column.span_id)],
         b'",',
-        *_parent(column.parent_id),
+        *_parent(column.parent_id, values.ids[id(column.parent_id)]),
         encoder.kind_and_name(column.kind, column.name).encode(),
-        digits(start_us),
+        values.starts[id(column.start_ns)],
         b',"duration":',
-        digits(duration_us),
+        values.durations[id(column)],
     ]
 
 
-def _parent(parent_id: Cells) -> Parts:
+def _parent(parent_id: Cells, text: Text) -> Parts:
     if not parent_id.any():
         return ()
     before, after = b'"parentId":"', b'",'
     if parent_id.all():
-        return before, fixed(hex_digits(parent_id)), after
-    member = _rows([before, fixed(hex_digits(parent_id)), after], len(parent_id))
+        return before, text, after
+    member = _rows([before, text, after], len(parent_id))
     member[parent_id == 0] = ord(" ")
     return (member,)
 
 
-def _tags(column: Column, encoder: Encoder) -> Parts:
+def _tags(column: Column, encoder: Encoder, values: _Values) -> Parts:
     """Return a span's tags without the end of their object: its own, then the common ones."""
     own: list[bytes | Text] = []
     for key, cells in column.own.items():
-        own += utf8(f"{',' if own else ''}{quote(key)}:"), _QUOTED[cells.dtype.kind](cells)
+        own += utf8(f"{',' if own else ''}{quote(key)}:"), values.own[id(cells)]
     is_entry = column.kind is SpanKind.SERVER or not column.parent_id.any()
     common = [utf8(encoder.tags(each, is_entry=is_entry)) for each in column.common]
     if not own and not any(common):
@@ -130,12 +176,6 @@ def _tags(column: Column, encoder: Encoder) -> Parts:
     return [_TAGS, *own, _chosen(texts, column.which)]
 
 
-_QUOTED: Final = {
-    "i": quoted_digits,
-    "u": quoted_digits,
-    "m": quoted_milliseconds,
-    "S": quoted_text,
-}
 _PLAIN: Final = {"i": digits, "u": digits, "m": milliseconds}
 
 
@@ -181,7 +221,7 @@ def _link_tags(links: Links) -> Text:
         from_texts(keys)[number],
         fixed(links.trace_id),
         b"|",
-        fixed(hex_digits(links.span_id)),
+        _hexadecimal(links.span_id),
         b"||{",
         *attributes,
         b'}|0"',
