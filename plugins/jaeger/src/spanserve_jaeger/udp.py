@@ -8,19 +8,17 @@ packet are handed back to be sent again; from far away it comes too late to tell
 import errno
 import os
 import socket
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
 from spanserve import ExportResult, Resource, Span
+from spanserve_jaeger.pace import Pace
 from spanserve_jaeger.packets import Packet, PacketEncoder
 
 _LIMITS: Final = (65_000, 9_216, 1_400)
 _FULL: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS})
 _FULL_RETRY_AFTER_S: Final = 0.05
-# A receiver's buffer often holds only three of the longest packets: let it read between them.
-_PAUSE_S: Final = 0.002
 _SEND_BUFFER_BYTES: Final = 1 << 20
 
 
@@ -40,12 +38,14 @@ class UdpSender:
         *,
         max_packet_bytes: int = 65_000,
         resolve: Callable[..., Sequence[Any]] = socket.getaddrinfo,
+        pace: Pace | None = None,
     ) -> None:
         self._address = address
         self._port = port
         self._resource = resource
         self._resolve = resolve
         self._encoder = PacketEncoder(resource, max_packet_bytes=max_packet_bytes)
+        self._pace = pace or Pace()
         self._socket: socket.socket | None = None
 
     def export(self, spans: Sequence[Span]) -> ExportResult:
@@ -99,12 +99,13 @@ class UdpSender:
 
     def _send_all(self, packets: Sequence[Packet]) -> tuple[int, OSError | None]:
         """Send until one fails: how many went out, and why no more."""
+        self._pace.begin(sum(len(packet.payload) for packet in packets))
         for index, packet in enumerate(packets):
-            if index:
-                time.sleep(_PAUSE_S)
+            self._pace.wait()
             error = self._send(packet.payload)
             if error is not None:
                 return index, error
+            self._pace.sent(len(packet.payload))
         return len(packets), None
 
     def _send(self, payload: bytes) -> OSError | None:
