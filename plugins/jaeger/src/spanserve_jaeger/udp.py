@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from spanserve import ExportResult, Resource, Span
+from spanserve import ExportResult, Resource, Span, Spans
 from spanserve_jaeger.pace import Pace
 from spanserve_jaeger.packets import Packet, PacketEncoder
+from spanserve_jaeger.records import joined
 
 _LIMITS: Final = (65_000, 9_216, 1_400)
 _FULL: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS})
@@ -151,13 +152,16 @@ def udp_url(address: str, port: int) -> str:
     return f"udp://[{address}]:{port}" if ":" in address else f"udp://{address}:{port}"
 
 
-def _not_sent(packets: Sequence[Packet]) -> tuple[Span, ...]:
+def _not_sent(packets: Sequence[Packet]) -> Sequence[Span]:
     """What is still to be sent of each span: the whole, or what its first unsent piece says."""
     left: dict[int, Span] = {}
     for packet in packets:
         for piece in packet.pieces:
             left.setdefault(piece.origin, piece.span)
-    return tuple(left.values())
+    records = joined(records for packet in packets for records in packet.records)
+    if not records:
+        return tuple(left.values())
+    return Spans([each.alone() for each in records], tuple(left.values()))
 
 
 def _open(family: int, kind: int, protocol: int, address: Any) -> socket.socket:
