@@ -1,5 +1,6 @@
 """Any columns of spans, drawn by hypothesis."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ def trace_ids(draw: st.DrawFn, rows: int) -> np.ndarray[Any, Any]:
 
 
 @st.composite
-def columns(draw: st.DrawFn, rows: int, *, plain: bool = False) -> Column:
+def columns(draw: st.DrawFn, rows: int, *, plain: bool = False, fewest_links: int = 1) -> Column:
     """Draw a column of so many spans; a `plain` one has no links and no caller."""
     kinds = [SpanKind.INTERNAL] if plain else [SpanKind.INTERNAL, SpanKind.SERVER]
     kind = draw(st.sampled_from(kinds))
@@ -78,13 +79,13 @@ def columns(draw: st.DrawFn, rows: int, *, plain: bool = False) -> Column:
         common,
         np.array(which, np.intp),
         own,
-        links(draw, rows) if linked else None,
+        links(draw, rows, fewest=fewest_links) if linked else None,
     )
 
 
-def links(draw: st.DrawFn, rows: int) -> Links:
-    """Draw links, of which every span has one at least."""
-    counts = draw(st.lists(st.integers(1, 12), min_size=rows, max_size=rows))
+def links(draw: st.DrawFn, rows: int, *, fewest: int = 1) -> Links:
+    """Draw links, of which every span has so many at least."""
+    counts = draw(st.lists(st.integers(fewest, 12), min_size=rows, max_size=rows))
     bounds = np.concatenate(([0], np.cumsum(counts)))
     total = int(bounds[-1])
     attributes = {"position": cells(draw, total, "i8"), "wait_ms": cells(draw, total, "m")}
@@ -92,10 +93,11 @@ def links(draw: st.DrawFn, rows: int) -> Links:
 
 
 @st.composite
-def calls(draw: st.DrawFn, *, plain: bool = False) -> Spans:
+def calls(draw: st.DrawFn, *, plain: bool = False, fewest_links: int = 1) -> Spans:
     """Draw what a tracer may be handed: some blocks of columns."""
+    column = partial(columns, plain=plain, fewest_links=fewest_links)
     blocks = []
     for _ in range(draw(st.integers(0, 2))):
         rows = draw(st.integers(1, 5))
-        blocks.append([draw(columns(rows, plain=plain)) for _ in range(draw(st.integers(1, 3)))])
+        blocks.append([draw(column(rows)) for _ in range(draw(st.integers(1, 3)))])
     return Spans(blocks)

@@ -94,25 +94,13 @@ class SpanEncoder:
     def process(self, resource: Resource) -> bytes:
         """Encode the resource as a Process struct, its service's name first."""
         attributes = {k: v for k, v in resource.attributes.items() if k != "service.name"}
-        tags = self._attributes(attributes)
+        tags = self.attributes(attributes)
         return (
             b"\x18" + text(resource.service_name) + (structs(0x19, tags) if tags else b"") + b"\0"
         )
 
-    def _span_tags(self, span: Span) -> list[bytes]:
-        attributes = span.attributes
-        if span.error is not None:
-            others = {k: v for k, v in attributes.items() if k not in _ERROR_KEYS}
-            tags = [*self._error, *self._attributes(others)]
-            if span.error:
-                tags.append(self._tags.texts["otel.status_description"][span.error])
-        else:
-            tags = self._attributes(attributes) if attributes else []
-        if span.kind is not _INTERNAL:
-            tags.append(self._kinds[span.kind])
-        return tags
-
-    def _attributes(self, attributes: Attributes) -> list[bytes]:
+    def attributes(self, attributes: Attributes) -> list[bytes]:
+        """Encode attributes as Tag structs, in their order."""
         texts, longs, doubles = self._tags.texts, self._tags.longs, self._tags.doubles
         tags: list[bytes] = []
         for key, value in attributes.items():
@@ -125,6 +113,19 @@ class SpanEncoder:
                 tags.append(longs[key][value])
             else:
                 tags.append(self._other(key, value))
+        return tags
+
+    def _span_tags(self, span: Span) -> list[bytes]:
+        attributes = span.attributes
+        if span.error is not None:
+            others = {k: v for k, v in attributes.items() if k not in _ERROR_KEYS}
+            tags = [*self._error, *self.attributes(others)]
+            if span.error:
+                tags.append(self._tags.texts["otel.status_description"][span.error])
+        else:
+            tags = self.attributes(attributes) if attributes else []
+        if span.kind is not _INTERNAL:
+            tags.append(self._kinds[span.kind])
         return tags
 
     def _other(self, key: str, value: Any) -> bytes:
@@ -147,7 +148,7 @@ class SpanEncoder:
         return logs
 
     def _log(self, event: Event) -> bytes:
-        fields = self._attributes(event.attributes)
+        fields = self.attributes(event.attributes)
         if "event" not in event.attributes:
             fields.insert(0, self._tags.texts["event"][event.name])
         return b"\x16" + self._times.signed(event.time_ns // 1000) + structs(0x19, fields) + b"\0"

@@ -1,14 +1,17 @@
 """Spans to packets: each a whole `emitBatch` message of jaeger-idl's agent.thrift."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
 from typing import Final, NamedTuple
 
-from spanserve import Resource, Span
+from spanserve import Block, Resource, Span, Spans
+from spanserve_jaeger.columns import ColumnEncoder
 from spanserve_jaeger.encode import SpanEncoder
 from spanserve_jaeger.oversize import short_attributes, shorten, split_links
+from spanserve_jaeger.packing import Packing
+from spanserve_jaeger.records import Records, joined
 from spanserve_jaeger.thrift import structs_header
 
 # Protocol id 0x82, version 1 and type ONEWAY, sequence number 0; then the arguments' struct,
@@ -38,15 +41,19 @@ _whole: Final = partial(tuple.__new__, Piece)
 
 
 class Packet(NamedTuple):
-    """One datagram and what is in it."""
+    """One datagram and what is in it: pieces of spans, or records."""
 
     payload: bytes
-    pieces: Sequence[Piece]
+    pieces: Sequence[Piece] = ()
+    records: Sequence[Records] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """All packets of some spans, in their order; `rejected` are the origins that cannot be sent."""
+    """All packets of some spans; `rejected` are the origins of those that cannot be sent.
+
+    An origin is the index among the spans that were looked at one by one: all of a plain sequence.
+    """
 
     packets: Sequence[Packet]
     rejected: Sequence[int]
@@ -63,12 +70,38 @@ class PacketEncoder:
     def __init__(self, resource: Resource, *, max_packet_bytes: int = 65_000) -> None:
         self.max_packet_bytes = max_packet_bytes
         self._spans = SpanEncoder()
+        self._columns = ColumnEncoder(self._spans)
         self._head = _HEAD + self._process(resource, max_packet_bytes // 4)
         # The longest span that fits a packet alone: its list's header is then two bytes.
         self._room = max_packet_bytes - len(self._head) - 2 - len(_END)
 
     def encode(self, spans: Sequence[Span]) -> Encoded:
-        """Encode the spans in their order; one that cannot be encoded costs no other."""
+        """Encode the spans; one that cannot be encoded costs no other.
+
+        Those of a plain sequence keep their order. Columns come first, by whole records; a
+        block or a record that does not fit the columns' way is looked at span by span.
+        """
+        if not isinstance(spans, Spans):
+            return self._encode_each(spans)
+        packing = Packing(self._room - _LONGER_HEADER_BYTES)
+        others = [span for block in spans.blocks for span in self._left_over(block, packing)]
+        packing.finish()
+        packets = [
+            Packet(self._payload(load.spans, load.pieces), records=load.records)
+            for load in packing.loads
+        ]
+        rest = self._encode_each([*others, *spans.others])
+        return replace(rest, packets=[*packets, *rest.packets])
+
+    def _left_over(self, block: Block, packing: Packing) -> Sequence[Span]:
+        """Add a block to the packing, and return the spans that it cannot take."""
+        try:
+            too_long = packing.add(block, self._columns.rows(block))
+        except Exception:  # noqa: BLE001 - whatever a column holds, each span may do well alone
+            return Spans([block])
+        return Spans([records.alone() for records in joined(too_long)])
+
+    def _encode_each(self, spans: Sequence[Span]) -> Encoded:
         pieces: list[Piece] = []
         rejected: list[int] = []
         reason = None
@@ -147,9 +180,10 @@ class PacketEncoder:
             yield chunk
 
     def _packet(self, pieces: Sequence[Piece]) -> Packet:
-        header = structs_header(_SPANS_FIELD, len(pieces))
-        payload = b"".join((self._head, header, *(piece.data for piece in pieces), _END))
-        return Packet(payload, pieces)
+        return Packet(self._payload(len(pieces), (piece.data for piece in pieces)), pieces)
+
+    def _payload(self, spans: int, data: Iterable[bytes | memoryview]) -> bytes:
+        return b"".join((self._head, structs_header(_SPANS_FIELD, spans), *data, _END))
 
     def _process(self, resource: Resource, max_bytes: int) -> bytes:
         """The Process struct; a resource so long that spans had no room is cut."""

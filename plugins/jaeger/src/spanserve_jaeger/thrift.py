@@ -21,11 +21,11 @@ _STOP: Final = b"\0"
 
 # Field headers of jaeger.thrift's Tag after its key (field 1) and vType (field 2):
 # each is (difference to the field before << 4) | wire type, after vType as a zigzag i32.
-_TEXT: Final = b"\x15\x00\x18"
-_DOUBLE: Final = b"\x15\x02\x27"
+TEXT: Final = b"\x15\x00\x18"
+DOUBLE: Final = b"\x15\x02\x27"
 _TRUE: Final = b"\x15\x04\x31\0"
 _FALSE: Final = b"\x15\x04\x32\0"
-_LONG: Final = b"\x15\x06\x46"
+LONG: Final = b"\x15\x06\x46"
 
 _pack_1: Final = struct.Struct("<H").pack
 _pack_2: Final = struct.Struct("<HH").pack
@@ -239,8 +239,8 @@ class Tags:
     __slots__ = ("doubles", "longs", "texts")
 
     def __init__(self, integers: Integers) -> None:
-        self.texts: _Keys[str] = _Keys(_TEXT, text)
-        self.longs: _Keys[int] = _Keys(_LONG, integers.signed)
+        self.texts: _Keys[str] = _Keys(TEXT, text)
+        self.longs: _Keys[int] = _Keys(LONG, integers.signed)
         self.doubles = Memo(_double_head, size=1024)
 
     @staticmethod
@@ -250,4 +250,4 @@ class Tags:
 
 
 def _double_head(key: str) -> bytes:
-    return b"\x18" + text(key) + _DOUBLE
+    return b"\x18" + text(key) + DOUBLE
