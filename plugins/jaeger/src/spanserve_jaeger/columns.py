@@ -10,9 +10,10 @@ from typing import Final
 
 import numpy as np
 
-from spanserve import Block, Column, Links, SpanKind
+from spanserve import Column, Links, SpanKind
 from spanserve_jaeger.cells import Integer, OddCellsError, doubles, ids, integers, trace_ids, words
 from spanserve_jaeger.encode import SpanEncoder
+from spanserve_jaeger.records import Block
 from spanserve_jaeger.rows import (
     Cells,
     Part,

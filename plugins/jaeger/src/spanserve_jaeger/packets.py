@@ -6,12 +6,12 @@ from functools import partial
 from itertools import accumulate
 from typing import Final, NamedTuple
 
-from spanserve import Block, Resource, Span, Spans
+from spanserve import Resource, Span, Spans
 from spanserve_jaeger.columns import ColumnEncoder
 from spanserve_jaeger.encode import SpanEncoder
 from spanserve_jaeger.oversize import short_attributes, shorten, split_links
 from spanserve_jaeger.packing import Packing
-from spanserve_jaeger.records import Records, joined
+from spanserve_jaeger.records import Block, Records, joined
 from spanserve_jaeger.thrift import structs_header
 
 # Protocol id 0x82, version 1 and type ONEWAY, sequence number 0; then the arguments' struct,

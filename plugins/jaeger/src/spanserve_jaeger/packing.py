@@ -5,8 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spanserve import Block
-from spanserve_jaeger.records import Records
+from spanserve_jaeger.records import Block, Records
 from spanserve_jaeger.rows import Piece, Rows
 
 

@@ -1,9 +1,12 @@
 """Which records of a block are meant, to come back to those that did not go out."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
-from spanserve import Block, Column, Links
+from spanserve import Column, Links
+
+Block: TypeAlias = Sequence[Column]
+"""As in `spanserve.Spans`: the i-th rows of all columns are one record's spans."""
 
 
 class Records(NamedTuple):
