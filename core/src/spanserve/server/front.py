@@ -148,7 +148,7 @@ class FrontDoor:
             exchange.trace_id = record.trace_id
         return exchange
 
-    def begin_direct(  # called for every request: keywords would cost
+    def begin_direct(
         self,
         request: Exchange,
         endpoint: Endpoint,

@@ -46,8 +46,8 @@ class SteadyOffset:
 class Ids:
     """Random ids of traces and root spans; one instance a process, made after any fork.
 
-    They are drawn hundreds at a time, and given out by generators: a tenth of what it costs to
-    make one at a time.
+    They are drawn hundreds at a time, and given out by generators, which costs less than to make
+    one at a time.
     """
 
     def __init__(self, seed: int | None = None) -> None:

@@ -1,7 +1,7 @@
 """Columns of values as text of one width: a row of bytes for each value.
 
 What is shorter than its column is filled up with blanks, which JSON allows around any value.
-Digits are looked up four at a time: a division of many numbers costs more than all the rest.
+Digits are looked up four at a time, so that there are few divisions.
 """
 
 from collections.abc import Sequence
