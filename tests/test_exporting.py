@@ -17,6 +17,7 @@ from spanserve.tracing.exporting import Drop, Exporter, QueueLimits, State
 from spanserve.tracing.frozen import Frozen, frozen_request
 from spanserve.tracing.record import RequestRecord
 from support.gate import Watch, http_origin
+from support.serving import until
 
 WAIT_S = 10
 Export = Callable[[Sequence[Span]], object]
@@ -121,6 +122,18 @@ def test_a_call_holds_records_until_it_has_enough_spans() -> None:
     with running(each):
         pass
     assert [len(call) for call in backend.calls] == [6, 4]
+
+
+def test_what_is_not_enough_for_a_call_waits_for_more_while_there_is_much() -> None:
+    backend = Backend()
+    each = exporter(backend, max_export_spans=5, flush_interval_s=3600)
+    put(each, *(record(number, 2) for number in range(1, 6)))
+    with running(each):
+        backend.wait_for_call()
+        assert until(lambda: each.counters.delivered == 6)
+        put(each, record(6, 2))
+        backend.wait_for_call()
+    assert [len(call) for call in backend.calls] == [6, 6]
 
 
 def test_a_full_queue_drops_the_oldest_whole_records_and_counts_them() -> None:

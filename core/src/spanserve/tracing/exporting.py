@@ -201,16 +201,21 @@ class Exporter:
 
     def _run(self) -> None:
         while not self._stopped.is_set():
-            self._wake.wait(self._limits.flush_interval_s)
+            is_time = not self._wake.wait(self._limits.flush_interval_s)
             self._wake.clear()
-            self._flush()
-        self._flush()
+            self._flush(few=is_time)
+        self._flush(few=True)
         self._stop_tracer()
 
-    def _flush(self) -> None:
-        """Deliver all that is queued now."""
-        while records := self._take():
-            self._deliver(records)
+    def _flush(self, *, few: bool) -> None:
+        """Deliver all that is enough for a call, and then, if `few`, what is not.
+
+        Under load what is not will soon be: many small calls would cost several times as much.
+        """
+        while self._calls:
+            self._deliver(self._take())
+        if few:
+            self._deliver(self._take())
 
     def _take(self) -> list[Frozen]:
         """Take the oldest records that make the spans of one call."""
@@ -234,6 +239,8 @@ class Exporter:
 
     def _deliver(self, records: Sequence[Frozen]) -> None:
         """Hand records over, and again while the tracer asks for that and time is left."""
+        if not records:
+            return
         pause_s = self._limits.first_pause_s
         give_up_ns = self._clock.now_ns() + int(self._limits.retry_for_s * 1e9)
         last = self._stopped.is_set()
