@@ -75,6 +75,8 @@ class Request(LeanRequest):
         self.started_ns = tracing.now_ns()
         self.request_id, self.trace_id = "request", ""
         self.item = self.record = None
+        self.recording = False
+        self.ended_ns = 0
         if tracing.on:
             self.origin, self.port = ORIGIN, CLIENT[1]
             tracing.enter(self, HEADERS, dict(HEADERS))
@@ -100,9 +102,10 @@ def one_batch(tracing: Tracing) -> None:
     if batch.rows is not None:
         tracing.batch_ended(batch)
     for request in requests:
-        if tracing.on:
-            request.encode_ns, request.encoded_ns = now_ns(), now_ns()
-            tracing.lean_ended(request)
+        request.encode_ns, request.encoded_ns = now_ns(), now_ns()
+        if request.recording:
+            request.ended_ns = now_ns()
+    tracing.answered(batch, items)
 
 
 def requests_us(tracing: Tracing, batches: int = BATCHES) -> float:

@@ -245,6 +245,7 @@ class Batch:
                 waiter.set_exception(failed)
             else:
                 waiter.set_result(result)
+        self._work.tracing.answered(self.record, self.items)
 
 
 def _requests_of(items: Sequence[Item]) -> str:

@@ -157,8 +157,8 @@ class DirectRequest(Exchange):
             self._endpoint.give_up(self._item)
         self._end(given_up().answer(self.request_id, self.trace_id))
 
-    def _end(self, answer: Answer, now_ns: int = 0) -> None:
-        """Send the answer, made at `now_ns`, and see the request out."""
+    def _end(self, answer: Answer, encoded_ns: int = 0) -> None:
+        """Send the answer, of a result encoded at `encoded_ns`, and see the request out."""
         self._done = True
         if self._timer is not None:
             self._timer.cancel()
@@ -166,16 +166,21 @@ class DirectRequest(Exchange):
         try:
             front.note(self, self._endpoint, answer)
             if not (self.client_left or self.disconnected):
-                connection.send_answer(self, answer, now_ns or self._endpoint.tracing.now_ns())
+                now_ns = encoded_ns or self._endpoint.tracing.now_ns()
+                connection.send_answer(self, answer, now_ns)
         except Exception:
             log.exception("request %s could not be answered", self.request_id)
             connection.broken()
         finally:
-            if self.trace_id:
-                front.end_direct(self, self._decoded_ns, answer.status)
+            if self.recording:
+                if encoded_ns:
+                    self.ended_ns = self._endpoint.tracing.now_ns()  # and so its batch ends it
+                else:
+                    front.end_direct(self, self._decoded_ns, answer.status)
+                    self.record = None
             connection.request_done(self)
             # The connection keeps its last request: the rest of it must not live as long.
-            del self._connection, self._item, self.item, self.record
+            del self._connection, self._item, self.item
 
     def head(self, now_ns: int) -> bytes:
         """Return the headers that every answer carries, as they go out."""

@@ -60,6 +60,8 @@ class Exchange(LeanRequest):
         self.started_ns = started_ns
         self.record = None
         self.trace_id = ""
+        self.recording = False
+        self.ended_ns = 0
         self.failure: Failure | None = None
         """What went wrong in the server, or in the user's code outside a batch."""
         self.client_left = False

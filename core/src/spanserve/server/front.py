@@ -176,20 +176,12 @@ class FrontDoor:
             self._tracing.request_ended(record)
 
     def end_direct(self, request: Exchange, decoded_ns: int, status: int) -> None:
-        """See a traced request out that began without a record, and may still need none.
+        """See a recorded request out that began without a record, and has no result.
 
         `decoded_ns` is when its body turned out not to be an item, 0 where it was one.
         """
-        tracing, item = self._tracing, request.item
-        if tracing.lean_ended(request):
-            return
-        record = request.full_record
-        record.decode_ns = request.started_ns
-        record.decoded_ns = decoded_ns if item is None else item.queued_ns
-        record.encode_ns, record.encoded_ns = request.encode_ns, request.encoded_ns
-        record.status = 0 if request.client_left else status
-        if item is not None:
-            record.item_queued(item)
+        status = 0 if request.client_left else status
+        request.record = request.write_record(request.item, decoded_ns, status)
         self.end(request)
 
     async def _straight(self, exchange: Exchange, endpoint: Endpoint, send: Send) -> None:

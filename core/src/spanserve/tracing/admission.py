@@ -20,6 +20,7 @@ class Admission:
         self.next_root = ids.roots().__next__
         self.propagators = _propagators(tracers, config)
         self._trusts = config.trust_incoming
+        self._has_no_caller = self.propagators.headers.isdisjoint
 
     def apply(self, rules: Rules) -> None:
         """Admit by these rules from the next request on."""
@@ -48,15 +49,16 @@ class Admission:
         fields: Mapping[bytes, bytes],
     ) -> None:
         """Begin a request that has no record, as `begin` does one that has."""
-        names = self.propagators.headers
-        if names.isdisjoint(fields):  # as in `admitted`, without its calls
+        if self._has_no_caller(fields):  # as in `admitted`, without its calls
             lean.trace_id, lean.root_id = self.next_root()
             lean.sampled = sampled = self._samples_all or self._decide(lean.trace_id, None)
             lean.recording = sampled or self.keeps
             lean.caller = None
+            lean.debug = False
             return
         lean.trace_id, lean.root_id, lean.sampled, lean.caller = self.admitted(headers, fields)
         lean.recording = lean.sampled or self.keeps
+        lean.debug = lean.caller is not None and lean.caller.debug
         if lean.caller is not None and not (self._trusts and lean.caller.is_plain):
             lean.record = self.record_of(lean)
 

@@ -24,7 +24,7 @@ from spanserve.tracing.span import (
 
 
 def _members(record: BatchRecord) -> Iterable[Member]:
-    return () if record.rows is None else members(record.rows.data)
+    return () if record.rows is None else members(record.rows.plain())
 
 
 class BatchPieces(Parts):

@@ -4,7 +4,8 @@ A batch is handed over after its last member's end is decided, and its usual mem
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from spanserve.tracing.custom import plain_customs
 from spanserve.tracing.frozen import (
@@ -12,6 +13,7 @@ from spanserve.tracing.frozen import (
     frozen_members,
     frozen_request,
     write_lean,
+    write_leans,
     write_link,
     write_record,
 )
@@ -19,7 +21,9 @@ from spanserve.tracing.keeping import Rules
 from spanserve.tracing.lean import LeanRequest
 from spanserve.tracing.places import RUN, item_place
 from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
-from spanserve.tracing.rows import MAX_REQUEST_ID, Rows
+from spanserve.tracing.rows import Rows
+
+_OK: Final = 200
 
 
 class Ending:
@@ -41,7 +45,10 @@ class Ending:
 
     def request_ended(self, record: RequestRecord) -> None:
         """End a request's record, decide whether it is kept, and hand it over if so."""
-        record.ended(self._now_ns())
+        self._record_ended(record, self._now_ns())
+
+    def _record_ended(self, record: RequestRecord, now_ns: int) -> None:
+        record.ended(now_ns)
         kept = record.sampled or (record.recording and self._keep(record))
         whole = kept and record.is_usual and _has_usual_customs(record, record.items[0])
         if kept and not whole:
@@ -57,35 +64,47 @@ class Ending:
                 write_link(rows, record, item)
             self._settle(batch)
 
-    def lean_ended(self, lean: LeanRequest) -> bool:
-        """End a request that stayed usual, or is not recorded.
+    def answered(self, batch: BatchRecord, items: Sequence[ItemRecord]) -> None:
+        """End the requests without a record that ended as the answers of their batch went out."""
+        rows = batch.rows
+        if rows is None:
+            return
+        usual = [
+            request
+            for item in items
+            if isinstance(request := item.request, LeanRequest)
+            and request.ended_ns
+            and request.sampled
+            and request.port
+            and request.record is None
+        ]
+        if rows.are_open and len(usual) == batch.size:
+            write_leans(rows, usual, items)
+            batch.pending -= batch.size
+            if batch.pending == 0:
+                self._hand_over(batch, rows)
+            return
+        for item in items:
+            if isinstance(lean := item.request, LeanRequest) and lean.ended_ns:
+                self._lean_ended(lean, item, batch, rows)
 
-        False: it is to be ended by its record.
-        """
-        item = lean.item
-        if not lean.recording:
-            if item is not None:
-                item.request = None
-            return True
-        if item is None or (batch := item.batch) is None or (rows := batch.rows) is None:
-            return False
+    def _lean_ended(
+        self, lean: LeanRequest, item: ItemRecord, batch: BatchRecord, rows: Rows
+    ) -> None:
         record = lean.record
-        if not (
+        if (
             rows.are_open
             and lean.sampled
-            and lean.encoded_ns
             and lean.port
-            and len(lean.request_id) <= MAX_REQUEST_ID
             and item.failure is None
             and (record is None or (record.usual and _has_usual_customs(record, item)))
         ):
-            return False
-        write_lean(rows, lean, item, self._now_ns())
-        item.request = None
-        batch.pending -= 1
-        if batch.pending == 0:
-            self._hand_over(batch, rows)
-        return True
+            write_lean(rows, lean, item)
+            item.request = None
+            self._settle(batch)
+        else:
+            self._record_ended(lean.write_record(item, 0, _OK), lean.ended_ns)
+        lean.record = None  # the connection keeps its last request
 
     def _keep(self, record: RequestRecord) -> bool:
         """Decide on a request that was recorded and not sampled, as it ends."""

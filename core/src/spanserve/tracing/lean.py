@@ -1,9 +1,9 @@
 """A request of the usual kind, as long as it stays one: ids, some marks, and no record.
 
 To make a record and to write marks into it costs more than the rest of tracing together. What
-the row of a usual request holds is known to the server anyway, and packed at the request's end
-(`Tracing.lean_ended`). A request that turns out to be unusual is given its record then; one whose
-model's code may open spans in it, before.
+the row of a usual request holds is known to the server anyway, and is packed for a whole batch as
+the last of its answers is out (`Tracing.answered`). A request that turns out to be unusual is
+given its record then; one whose model's code may open spans in it, before.
 """
 
 from abc import abstractmethod
@@ -17,14 +17,16 @@ class LeanRequest:
     """What a server keeps of a request for tracing; `trace_id` is empty where it is not traced.
 
     It takes the place of a `RequestRecord` in the batcher. `record` is that, once there is one.
-    `encode_ns` is when the answer was begun, `encoded_ns` when a result's was there; 0 where that
-    was not reached.
+    `encode_ns` is when the answer was begun, `encoded_ns` when a result's was there, `ended_ns`
+    when that was sent, and the rest left to the batch; 0 where that was not reached.
     """
 
     __slots__ = (
         "caller",
+        "debug",
         "encode_ns",
         "encoded_ns",
+        "ended_ns",
         "item",
         "origin",
         "port",
@@ -38,8 +40,10 @@ class LeanRequest:
     )
 
     caller: Remote | None
+    debug: bool
     encode_ns: int
     encoded_ns: int
+    ended_ns: int
     item: ItemRecord | None
     origin: Origin
     port: int
@@ -56,15 +60,19 @@ class LeanRequest:
     def full_record(self) -> RequestRecord:
         """Return the request's record, which is made when it is first asked for."""
 
-    @property
-    def debug(self) -> bool:
-        """Whether the caller asked for this trace whatever the sampling says."""
-        return self.caller is not None and self.caller.debug
+    def write_record(self, item: ItemRecord | None, decoded_ns: int, status: int) -> RequestRecord:
+        """Return the request's record, with all that is known of it at its end.
 
-    @property
-    def parent_id(self) -> str:
-        """The caller's span; empty where nobody called."""
-        return "" if self.caller is None else self.caller.span_id
+        `decoded_ns` is when its body turned out not to be an item, where there is none.
+        """
+        record = self.full_record
+        record.decode_ns = self.started_ns
+        record.decoded_ns = decoded_ns if item is None else item.queued_ns
+        record.encode_ns, record.encoded_ns = self.encode_ns, self.encoded_ns
+        record.status = status
+        if item is not None:
+            record.item_queued(item)
+        return record
 
     def item_queued(self, item: ItemRecord) -> None:
         """Hand the item to the batcher."""

@@ -14,7 +14,7 @@ from spanserve.tracing.base import Record
 from spanserve.tracing.failure import Failure
 from spanserve.tracing.http import Origin
 from spanserve.tracing.places import RUN
-from spanserve.tracing.rows import MAX_REQUEST_ID, Rows
+from spanserve.tracing.rows import Rows
 
 _OK: Final = 200
 
@@ -140,7 +140,7 @@ class RequestRecord(Record):
             and self.status == _OK
             and self.route == batch.endpoint
             and self.port > 0
-            and 0 < len(self.request_id) <= MAX_REQUEST_ID
+            and self.request_id != ""
             and not (item.failure or self.failure or self.client_left)
         )
 

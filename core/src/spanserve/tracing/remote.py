@@ -27,6 +27,11 @@ class Remote(NamedTuple):
     debug_id: str = ""
 
     @property
+    def span_number(self) -> int:
+        """The id of the span that called as a number; 0 where there is none."""
+        return int(self.span_id, 16) if self.span_id else 0
+
+    @property
     def is_plain(self) -> bool:
         """Whether it joins a trace and asks for nothing more."""
         return not (self.debug or self.debug_id)

@@ -1,14 +1,14 @@
-"""What the members of a batch leave behind: a row of fixed width each.
+"""What the members of a batch leave behind: two ids and a row of numbers each.
 
 A request is usual where it had one item, in a batch that went well, and was answered without
-failure: nearly all are. Its marks, ids and texts are packed into its batch's rows as it ends,
-in one call (`frozen`). When the last member has ended, the rows go out as they are, and whoever
+failure: nearly all are. Its marks and ids are packed into a row as it ends (`frozen`), or with
+those of its whole batch. When the last member has ended, the rows go out as they are, and whoever
 makes spans of them takes them column by column (`tables`). A member that is not usual goes its
 own way, as a record of its own: its row then only says where the batch's link to it leads.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from spanserve.tracing.custom import PlainCustom
@@ -21,9 +21,6 @@ LINK: Final = 1
 WHOLE: Final = 2
 """The request's spans are made of the row, too."""
 
-MAX_REQUEST_ID: Final = 36
-"""Characters: as long as a UUID's text. A request with a longer id is not usual."""
-
 FIELDS: Final = (
     ("root_id", "u8", "Q"),
     ("parent_id", "u8", "Q"),
@@ -34,20 +31,30 @@ FIELDS: Final = (
     ("encode_ns", "i8", "q"),
     ("encoded_ns", "i8", "q"),
     ("ended_ns", "i8", "q"),
-    ("trace_id", "S32", "32s"),
-    ("request_id", f"S{MAX_REQUEST_ID}", f"{MAX_REQUEST_ID}s"),
     ("depth", "u4", "I"),
     ("index", "u4", "I"),
     ("origin", "u4", "I"),
     ("port", "u2", "H"),
     ("kind", "u1", "B"),
 )
-"""A row's fields, each as NumPy and as `struct` have it; little-endian and without gaps."""
+"""A row's numbers, each as NumPy and as `struct` have it; little-endian and without gaps.
+
+Where the marks of decoding are 0, it began as the request did, and ended as its item was queued.
+"""
 
 _ROW: Final = struct.Struct("<" + "".join(code for _, _, code in FIELDS))
 WIDTH: Final = _ROW.size
-pack_row: Final = _ROW.pack_into
-"""Writes a row's fields, in their order, into a buffer at an offset."""
+"""Bytes."""
+
+pack_row: Final[Callable[..., bytes]] = _ROW.pack
+"""Packs a row's numbers, in their order."""
+
+_NOTHING: Final = bytes(WIDTH)
+_NO_TRACE: Final = "0" * 32
+_BETWEEN: Final = "\0"
+
+PlainRows = tuple[str, str, bytes]
+"""The rows of a batch as they go out: its trace ids, its request ids and all its numbers."""
 
 
 class Member(NamedTuple):
@@ -69,48 +76,82 @@ class Rows:
     """
 
     __slots__ = (
-        "_newest",
-        "_newest_place",
         "_origins",
         "are_open",
         "customs",
-        "data",
         "kept",
+        "numbers",
+        "request_ids",
         "spans",
         "spans_each",
+        "trace_ids",
     )
 
     def __init__(self, size: int, spans_each: int = 0) -> None:
-        self.data = bytearray(size * WIDTH)
+        self.numbers = [_NOTHING] * size
+        self.trace_ids = [_NO_TRACE] * size
+        self.request_ids = [""] * size
         self.are_open = False
         self.customs: tuple[PlainCustom, ...] = ()
         self.kept = self.spans = 0
         self.spans_each = spans_each
-        self._origins: dict[Origin, int] = {}
-        self._newest: Origin | None = None
-        self._newest_place = 0
+        self._origins: dict[int, tuple[int, Origin]] = {}
 
     @property
     def origins(self) -> list[Origin]:
         """The origins of whole rows, where their rows say they are."""
-        return list(self._origins)
+        return [origin for _, origin in self._origins.values()]
 
-    def whole(self) -> None:
-        """Count a row from which a request's spans are made, too."""
-        self.kept += 1
-        self.spans += self.spans_each
+    def count(self, whole: int) -> None:
+        """Count rows from which requests' spans are made, too."""
+        self.kept += whole
+        self.spans += whole * self.spans_each
 
     def place_of(self, origin: Origin) -> int:
-        """Return where an origin stands among the batch's, most of which are the same."""
-        if origin is not self._newest:
-            self._newest = origin
-            self._newest_place = self._origins.setdefault(origin, len(self._origins))
-        return self._newest_place
+        """Return where an origin stands among the batch's; the same object has one place."""
+        known = self._origins.get(id(origin))
+        if known is None:
+            known = self._origins[id(origin)] = len(self._origins), origin
+        return known[0]
+
+    def places_of(self, origins: Sequence[Origin]) -> Sequence[int]:
+        """Return where each of them stands; most batches have one."""
+        first = self.place_of(origins[0])
+        if origins.count(origins[0]) == len(origins):
+            return [first] * len(origins)
+        return [self.place_of(origin) for origin in origins]
+
+    @classmethod
+    def restored(cls, plain: PlainRows) -> "Rows":
+        """Make rows again of what went out."""
+        trace_ids, request_ids, numbers = plain
+        rows = cls(0)
+        rows.numbers = [numbers[at : at + WIDTH] for at in range(0, len(numbers), WIDTH)]
+        rows.trace_ids = [trace_ids[at : at + 32] for at in range(0, len(trace_ids), 32)]
+        rows.request_ids = request_ids.split(_BETWEEN)
+        return rows
+
+    def plain(self) -> PlainRows:
+        """Return all rows as they go out."""
+        return "".join(self.trace_ids), _BETWEEN.join(self.request_ids), b"".join(self.numbers)
 
 
-def members(data: bytes | bytearray) -> Iterator[Member]:
+def joined(rows: Sequence[PlainRows]) -> PlainRows:
+    """Return the rows of several batches as those of one."""
+    trace_ids, request_ids, numbers = zip(*rows, strict=True)
+    return "".join(trace_ids), _BETWEEN.join(request_ids), b"".join(numbers)
+
+
+def split_ids(request_ids: str) -> list[bytes]:
+    """Return the request ids of plain rows one by one."""
+    return request_ids.encode().split(_BETWEEN.encode())
+
+
+def members(rows: PlainRows) -> Iterator[Member]:
     """Return the members of a batch that were kept, in their order."""
-    for position, row in enumerate(_ROW.iter_unpack(data)):
-        root_id, _, queued_ns, *_, trace_id, _, _, item, _, _, kind = row
+    trace_ids, _, numbers = rows
+    for position, row in enumerate(_ROW.iter_unpack(numbers)):
+        root_id, _, queued_ns, *_, item, _, _, kind = row
         if kind != NOTHING:
-            yield Member(trace_id.decode(), root_id, item, position, queued_ns)
+            trace_id = trace_ids[32 * position : 32 * (position + 1)]
+            yield Member(trace_id, root_id, item, position, queued_ns)

@@ -25,11 +25,11 @@ from spanserve.tracing.places import (
     id_step,
     item_place,
 )
-from spanserve.tracing.rows import FIELDS, NOTHING, WHOLE
+from spanserve.tracing.rows import FIELDS, NOTHING, WHOLE, joined, split_ids
 from spanserve.tracing.span import NO_ATTRIBUTES, Attributes, SpanKind
 from spanserve.tracing.spans import Block, Cells, Column, Links, hex_digits
 
-_ROW: Final = np.dtype([(name, code if code[0] == "S" else f"<{code}") for name, code, _ in FIELDS])
+_ROW: Final = np.dtype([(name, f"<{code}") for name, code, _ in FIELDS])
 _MARKS: Final = ("runner_free_ns", "released_ns", "started_ns", "run_ns", "ran_ns", "ended_ns")
 _FIRST_MARK: Final = 8
 _MASK: Final = (1 << 64) - 1
@@ -86,7 +86,10 @@ class _Batches:
         self.reasons = list(reasons)
         marks = np.array([own[_FIRST_MARK:] for own in self.own], np.int64)
         self.marks = dict(zip(_MARKS, marks.T, strict=True))
-        self.rows = np.frombuffer(b"".join([rows for *_, rows in tables]), _ROW)
+        trace_ids, request_ids, numbers = joined([rows for *_, rows in tables])
+        self.trace_ids = np.frombuffer(trace_ids.encode(), "S32")
+        self.request_ids = np.array(split_ids(request_ids), "S")
+        self.rows = np.frombuffer(numbers, _ROW)
         self.batch = np.repeat(np.arange(len(tables)), self.size)
         first = np.cumsum(self.size) - self.size
         self.position = np.arange(len(self.rows)) - first[self.batch]
@@ -131,12 +134,19 @@ def _members(batches: _Batches, *, with_runs: bool, alone: bool) -> Block:
     whole = batches.rows["kind"] == WHOLE
     rows, batch = batches.rows[whole], batches.batch[whole]
     marks = {name: each[batch] for name, each in batches.marks.items()}
-    trace = _Trace(rows["trace_id"], np.ascontiguousarray(rows["root_id"]), batches.offset_ns)
+    trace = _Trace(
+        batches.trace_ids[whole], np.ascontiguousarray(rows["root_id"]), batches.offset_ns
+    )
     column = trace.column
     queue = {**_waits(rows, marks, batches.position[whole]), **_references(batches, batch, alone)}
     block = [
-        _servers(batches, rows, batch, trace),
-        column(names.DECODE, id_step(DECODE), rows["decode_ns"], rows["decoded_ns"]),
+        _servers(batches, whole, trace),
+        column(
+            names.DECODE,
+            id_step(DECODE),
+            _or(rows["decode_ns"], rows["started_ns"]),
+            _or(rows["decoded_ns"], rows["queued_ns"]),
+        ),
         column(
             names.QUEUE,
             id_step(item_place(0, QUEUE)),
@@ -162,8 +172,14 @@ def _members(batches: _Batches, *, with_runs: bool, alone: bool) -> Block:
     return block
 
 
-def _servers(batches: _Batches, rows: Cells, batch: Cells, trace: _Trace) -> Column:
+def _or(marks: Cells, otherwise: Cells) -> Cells:
+    """Return marks, and where one was not made the other."""
+    return np.where(marks, marks, otherwise)
+
+
+def _servers(batches: _Batches, whole: Cells, trace: _Trace) -> Column:
     """Return the root spans of requests."""
+    rows, batch = batches.rows[whole], batches.batch[whole]
     endpoint = batches.endpoint
     places: dict[Frozen, int] = {}
     which = [places.setdefault(each, len(places)) for some in batches.origins for each in some]
@@ -179,7 +195,7 @@ def _servers(batches: _Batches, rows: Cells, batch: Cells, trace: _Trace) -> Col
         rows["ended_ns"] + batches.offset_ns,
         common,
         np.array(which, np.intp)[first[batch] + rows["origin"]],
-        {names.PEER_PORT: rows["port"], names.REQUEST_ID: rows["request_id"]},
+        {names.PEER_PORT: rows["port"], names.REQUEST_ID: batches.request_ids[whole]},
     )
 
 
@@ -273,7 +289,7 @@ def _links(batches: _Batches) -> Links:
     waits = _length(batches.marks["started_ns"][batch] - rows["queued_ns"])
     return Links(
         np.concatenate(([0], np.cumsum(counts))),
-        rows["trace_id"],
+        batches.trace_ids[kept],
         queues,
         {names.LINK_POSITION: batches.position[kept], names.LINK_WAIT_MS: waits},
     )

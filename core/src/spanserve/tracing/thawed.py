@@ -21,10 +21,9 @@ def thawed(frozen: Frozen) -> Record:
     if frozen[0] == STARTUP:
         return _thawed_fields(StartupRecord, frozen[2])
     if frozen[0] != REQUEST:
-        _, _, fields, data, *rest = frozen
+        _, _, fields, rows, *rest = frozen
         batch = _thawed_batch(fields, *rest)
-        batch.rows = Rows(0)
-        batch.rows.data = data
+        batch.rows = Rows.restored(rows)
         return batch
     return _thawed_request(frozen[2])
 

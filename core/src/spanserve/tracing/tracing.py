@@ -65,7 +65,7 @@ class Tracing:
         # Called for every request: without a call in between.
         self.enter, self.record_of = self._admission.enter, self._admission.record_of
         self.request_ended = self._ending.request_ended
-        self.lean_ended = self._ending.lean_ended
+        self.answered = self._ending.answered
         self.batch_ended = self._ending.batch_ended
         self.configured = Rules(config.sample_rate, config.keep.errors, config.keep.slower_than_ms)
         self.apply(self.configured)
@@ -178,8 +178,8 @@ class Tracing:
         else:
             batch.trace_id, batch.root_id = self._admission.next_root()
             batch.recording = bool(recorded)
-            batch.sampled = any(request.sampled for request in recorded)
-            batch.debug = any(request.debug for request in recorded if request.sampled)
+            batch.sampled = True in [request.sampled for request in recorded]
+            batch.debug = True in [request.debug and request.sampled for request in recorded]
 
     def scope(self, record: Record | None, place: int) -> Scope | None:
         """Return the scope in which to run the user's code at this place of a record."""
