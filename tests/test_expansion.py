@@ -37,6 +37,7 @@ from support.gate import (
     released,
     run,
 )
+from support.leans import Call, Lean, calls
 from support.traces import (
     Tree,
     check_all,
@@ -215,6 +216,43 @@ def test_any_usual_batches_together_make_the_spans_that_each_makes_alone(
     assert {each[0] for each in sent} <= {TABLE}
     expected = expand(*records, batch_spans="linked" if linked else "full")
     assert by_id(made_of(sent, linked=linked)) == by_id(expected)
+    assert sum(each[1] for each in sent) == len(expected)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    calls=st.lists(calls, min_size=1, max_size=6),
+    rate=st.sampled_from([0.0, 0.5, 1.0]),
+    errors=st.booleans(),
+    trusts=st.booleans(),
+    raises=st.booleans(),
+)
+def test_requests_without_records_make_the_spans_that_records_of_them_make(
+    calls: list[Call], *, rate: float, errors: bool, trusts: bool, raises: bool
+) -> None:
+    tracing, _ = on(sample_rate=rate, keep={"errors": errors}, trust_incoming=trusts)
+    sent = Sent.of(tracing)
+    leans = [Lean(tracing, call) for call in calls]
+    items = [lean.own for lean in leans]
+    batch = released(tracing, items)
+    begin_run(tracing, batch)
+    if raises:
+        batch.failure = items[0].failure = failure_of(ValueError("v"), tracing.now_ns())
+    end_run(tracing, batch)
+    for lean, call in zip(leans, calls, strict=True):
+        lean.answer(fails=call.fails)
+    tracing.answered(batch, items)
+    assert not any(lean.record for lean in leans if lean.ended_ns)  # a connection keeps its last
+    assert batch.pending == 0
+    expected: list[Span] = []
+    for lean in leans:
+        if lean.ended_ns:  # the others were ended by their records
+            lean.write_record(lean.own, 0, 200).ended(lean.ended_ns)
+        if lean.recording and (lean.sampled or tracing.rules.kept_by(lean.full_record)):
+            expected += expand(lean.full_record)
+    if batch.recording and expected:
+        expected += expand(batch)
+    assert by_id(made_of(sent, linked=False)) == by_id(expected)
     assert sum(each[1] for each in sent) == len(expected)
 
 

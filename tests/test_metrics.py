@@ -138,7 +138,8 @@ def test_a_batch_that_was_split_is_counted() -> None:
 def test_durations_are_counted_where_they_belong() -> None:
     durations = Durations()
     for seconds in (0.0, BOUNDS_S[0], 0.003, 11.0):
-        durations.add(round(seconds * 1e9), "t" if seconds else "")
+        durations.add(round(seconds * 1e9))
     assert [durations.counts[place] for place in (0, 5, len(BOUNDS_S))] == [2, 1, 1]
     assert durations.total_ns == 11_003_100_000
-    assert durations.examples[5] == ("t", 3_000_000)
+    durations.show(3_000_000, "t")
+    assert durations.examples == {5: ("t", 3_000_000)}

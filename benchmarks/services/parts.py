@@ -94,7 +94,6 @@ def one_batch(tracing: Tracing) -> None:
     items = []
     for depth, request in enumerate(requests):
         item = ItemRecord(request if tracing.on else None, now_ns(), depth)
-        request.item_queued(item)
         items.append(item)
     batch = tracing.batch("/predict", "idle", items, runner_free_ns=0, released_ns=now_ns())
     for mark in (batch.collate_started, batch.run_started, batch.run_ended, batch.ended):

@@ -146,8 +146,6 @@ class Batcher:
         items.append(item)
         in_system = depth + 1 + (self._running.record.size if self._running else 0)
         self._policy.arrived(now_ns / 1e6, in_system)
-        if request is not None:
-            request.item_queued(item)
         if not self._asking and (self._timer is None or depth + 1 >= self._enough):
             self._ask_soon()
         return item

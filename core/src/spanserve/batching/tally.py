@@ -23,13 +23,14 @@ class Durations:
         self.examples: dict[int, tuple[str, int]] = {}
         """By the place in `counts`: the trace of the last one there that has any, and its ns."""
 
-    def add(self, duration_ns: int, trace_id: str = "") -> None:
-        """Count a duration; `trace_id` is where it can be seen, if anywhere."""
-        place = bisect_left(_BOUNDS_NS, duration_ns)
-        self.counts[place] += 1
+    def add(self, duration_ns: int) -> None:
+        """Count a duration."""
+        self.counts[bisect_left(_BOUNDS_NS, duration_ns)] += 1
         self.total_ns += duration_ns
-        if trace_id:
-            self.examples[place] = trace_id, duration_ns
+
+    def show(self, duration_ns: int, trace_id: str) -> None:
+        """Let a duration that was counted be an example: it can be seen in this trace."""
+        self.examples[bisect_left(_BOUNDS_NS, duration_ns)] = trace_id, duration_ns
 
 
 class Tally:
@@ -54,13 +55,26 @@ class Tally:
         free_ns, released_ns = batch.runner_free_ns, batch.released_ns
         for_peers, for_runner = self.waits_for_peers, self.waits_for_runner
         ready_ns = min(free_ns, released_ns)
-        trace_id = ""
+        # One example a batch is enough, and one for each item costs more than to count it.
+        example, trace_id = _example(items)
         for item in items:
-            request, queued_ns = item.request, item.queued_ns
-            trace_id = request.trace_id if request is not None and request.sampled else ""
+            queued_ns = item.queued_ns
             begin_ns = max(ready_ns, queued_ns)  # as `ItemRecord.waits_ns` has it
-            for_runner.add(begin_ns - queued_ns, trace_id)
-            for_peers.add(released_ns - begin_ns, trace_id)
+            for_runner.add(begin_ns - queued_ns)
+            for_peers.add(released_ns - begin_ns)
+            if item is example:
+                for_runner.show(begin_ns - queued_ns, trace_id)
+                for_peers.show(released_ns - begin_ns, trace_id)
         if batch.run_ns:
             run_ns = (batch.ended_ns if batch.retries else batch.ran_ns) - batch.run_ns
-            self.runs.add(run_ns, (batch.trace_id if batch.sampled else "") or trace_id)
+            self.runs.add(run_ns)
+            if trace_id:
+                self.runs.show(run_ns, batch.trace_id or trace_id)
+
+
+def _example(items: Sequence[ItemRecord]) -> tuple[ItemRecord | None, str]:
+    """Return the oldest item whose request is sampled, and its trace id."""
+    for item in items:
+        if (request := item.request) is not None and request.sampled:
+            return item, request.trace_id
+    return None, ""

@@ -51,14 +51,13 @@ class DirectRequest(Exchange):
         "_done",
         "_endpoint",
         "_front",
-        "_item",
         "_timer",
         "disconnected",
         "keep_alive",
         "response_complete",
     )
 
-    _item: Item | None
+    item: Item | None
     _timer: asyncio.TimerHandle | None
 
     message_event = _NOBODY_WAITS
@@ -76,7 +75,7 @@ class DirectRequest(Exchange):
         self._connection = connection
         self._front = front
         self._endpoint = endpoint
-        self.item = self._item = None
+        self.item = None
         self._decoded_ns = self.encode_ns = self.encoded_ns = 0
         self._done = False
         self._timer = None
@@ -95,7 +94,7 @@ class DirectRequest(Exchange):
         """Queue the request's item, or answer why not."""
         endpoint = self._endpoint
         try:
-            self._item = item = endpoint.begin(self, body, waiter=self, gone=self._client_left)
+            self.item = item = endpoint.begin(self, body, waiter=self, gone=self._client_left)
         except Exception as error:  # noqa: BLE001  # every error has an answer
             self._decoded_ns = endpoint.tracing.now_ns()
             self._end(endpoint.refused(self, error))
@@ -107,10 +106,10 @@ class DirectRequest(Exchange):
     def _time_out(self) -> None:
         """Answer that it took too long."""
         self._timer = None
-        if self._done or self._item is None:
+        if self._done or self.item is None:
             return
         self._done = True  # so that its item goes without a word
-        self._endpoint.give_up(self._item)
+        self._endpoint.give_up(self.item)
         self._end(self._endpoint.refused(self, self._endpoint.timed_out(self)))
 
     def abandoned(self) -> None:
@@ -123,7 +122,7 @@ class DirectRequest(Exchange):
 
     def set_result(self, result: Any) -> None:
         """Answer with the item's result."""
-        endpoint, item = self._endpoint, self._item
+        endpoint, item = self._endpoint, self.item
         assert item is not None  # noqa: S101  # it is queued, else it had no result
         now_ns = endpoint.tracing.now_ns
         try:
@@ -138,8 +137,8 @@ class DirectRequest(Exchange):
 
     def set_exception(self, error: Exception) -> None:
         """Answer with the reason why there is no result."""
-        if self._item is not None:
-            self._endpoint.is_done(self, self._item)
+        if self.item is not None:
+            self._endpoint.is_done(self, self.item)
         if isinstance(error, ExpiredError):
             error = self._endpoint.timed_out(self)
         self._end(self._endpoint.refused(self, error))
@@ -153,8 +152,8 @@ class DirectRequest(Exchange):
         if self._done:
             return
         self._done = True
-        if self._item is not None:
-            self._endpoint.give_up(self._item)
+        if self.item is not None:
+            self._endpoint.give_up(self.item)
         self._end(given_up().answer(self.request_id, self.trace_id))
 
     def _end(self, answer: Answer, encoded_ns: int = 0) -> None:
@@ -180,7 +179,7 @@ class DirectRequest(Exchange):
                     self.record = None
             connection.request_done(self)
             # The connection keeps its last request: the rest of it must not live as long.
-            del self._connection, self._item, self.item
+            del self._connection, self.item
 
     def head(self, now_ns: int) -> bytes:
         """Return the headers that every answer carries, as they go out."""

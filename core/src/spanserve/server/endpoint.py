@@ -184,6 +184,8 @@ class BatchEndpoint(Endpoint):
             waiter=future,
             deadline_ns=self.deadline_ns(exchange),
         )
+        if exchange.record is not None:
+            exchange.record.item_queued(item)
         try:
             result = await future
         except asyncio.CancelledError:

@@ -111,7 +111,8 @@ class Exchange(LeanRequest):
         times = queue_ns / 1e6, run_ns / 1e6, (now_ns - self.started_ns) / 1e6
         if not self.trace_id:
             return _HEAD % (request_id, *times)
-        return _TRACED_HEAD % (request_id, self.trace_id.encode("latin-1"), *times)
+        same = self.request_id is self.trace_id
+        return _TRACED_HEAD % (request_id, request_id if same else self.trace_id.encode(), *times)
 
     async def body(self, limit: int) -> bytes:
         """Read the whole body, up to `limit` bytes.
@@ -179,18 +180,19 @@ def within(body: bytes, limit: int) -> bytes:
 
 
 HeadersRead = tuple[str, int, float | None]
-"""The request's id, its body's length or -1, and how long its client waits, in ms, if it says."""
+"""The request's id, if its client gave one, its body's length or -1, and how long its client
+waits, in ms, if it says."""
 
 
-def read_fields(fields: Fields, new_request_id: Callable[[], str]) -> HeadersRead:
+def read_fields(fields: Fields) -> HeadersRead:
     """Return the same of headers by their names, of a body that is there or soon will be."""
     given, limit = fields.get(b"x-request-id"), fields.get(b"x-request-timeout-ms")
     request_id = given.decode("ascii") if given and _REQUEST_ID.fullmatch(given) else ""
     limit_ms = float(limit) if limit and _LIMIT.fullmatch(limit) else None
-    return request_id or new_request_id(), -1, limit_ms
+    return request_id, -1, limit_ms
 
 
-def read_headers(headers: HeaderList, new_request_id: Callable[[], str]) -> HeadersRead:
+def read_headers(headers: HeaderList) -> HeadersRead:
     """Return what the server itself needs of a request's headers; what is not sane is left out."""
     request_id, length, limit_ms = "", -1, None
     for name, value in headers:
@@ -201,7 +203,7 @@ def read_headers(headers: HeaderList, new_request_id: Callable[[], str]) -> Head
             request_id = value.decode("ascii")
         elif name == b"x-request-timeout-ms" and _LIMIT.fullmatch(value):
             limit_ms = float(value)
-    return request_id or new_request_id(), length, limit_ms
+    return request_id, length, limit_ms
 
 
 async def send_answer(send: Send, answer: Answer, common: list[tuple[bytes, bytes]]) -> None:

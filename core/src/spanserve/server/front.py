@@ -41,21 +41,21 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 class Came:
     """Where the requests of a connection come from, and how."""
 
-    __slots__ = ("_address", "_origin", "_scheme", "port")
+    __slots__ = ("_address", "_scheme", "host", "newest", "path", "port", "user_agent")
 
     def __init__(self, scheme: str, client: tuple[str, int] | None) -> None:
         self._address, self.port = client or ("", 0)
         self._scheme = scheme
-        self._origin = _NO_ORIGIN
+        self.path = ""
+        self.host: bytes | None = None
+        self.user_agent: bytes | None = None
+        self.newest = _NO_ORIGIN
+        """The origin of a POST to `path` with these headers; most are as the one before."""
 
-    def origin(self, path: str, host: bytes | None, user_agent: bytes | None) -> Origin:
-        """Return the origin of a POST to this path; mostly the one of the request before."""
-        last = self._origin
-        if last.path != path or last.host != host or last.user_agent != user_agent:
-            last = self._origin = _origin(
-                path, self._scheme, self._address, self.port > 0, host, user_agent
-            )
-        return last
+    def turn(self, path: str, host: bytes | None, user_agent: bytes | None) -> None:
+        """Learn that the next requests are other than those before."""
+        self.path, self.host, self.user_agent = path, host, user_agent
+        self.newest = _origin(path, self._scheme, self._address, self.port > 0, host, user_agent)
 
 
 # One for all connections of a client, so that a batch need not compare them.
@@ -139,13 +139,15 @@ class FrontDoor:
     def begin(self, scope: Scope, receive: Receive, endpoint: Endpoint | None) -> Exchange:
         """Let a request in."""
         started_ns = self._now_ns()
-        read = read_headers(scope["headers"], self._new_id)
-        exchange = Exchange(scope, receive, read, started_ns)
+        exchange = Exchange(scope, receive, read_headers(scope["headers"]), started_ns)
         route = "" if endpoint is None else endpoint.spec.route
-        record = self._tracing.request(scope, request_id=read[0], route=route)
+        record = self._tracing.request(scope, request_id=exchange.request_id or None, route=route)
         if record is not None:
             exchange.record = record
             exchange.trace_id = record.trace_id
+            exchange.request_id = record.request_id
+        elif not exchange.request_id:
+            exchange.request_id = self._new_id()
         return exchange
 
     def begin_direct(
@@ -158,14 +160,17 @@ class FrontDoor:
     ) -> None:
         """Let a request in that needs no scope: a POST, without a query, to this endpoint."""
         started_ns = self._now_ns()
-        Exchange.__init__(
-            request, _NO_SCOPE, _nothing_left, read_fields(fields, self._new_id), started_ns
-        )
+        Exchange.__init__(request, _NO_SCOPE, _nothing_left, read_fields(fields), started_ns)
         route = endpoint.spec.route
         if self._traces[route]:
-            request.origin = came.origin(route, fields.get(b"host"), fields.get(b"user-agent"))
+            host, user_agent = fields.get(b"host"), fields.get(b"user-agent")
+            if came.path != route or came.host != host or came.user_agent != user_agent:
+                came.turn(route, host, user_agent)
+            request.origin = came.newest
             request.port = came.port
             self._tracing.enter(request, headers, fields)
+        elif not request.request_id:
+            request.request_id = self._new_id()
 
     def end(self, exchange: Exchange) -> None:
         """See a request out, after its last byte."""

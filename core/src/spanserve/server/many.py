@@ -129,6 +129,8 @@ class Crowd:
         except LateError as error:
             self._waiting.append(error)
             return True
+        if exchange.record is not None:
+            exchange.record.item_queued(item)
         self._waiting.append((item, future))
         return True
 

@@ -42,23 +42,32 @@ class Admission:
         trace_id = caller.trace_id or trace_id
         return trace_id, root_id, self._decide(trace_id, caller), caller
 
+    def request_id(self, trace_id: str, caller: Remote | None) -> str:
+        """Return an id for a request whose client gave none: its trace's, where that is its own."""
+        return trace_id if caller is None else self.next_root()[0]
+
     def enter(
         self,
         lean: LeanRequest,
         headers: Sequence[tuple[bytes, bytes]],
         fields: Mapping[bytes, bytes],
     ) -> None:
-        """Begin a request that has no record, as `begin` does one that has."""
+        """Begin a request that has no record, as `begin` does one that has.
+
+        Its `request_id` is empty where its client gave none.
+        """
         if self._has_no_caller(fields):  # as in `admitted`, without its calls
             lean.trace_id, lean.root_id = self.next_root()
+            lean.request_id = lean.request_id or lean.trace_id
             lean.sampled = sampled = self._samples_all or self._decide(lean.trace_id, None)
             lean.recording = sampled or self.keeps
             lean.caller = None
             lean.debug = False
             return
         lean.trace_id, lean.root_id, lean.sampled, lean.caller = self.admitted(headers, fields)
+        lean.request_id = lean.request_id or self.request_id(lean.trace_id, lean.caller)
         lean.recording = lean.sampled or self.keeps
-        lean.debug = lean.caller is not None and lean.caller.debug
+        lean.debug = self._trusts and lean.caller is not None and lean.caller.debug
         if lean.caller is not None and not (self._trusts and lean.caller.is_plain):
             lean.record = self.record_of(lean)
 

@@ -1,14 +1,13 @@
 """Time and chance, as arguments: what a test replaces to know both."""
 
-import os
 import random
-import struct
 import time
+from array import array
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 _DRAWN: Final = 256
-_ROOT_IDS: Final = struct.Struct(f"={_DRAWN}Q")
+_PLACES: Final = [slice(at, at + 32) for at in range(0, _DRAWN * 32, 32)]
 _NO_ID: Final = "0" * 32
 
 
@@ -46,25 +45,27 @@ class SteadyOffset:
 class Ids:
     """Random ids of traces and root spans; one instance a process, made after any fork.
 
-    They are drawn hundreds at a time, and given out by generators, which costs less than to make
-    one at a time.
+    Their digits are drawn for hundreds at a time, but an id is made when it is asked for. To make
+    hundreds at a time costs four times as much: by the time they are used, they are in no cache.
     """
 
     def __init__(self, seed: int | None = None) -> None:
-        self._bytes = os.urandom if seed is None else random.Random(seed).randbytes  # noqa: S311  # a test's
+        # The system seeds it, and no more: ids are no secrets. OpenTelemetry's SDK does the same.
+        self._bytes = random.Random(seed).randbytes  # noqa: S311
 
     def roots(self) -> Iterator[tuple[str, int]]:
         """Yield 32 hex digits for a trace and 64 bits for its root, never all zero, without end."""
         while True:
-            drawn = zip(self._texts(), _ROOT_IDS.unpack(self._bytes(_ROOT_IDS.size)), strict=False)
-            yield from [(trace_id, root_id) for trace_id, root_id in drawn if root_id]
+            roots = array("Q", self._bytes(_DRAWN * 8))
+            if 0 not in roots:
+                yield from zip(self._drawn_texts(), roots, strict=False)
 
     def texts(self) -> Iterator[str]:
         """Yield 32 hex digits, not all zero, without end."""
         while True:
-            yield from self._texts()
+            yield from self._drawn_texts()
 
-    def _texts(self) -> list[str]:
-        digits = self._bytes(16 * _DRAWN).hex()
-        texts = [digits[at : at + 32] for at in range(0, len(digits), 32)]
-        return [text for text in texts if text != _NO_ID]
+    def _drawn_texts(self) -> Iterator[str]:
+        while _NO_ID in (digits := self._bytes(_DRAWN * 16).hex()):
+            continue
+        return map(digits.__getitem__, _PLACES)

@@ -121,9 +121,7 @@ def write_lean(rows: Rows, lean: LeanRequest, item: ItemRecord) -> None:
     rows.count(1)
 
 
-def _packed(
-    rows: Rows, leans: Sequence[LeanRequest], items: Sequence[ItemRecord]
-) -> list[bytes]:
+def _packed(rows: Rows, leans: Sequence[LeanRequest], items: Sequence[ItemRecord]) -> list[bytes]:
     places = rows.places_of([lean.origin for lean in leans])
     return [
         pack_row(

@@ -74,10 +74,6 @@ class LeanRequest:
             record.item_queued(item)
         return record
 
-    def item_queued(self, item: ItemRecord) -> None:
-        """Hand the item to the batcher."""
-        self.item = item
-
     def item_dequeued(self, item: ItemRecord, now_ns: int) -> None:
         """Take the item out of the queue: its batch begins, or nothing will run."""
         item.dequeued_ns = now_ns

@@ -188,17 +188,12 @@ class TracedRequest(Protocol):
     sampled: bool
     recording: bool
     request_id: str
-
-    @property
-    def debug(self) -> bool:
-        """Whether the caller asked for this trace whatever the sampling says."""
+    debug: bool
+    ended_ns: int
 
     @property
     def full_record(self) -> RequestRecord:
         """Return the request's record."""
-
-    def item_queued(self, item: "ItemRecord") -> None:
-        """Hand an item to the batcher."""
 
     def item_dequeued(self, item: "ItemRecord", now_ns: int) -> None:
         """Take an item out of the queue."""

@@ -96,9 +96,12 @@ class Tracing:
         return self._admission.propagators.ignored
 
     def request(
-        self, scope: Mapping[str, Any], *, request_id: str = "", route: str = ""
+        self, scope: Mapping[str, Any], *, request_id: str | None = "", route: str = ""
     ) -> RequestRecord | None:
-        """Begin the record of an HTTP request; None where tracing is off or excludes it."""
+        """Begin the record of an HTTP request; None where tracing is off or excludes it.
+
+        A `request_id` of None: its client gave none.
+        """
         if not self.on or self._excludes(scope):
             return None
         headers = scope["headers"]
@@ -117,11 +120,13 @@ class Tracing:
         origin: Origin,
         port: int,
         started_ns: int,
-        request_id: str,
+        request_id: str | None,
         route: str,
     ) -> RequestRecord:
         """Begin the record of a request whose path is traced; `fields` are its headers by name."""
         trace_id, root_id, sampled, caller = self._admission.admitted(headers, fields)
+        if request_id is None:
+            request_id = self._admission.request_id(trace_id, caller)
         record = self._new_record(
             trace_id, root_id, sampled, origin, port, started_ns, request_id, route
         )
@@ -169,17 +174,17 @@ class Tracing:
         requests = [request for item in items if (request := item.request) is not None]
         if not requests:
             return
-        recorded = [request for request in requests if request.recording]
+        recorded = [request.recording for request in requests].count(True)
         if recorded:
             batch.rows = Rows(batch.size, self._spans_each[batch.size > 1])
-            batch.pending = len(recorded) + 1
+            batch.pending = recorded + 1
         if batch.size == 1:
             _ = requests[0].full_record  # the model's code may open spans in it, on another thread
         else:
             batch.trace_id, batch.root_id = self._admission.next_root()
-            batch.recording = bool(recorded)
-            batch.sampled = True in [request.sampled for request in recorded]
-            batch.debug = True in [request.debug and request.sampled for request in recorded]
+            batch.recording = recorded > 0
+            batch.sampled = any(request.sampled for request in requests)
+            batch.debug = True in [request.debug for request in requests]
 
     def scope(self, record: Record | None, place: int) -> Scope | None:
         """Return the scope in which to run the user's code at this place of a record."""

@@ -1,0 +1,83 @@
+"""Requests without records, as the server keeps those that it answers without a task."""
+
+from dataclasses import dataclass
+
+from hypothesis import strategies as st
+
+from spanserve.tracing.http import Origin
+from spanserve.tracing.lean import LeanRequest
+from spanserve.tracing.record import ItemRecord, RequestRecord
+from spanserve.tracing.tracing import Tracing
+from support.gate import http_origin
+
+TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+CALLERS = (
+    ("", ""),
+    ("traceparent", f"00-{TRACE_ID}-{SPAN_ID}-01"),
+    ("traceparent", f"00-{TRACE_ID}-{SPAN_ID}-00"),
+    ("b3", "d"),
+    ("b3", f"{TRACE_ID}-{SPAN_ID}-d"),
+    ("jaeger-debug-id", "look"),
+)
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a client sends, and whether its answer can be written."""
+
+    caller: tuple[str, str]
+    user_agent: bytes
+    request_id: str
+    fails: bool
+
+
+calls = st.builds(
+    Call,
+    st.sampled_from(CALLERS),
+    st.sampled_from([b"curl", b"wrk"]),
+    st.sampled_from(["", "", "x", "y" * 128]),
+    st.sampled_from([False, False, False, True]),
+)
+
+
+class Lean(LeanRequest):
+    """A request, and its item."""
+
+    __slots__ = ("_tracing", "own")
+
+    def __init__(self, tracing: Tracing, call: Call) -> None:
+        self._tracing = tracing
+        self.started_ns = tracing.now_ns()
+        self.item = self.record = None
+        self.encode_ns = self.encoded_ns = self.ended_ns = 0
+        self.request_id = call.request_id
+        self.origin = _origins[call.user_agent]
+        self.port = 5555
+        name, value = (each.encode() for each in call.caller)
+        fields = {name: value} if name else {}
+        tracing.enter(self, list(fields.items()), fields)
+        self.own = self.item = ItemRecord(self, tracing.now_ns(), 0)
+
+    @property
+    def full_record(self) -> RequestRecord:
+        """Return the request's record, which is made when it is first asked for."""
+        if self.record is None:
+            self.record = self._tracing.record_of(self)
+        return self.record
+
+    def answer(self, *, fails: bool) -> None:
+        """Write the answer, and end."""
+        now_ns = self._tracing.now_ns
+        self.encode_ns = now_ns()
+        if not self.recording:
+            return
+        if fails:
+            self._tracing.request_ended(self.write_record(self.own, 0, 500))
+        else:
+            self.encoded_ns, self.ended_ns = now_ns(), now_ns()
+
+
+_usual, _ = http_origin()
+_origins: dict[bytes, Origin] = {
+    agent: _usual._replace(user_agent=agent) for agent in (b"curl", b"wrk")
+}
