@@ -27,7 +27,7 @@ from spanserve.tracing.record import ItemRecord, RequestRecord
 from spanserve.tracing.tracing import Tracing
 
 REQUESTS = 16
-BATCHES = 24
+BATCHES = 96
 SPANS = BATCHES * (REQUESTS * 5 + 4)  # about as many as go to a tracer in one call
 HEADERS = [
     (b"host", b"127.0.0.1:8000"),
