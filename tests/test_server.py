@@ -144,8 +144,8 @@ def test_many_clients_at_once_each_get_their_own_answer(server: Serving) -> None
 def test_every_answer_carries_the_ids_and_the_time_it_took(client: httpx.Client) -> None:
     for method, path in [("POST", "/double"), ("POST", "/add"), ("POST", "/hello")]:
         headers = client.request(method, path, json=[1, 2]).headers
-        assert HEX_32.fullmatch(headers["x-request-id"])
         assert HEX_32.fullmatch(headers["x-trace-id"])
+        assert headers["x-request-id"] == headers["x-trace-id"]
     assert TIMING.fullmatch(client.post("/double", json=[1, 2]).headers["server-timing"])
     assert TIMING.fullmatch(client.post("/add", json={"a": 1}).headers["server-timing"])
     assert TIMING.fullmatch(client.post("/hello").headers["server-timing"])
@@ -169,11 +169,17 @@ def test_what_ran_nothing_says_how_long_it_took(
     assert re.fullmatch(r"total;dur=\d+\.\d{3}", headers["server-timing"])
 
 
-def test_a_callers_trace_is_continued(client: httpx.Client) -> None:
+@pytest.mark.parametrize("path", ["/double", "/add"])
+def test_a_callers_trace_is_continued_and_its_id_is_not_each_requests(
+    client: httpx.Client, path: str
+) -> None:
     trace_id = "0af7651916cd43dd8448eb211c80319c"
     headers = {"traceparent": f"00-{trace_id}-b7ad6b7169203331-01"}
-    response = client.post("/double", json=[1, 2], headers=headers)
-    assert response.headers["x-trace-id"] == trace_id
+    answers = [client.post(path, json=[1, 2], headers=headers).headers for _ in range(2)]
+    assert [answer["x-trace-id"] for answer in answers] == [trace_id, trace_id]
+    ids = {trace_id, *(answer["x-request-id"] for answer in answers)}
+    assert len(ids) == 3
+    assert all(map(HEX_32.fullmatch, ids))
 
 
 @pytest.mark.parametrize("request_id", ["abc", "a-b_c.d:e/f+g=h@i", "x" * 128])

@@ -16,11 +16,7 @@ from spanserve.tracing.places import (
 )
 from spanserve.tracing.record import BatchRecord
 from spanserve.tracing.rows import Member, members
-from spanserve.tracing.span import (
-    AttributeValue,
-    Link,
-    Span,
-)
+from spanserve.tracing.span import AttributeValue, Link, Span
 
 
 def _members(record: BatchRecord) -> Iterable[Member]:

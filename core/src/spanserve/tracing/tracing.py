@@ -17,10 +17,7 @@ from spanserve.tracing.clock import Clock, Ids, SteadyOffset
 from spanserve.tracing.ending import Ending
 from spanserve.tracing.excluded import ExcludedPaths
 from spanserve.tracing.failure import failure_of
-from spanserve.tracing.frozen import (
-    Frozen,
-    frozen_startup,
-)
+from spanserve.tracing.frozen import Frozen, frozen_startup
 from spanserve.tracing.http import Origin, origin_of
 from spanserve.tracing.keeping import Rules
 from spanserve.tracing.listeners import Listeners
