@@ -55,7 +55,7 @@ class Tally:
         free_ns, released_ns = batch.runner_free_ns, batch.released_ns
         for_peers, for_runner = self.waits_for_peers, self.waits_for_runner
         ready_ns = min(free_ns, released_ns)
-        # One example a batch is enough, and one for each item costs more than to count it.
+        # The oldest waited longest. With an example of each item, this takes a third more.
         example, trace_id = _example(items)
         for item in items:
             queued_ns = item.queued_ns

@@ -111,8 +111,7 @@ class Exchange(LeanRequest):
         times = queue_ns / 1e6, run_ns / 1e6, (now_ns - self.started_ns) / 1e6
         if not self.trace_id:
             return _HEAD % (request_id, *times)
-        same = self.request_id is self.trace_id
-        return _TRACED_HEAD % (request_id, request_id if same else self.trace_id.encode(), *times)
+        return _TRACED_HEAD % (request_id, self.trace_id.encode("latin-1"), *times)
 
     async def body(self, limit: int) -> bytes:
         """Read the whole body, up to `limit` bytes.

@@ -21,7 +21,7 @@ from spanserve.tracing.keeping import Rules
 from spanserve.tracing.lean import LeanRequest
 from spanserve.tracing.places import RUN, item_place
 from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
-from spanserve.tracing.rows import Rows
+from spanserve.tracing.rows import MAX_REQUEST_ID, Rows
 
 _OK: Final = 200
 
@@ -76,6 +76,7 @@ class Ending:
             and request.ended_ns
             and request.sampled
             and request.port
+            and len(request.request_id) <= MAX_REQUEST_ID
             and request.record is None
         ]
         if rows.are_open and len(usual) == batch.size:
@@ -96,6 +97,7 @@ class Ending:
             rows.are_open
             and lean.sampled
             and lean.port
+            and len(lean.request_id) <= MAX_REQUEST_ID
             and item.failure is None
             and (record is None or (record.usual and _has_usual_customs(record, item)))
         ):

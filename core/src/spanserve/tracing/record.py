@@ -14,7 +14,7 @@ from spanserve.tracing.base import Record
 from spanserve.tracing.failure import Failure
 from spanserve.tracing.http import Origin
 from spanserve.tracing.places import RUN
-from spanserve.tracing.rows import Rows
+from spanserve.tracing.rows import MAX_REQUEST_ID, Rows
 
 _OK: Final = 200
 
@@ -140,7 +140,7 @@ class RequestRecord(Record):
             and self.status == _OK
             and self.route == batch.endpoint
             and self.port > 0
-            and self.request_id != ""
+            and 0 < len(self.request_id) <= MAX_REQUEST_ID
             and not (item.failure or self.failure or self.client_left)
         )
 
@@ -217,9 +217,7 @@ class ItemRecord:
         self.request = request
         self.queued_ns = queued_ns
         self.depth = depth
-        self.index = 0
-        self.position = 0
-        self.dequeued_ns = 0
+        self.index = self.position = self.dequeued_ns = 0
         self.batch: BatchRecord | None = None
         self.failure: Failure | None = None
 
@@ -284,7 +282,7 @@ class BatchRecord(Attempt, Record):
         return retry
 
     def attempts(self, position: int) -> list[Attempt]:
-        """Return the goes that the item at this position was in; the last decided what it gets."""
+        """Return the goes at the item at this position; the last decided what it gets."""
         return [self, *(retry for retry in self.retries if position in retry.positions)]
 
     def customs_in(self, attempts: Sequence[Attempt]) -> int:

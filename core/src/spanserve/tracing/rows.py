@@ -21,6 +21,10 @@ LINK: Final = 1
 WHOLE: Final = 2
 """The request's spans are made of the row, too."""
 
+MAX_REQUEST_ID: Final = 36
+"""Characters: as long as a UUID's text. A request with a longer id is not usual: it would widen a
+column of thousands."""
+
 FIELDS: Final = (
     ("root_id", "u8", "Q"),
     ("parent_id", "u8", "Q"),
@@ -37,10 +41,7 @@ FIELDS: Final = (
     ("port", "u2", "H"),
     ("kind", "u1", "B"),
 )
-"""A row's numbers, each as NumPy and as `struct` have it; little-endian and without gaps.
-
-Where the marks of decoding are 0, it began as the request did, and ended as its item was queued.
-"""
+"""A row's numbers, each as NumPy and as `struct` have it; little-endian and without gaps."""
 
 _ROW: Final = struct.Struct("<" + "".join(code for _, _, code in FIELDS))
 WIDTH: Final = _ROW.size

@@ -141,12 +141,7 @@ def _members(batches: _Batches, *, with_runs: bool, alone: bool) -> Block:
     queue = {**_waits(rows, marks, batches.position[whole]), **_references(batches, batch, alone)}
     block = [
         _servers(batches, whole, trace),
-        column(
-            names.DECODE,
-            id_step(DECODE),
-            _or(rows["decode_ns"], rows["started_ns"]),
-            _or(rows["decoded_ns"], rows["queued_ns"]),
-        ),
+        column(names.DECODE, id_step(DECODE), rows["decode_ns"], rows["decoded_ns"]),
         column(
             names.QUEUE,
             id_step(item_place(0, QUEUE)),
@@ -170,11 +165,6 @@ def _members(batches: _Batches, *, with_runs: bool, alone: bool) -> Block:
         block.append(column(names.SPLIT, step, marks["ran_ns"], marks["ended_ns"]))
     block.append(column(names.ENCODE, id_step(ENCODE), rows["encode_ns"], rows["encoded_ns"]))
     return block
-
-
-def _or(marks: Cells, otherwise: Cells) -> Cells:
-    """Return marks, and where one was not made the other."""
-    return np.where(marks, marks, otherwise)
 
 
 def _servers(batches: _Batches, whole: Cells, trace: _Trace) -> Column:
