@@ -19,7 +19,7 @@ from bench.processes import Meter
 from services.socket_time import SocketTime
 from spanserve import Resource, Span, hookimpl
 from spanserve.config.model import QueueConfig, TracingConfig
-from spanserve.tracing.http import Origin
+from spanserve.tracing.client import Client
 from spanserve.tracing.lean import LeanRequest
 from spanserve.tracing.loading import LoadedTracer, opened
 from spanserve.tracing.plugins import load_plugin
@@ -29,15 +29,12 @@ from spanserve.tracing.tracing import Tracing
 REQUESTS = 16
 BATCHES = 96
 SPANS = BATCHES * (REQUESTS * 5 + 4)  # about as many as go to a tracer in one call
-HEADERS = [
-    (b"host", b"127.0.0.1:8000"),
-    (b"user-agent", b"parts"),
-    (b"content-type", b"application/json"),
-]
-CLIENT = ("127.0.0.1", 50_000)
-ORIGIN = Origin(
-    "POST", "/predict", b"", "http", "1.1", CLIENT[0], True, b"127.0.0.1:8000", b"parts"
-)
+FIELDS = {
+    b"host": b"127.0.0.1:8000",
+    b"user-agent": b"parts",
+    b"content-type": b"application/json",
+}
+CLIENT = Client("http", ("127.0.0.1", 50_000))
 CONFIG = TracingConfig(queue=QueueConfig(max_spans=10_000_000))
 
 
@@ -77,9 +74,7 @@ class Request(LeanRequest):
         self.item = self.record = None
         self.recording = False
         self.ended_ns = 0
-        if tracing.on:
-            self.origin, self.port = ORIGIN, CLIENT[1]
-            tracing.enter(self, HEADERS, dict(HEADERS))
+        self.client, self.fields = CLIENT, FIELDS
 
     @property
     def full_record(self) -> RequestRecord:

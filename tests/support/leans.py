@@ -4,11 +4,10 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from spanserve.tracing.http import Origin
+from spanserve.tracing.client import Client
 from spanserve.tracing.lean import LeanRequest
 from spanserve.tracing.record import ItemRecord, RequestRecord
 from spanserve.tracing.tracing import Tracing
-from support.gate import http_origin
 
 TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 CALLERS = (
@@ -51,11 +50,10 @@ class Lean(LeanRequest):
         self.item = self.record = None
         self.encode_ns = self.encoded_ns = self.ended_ns = 0
         self.request_id = call.request_id
-        self.origin = _origins[call.user_agent]
-        self.port = 5555
+        self.trace_id = ""
+        self.client = _CLIENT
         name, value = (each.encode() for each in call.caller)
-        fields = {name: value} if name else {}
-        tracing.enter(self, list(fields.items()), fields)
+        self.fields = {b"user-agent": call.user_agent} | ({name: value} if name else {})
         self.own = self.item = ItemRecord(self, tracing.now_ns(), 0)
 
     @property
@@ -77,7 +75,4 @@ class Lean(LeanRequest):
             self.encoded_ns, self.ended_ns = now_ns(), now_ns()
 
 
-_usual, _ = http_origin()
-_origins: dict[bytes, Origin] = {
-    agent: _usual._replace(user_agent=agent) for agent in (b"curl", b"wrk")
-}
+_CLIENT = Client("http", ("127.0.0.1", 5555))

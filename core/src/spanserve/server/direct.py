@@ -13,8 +13,9 @@ from spanserve.batching.batch import Item
 from spanserve.batching.batcher import ExpiredError
 from spanserve.server.answer import Answer, given_up
 from spanserve.server.endpoint import BatchEndpoint
-from spanserve.server.exchange import ClientLeftError, Exchange, Fields, HeaderList
-from spanserve.server.front import Came, FrontDoor
+from spanserve.server.exchange import ClientLeftError, Exchange, Fields
+from spanserve.server.front import FrontDoor
+from spanserve.tracing.client import Client
 from spanserve.tracing.record import RequestRecord
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ class Connection(Protocol):
     """Where the answers of direct requests go."""
 
     loop: asyncio.AbstractEventLoop
-    came: Came
+    peer: Client
 
     def send_answer(self, request: "DirectRequest", answer: Answer, now_ns: int) -> None:
         """Send a whole answer with the headers that every answer carries."""
@@ -68,10 +69,9 @@ class DirectRequest(Exchange):
         connection: Connection,
         front: FrontDoor,
         endpoint: BatchEndpoint,
-        headers: HeaderList,
         fields: Fields,
     ) -> None:
-        front.begin_direct(self, endpoint, connection.came, headers, fields)
+        front.begin_direct(self, endpoint, connection.peer, fields)
         self._connection = connection
         self._front = front
         self._endpoint = endpoint
@@ -97,7 +97,7 @@ class DirectRequest(Exchange):
             self.item = item = endpoint.begin(self, body, waiter=self, gone=self._client_left)
         except Exception as error:  # noqa: BLE001  # every error has an answer
             self._decoded_ns = endpoint.tracing.now_ns()
-            self._end(endpoint.refused(self, error))
+            self._refuse(error)
             return
         if deadline_ns := item.deadline_ns:
             delay_s = (deadline_ns - endpoint.tracing.now_ns()) / 1e9
@@ -110,11 +110,11 @@ class DirectRequest(Exchange):
             return
         self._done = True  # so that its item goes without a word
         self._endpoint.give_up(self.item)
-        self._end(self._endpoint.refused(self, self._endpoint.timed_out(self)))
+        self._refuse(self._endpoint.timed_out(self))
 
     def abandoned(self) -> None:
         """End: the client left before its body was whole."""
-        self._end(self._endpoint.refused(self, ClientLeftError()))
+        self._refuse(ClientLeftError())
 
     def done(self) -> bool:
         """Whether the request has its answer."""
@@ -131,7 +131,7 @@ class DirectRequest(Exchange):
             answer = Answer(200, endpoint.codec.encode(result))
             self.encoded_ns = encoded_ns = now_ns()
         except Exception as error:  # noqa: BLE001  # as in `start`
-            self._end(endpoint.refused(self, error))
+            self._refuse(error)
         else:
             self._end(answer, encoded_ns)
 
@@ -141,7 +141,7 @@ class DirectRequest(Exchange):
             self._endpoint.is_done(self, self.item)
         if isinstance(error, ExpiredError):
             error = self._endpoint.timed_out(self)
-        self._end(self._endpoint.refused(self, error))
+        self._refuse(error)
 
     def cancel(self, msg: str | None = None) -> None:  # noqa: ARG002  # as a task is cancelled
         """Give the request up soon: the server goes through all its tasks as it calls this."""
@@ -154,7 +154,12 @@ class DirectRequest(Exchange):
         self._done = True
         if self.item is not None:
             self._endpoint.give_up(self.item)
-        self._end(given_up().answer(self.request_id, self.trace_id))
+        self._refuse(given_up())
+
+    def _refuse(self, error: Exception) -> None:
+        """Answer with an error, and see the request out."""
+        self._front.admit_direct(self, self._endpoint)
+        self._end(self._endpoint.refused(self, error))
 
     def _end(self, answer: Answer, encoded_ns: int = 0) -> None:
         """Send the answer, of a result encoded at `encoded_ns`, and see the request out."""

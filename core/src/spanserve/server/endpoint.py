@@ -208,7 +208,7 @@ class BatchEndpoint(Endpoint):
         limited = self.timeout_ms is not None or exchange.limit_ms is not None
         return self.batcher.submit(
             value,
-            request=exchange if exchange.trace_id else None,
+            request=exchange if exchange.is_traced else None,
             gone=gone,
             waiter=waiter,
             deadline_ns=self.deadline_ns(exchange) if limited else 0,

@@ -59,6 +59,7 @@ class Exchange(LeanRequest):
         self.request_id, self.body_length, self.limit_ms = read
         self.started_ns = started_ns
         self.record = None
+        self.is_traced = False
         self.trace_id = ""
         self.recording = False
         self.ended_ns = 0

@@ -8,7 +8,6 @@ much (DESIGN 3), and nothing on that way would do anything for it.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from functools import lru_cache
 from typing import Final
 
 from spanserve.server.answer import Answer, Streamed, given_up
@@ -17,7 +16,6 @@ from spanserve.server.exchange import (
     SCOPE_KEY,
     Exchange,
     Fields,
-    HeaderList,
     Message,
     Receive,
     Scope,
@@ -27,9 +25,9 @@ from spanserve.server.exchange import (
     read_headers,
 )
 from spanserve.server.streaming import send_any
+from spanserve.tracing.client import Client
 from spanserve.tracing.clock import Ids
 from spanserve.tracing.failure import failure_of
-from spanserve.tracing.http import Origin
 from spanserve.tracing.places import ROOT
 from spanserve.tracing.record import RequestRecord
 from spanserve.tracing.scope import entered
@@ -38,40 +36,6 @@ from spanserve.tracing.tracing import Tracing
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-class Came:
-    """Where the requests of a connection come from, and how."""
-
-    __slots__ = ("_address", "_scheme", "host", "newest", "path", "port", "user_agent")
-
-    def __init__(self, scheme: str, client: tuple[str, int] | None) -> None:
-        self._address, self.port = client or ("", 0)
-        self._scheme = scheme
-        self.path = ""
-        self.host: bytes | None = None
-        self.user_agent: bytes | None = None
-        self.newest = _NO_ORIGIN
-        """The origin of a POST to `path` with these headers; most are as the one before."""
-
-    def turn(self, path: str, host: bytes | None, user_agent: bytes | None) -> None:
-        """Learn that the next requests are other than those before."""
-        self.path, self.host, self.user_agent = path, host, user_agent
-        self.newest = _origin(path, self._scheme, self._address, self.port > 0, host, user_agent)
-
-
-# One for all connections of a client, so that a batch need not compare them.
-@lru_cache(maxsize=1024)
-def _origin(  # noqa: PLR0917  # as `Origin`
-    path: str,
-    scheme: str,
-    address: str,
-    is_peer: bool,  # noqa: FBT001  # as above
-    host: bytes | None,
-    user_agent: bytes | None,
-) -> Origin:
-    return Origin("POST", path, b"", scheme, "1.1", address, is_peer, host, user_agent)
-
-
-_NO_ORIGIN: Final = Origin("", "", b"", "", "", "", False, None, None)
 _NO_SCOPE: Final[Scope] = {}
 
 
@@ -154,23 +118,26 @@ class FrontDoor:
         self,
         request: Exchange,
         endpoint: Endpoint,
-        came: Came,
-        headers: HeaderList,
+        client: Client,
         fields: Fields,
     ) -> None:
-        """Let a request in that needs no scope: a POST, without a query, to this endpoint."""
+        """Let a request in that needs no scope: a POST, without a query, to this endpoint.
+
+        `fields` are its headers, each of which it has once. It has no ids yet where it is traced.
+        """
         started_ns = self._now_ns()
         Exchange.__init__(request, _NO_SCOPE, _nothing_left, read_fields(fields), started_ns)
-        route = endpoint.spec.route
-        if self._traces[route]:
-            host, user_agent = fields.get(b"host"), fields.get(b"user-agent")
-            if came.path != route or came.host != host or came.user_agent != user_agent:
-                came.turn(route, host, user_agent)
-            request.origin = came.newest
-            request.port = came.port
-            self._tracing.enter(request, headers, fields)
+        if self._traces[endpoint.spec.route]:
+            request.is_traced = True
+            request.client = client
+            request.fields = fields
         elif not request.request_id:
             request.request_id = self._new_id()
+
+    def admit_direct(self, request: Exchange, endpoint: Endpoint) -> None:
+        """Give a request that began so the ids that it would have got with its batch."""
+        if request.is_traced and not request.trace_id:
+            self._tracing.admit((request,), endpoint.spec.route)
 
     def end(self, exchange: Exchange) -> None:
         """See a request out, after its last byte."""

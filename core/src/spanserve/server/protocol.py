@@ -24,8 +24,8 @@ from spanserve.server.app import App
 from spanserve.server.direct import DirectRequest
 from spanserve.server.endpoint import BatchEndpoint
 from spanserve.server.exchange import send_answer
-from spanserve.server.front import Came
 from spanserve.service.media import JSON, NPY, chosen, media_type
+from spanserve.tracing.client import Client
 
 _JSON: Final = JSON.encode()
 METHODS: Final = (
@@ -89,7 +89,7 @@ class DirectProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Know the client."""
         super().connection_made(transport)
-        self.came = Came(self.scheme or "http", self.client)
+        self.peer = Client(self.scheme or "http", self.client)
 
     def data_received(self, data: bytes) -> None:
         """Read; many clients send head and body one after the other, so the rest may follow."""
@@ -189,7 +189,7 @@ class DirectProtocol(HttpToolsProtocol):
 
     def _opened(self, endpoint: BatchEndpoint) -> DirectRequest:
         assert self._front is not None  # noqa: S101  # else there were no endpoints
-        request = DirectRequest(self, self._front, endpoint, self.headers, self.fields)
+        request = DirectRequest(self, self._front, endpoint, self.fields)
         # To uvicorn it is a cycle, and a task to cancel: it has what is used of either.
         self.cycle = request  # type: ignore[assignment]
         self.tasks.add(request)  # type: ignore[arg-type]

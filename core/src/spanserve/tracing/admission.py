@@ -1,6 +1,6 @@
 """How a request comes in: its ids, whether it is sampled, and who called."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from spanserve.config.model import TracingConfig
 from spanserve.tracing.clock import Ids
@@ -17,7 +17,8 @@ class Admission:
     """Admits requests by the rules in force; `next_root` draws a trace's id and its root's."""
 
     def __init__(self, tracers: Sequence[LoadedTracer], config: TracingConfig, ids: Ids) -> None:
-        self.next_root = ids.roots().__next__
+        self._roots = ids.roots()
+        self.next_root = self._roots.__next__
         self.propagators = _propagators(tracers, config)
         self._trusts = config.trust_incoming
         self._has_no_caller = self.propagators.headers.isdisjoint
@@ -29,7 +30,7 @@ class Admission:
         self.keeps = rules.keeps
 
     def admitted(
-        self, headers: Sequence[tuple[bytes, bytes]], fields: Mapping[bytes, bytes]
+        self, headers: Iterable[tuple[bytes, bytes]], fields: Mapping[bytes, bytes]
     ) -> tuple[str, int, bool, Remote | None]:
         """Return a request's trace id and root id, whether it is sampled, and its caller if any.
 
@@ -46,25 +47,30 @@ class Admission:
         """Return an id for a request whose client gave none: its trace's, where that is its own."""
         return trace_id if caller is None else self.next_root()[0]
 
-    def enter(
-        self,
-        lean: LeanRequest,
-        headers: Sequence[tuple[bytes, bytes]],
-        fields: Mapping[bytes, bytes],
-    ) -> None:
-        """Begin a request that has no record, as `begin` does one that has.
+    def admit(self, leans: Sequence[LeanRequest], path: str) -> None:
+        """Begin requests to a path that have no records, as `Tracing.begin` does one that has.
 
-        Its `request_id` is empty where its client gave none.
+        The `request_id` of each is empty where its client gave none.
         """
-        if self._has_no_caller(fields):  # as in `admitted`, without its calls
-            lean.trace_id, lean.root_id = self.next_root()
-            lean.request_id = lean.request_id or lean.trace_id
-            lean.sampled = sampled = self._samples_all or self._decide(lean.trace_id, None)
-            lean.recording = sampled or self.keeps
+        samples_all, keeps, has_no_caller = self._samples_all, self.keeps, self._has_no_caller
+        for lean, (trace_id, root_id) in zip(leans, self._roots, strict=False):
+            client, fields = lean.client, lean.fields
+            lean.origin = client.origin(path, fields)
+            lean.port = client.port
+            if not has_no_caller(fields):
+                self._admit_called(lean, fields)
+                continue
+            lean.trace_id, lean.root_id = trace_id, root_id  # as in `admitted`, without its calls
+            lean.request_id = lean.request_id or trace_id
+            lean.sampled = sampled = samples_all or self._decide(trace_id, None)
+            lean.recording = sampled or keeps
             lean.caller = None
             lean.debug = False
-            return
-        lean.trace_id, lean.root_id, lean.sampled, lean.caller = self.admitted(headers, fields)
+
+    def _admit_called(self, lean: LeanRequest, fields: Mapping[bytes, bytes]) -> None:
+        """Begin a request that may have a caller."""
+        ids = self.admitted(fields.items(), fields)
+        lean.trace_id, lean.root_id, lean.sampled, lean.caller = ids
         lean.request_id = lean.request_id or self.request_id(lean.trace_id, lean.caller)
         lean.recording = lean.sampled or self.keeps
         lean.debug = self._trusts and lean.caller is not None and lean.caller.debug

@@ -4,29 +4,40 @@ To make a record and to write marks into it costs more than the rest of tracing 
 the row of a usual request holds is known to the server anyway, and is packed for a whole batch as
 the last of its answers is out (`Tracing.answered`). A request that turns out to be unusual is
 given its record then; one whose model's code may open spans in it, before.
+
+Its ids, too, it has only once its batch begins: what is done for all requests of a batch, one
+after the other, costs half of what it does between the steps of a request, where the processor has
+long forgotten the code and the data (measured: 2.7 and 1.3 µs a request).
 """
 
 from abc import abstractmethod
+from collections.abc import Mapping
 
+from spanserve.tracing.client import Client
 from spanserve.tracing.http import Origin
 from spanserve.tracing.record import ItemRecord, RequestRecord
 from spanserve.tracing.remote import Remote
 
 
 class LeanRequest:
-    """What a server keeps of a request for tracing; `trace_id` is empty where it is not traced.
+    """What a server keeps of a request for tracing.
 
     It takes the place of a `RequestRecord` in the batcher. `record` is that, once there is one.
+    `fields` are its headers by name. They and `client` are there where it is traced, and all from
+    `caller` to `trace_id`, which is empty before, once it was admitted (`Tracing.admit`).
     `encode_ns` is when the answer was begun, `encoded_ns` when a result's was there, `ended_ns`
     when that was sent, and the rest left to the batch; 0 where that was not reached.
     """
 
     __slots__ = (
         "caller",
+        "client",
         "debug",
         "encode_ns",
         "encoded_ns",
         "ended_ns",
+        "fields",
+        "is_traced",
         "item",
         "origin",
         "port",
@@ -39,20 +50,24 @@ class LeanRequest:
         "trace_id",
     )
 
-    caller: Remote | None
-    debug: bool
+    client: Client
     encode_ns: int
     encoded_ns: int
     ended_ns: int
+    fields: Mapping[bytes, bytes]
+    is_traced: bool
     item: ItemRecord | None
+    record: RequestRecord | None
+    request_id: str
+    started_ns: int
+
+    caller: Remote | None
+    debug: bool
     origin: Origin
     port: int
-    record: RequestRecord | None
     recording: bool
-    request_id: str
     root_id: int
     sampled: bool
-    started_ns: int
     trace_id: str
 
     @property

@@ -20,6 +20,7 @@ from spanserve.tracing.failure import failure_of
 from spanserve.tracing.frozen import Frozen, frozen_startup
 from spanserve.tracing.http import Origin, origin_of
 from spanserve.tracing.keeping import Rules
+from spanserve.tracing.lean import LeanRequest
 from spanserve.tracing.listeners import Listeners
 from spanserve.tracing.live import Live, LiveBatchRecord, LiveRequestRecord
 from spanserve.tracing.loading import LoadedTracer
@@ -60,7 +61,7 @@ class Tracing:
         self._admission = Admission(self.tracers, config, ids or Ids())
         self._ending = Ending(self.now_ns, self._submit, with_runs=config.batch_spans == "full")
         # Called for every request: without a call in between.
-        self.enter, self.record_of = self._admission.enter, self._admission.record_of
+        self.admit, self.record_of = self._admission.admit, self._admission.record_of
         self.request_ended = self._ending.request_ended
         self.answered = self._ending.answered
         self.batch_ended = self._ending.batch_ended
@@ -171,6 +172,9 @@ class Tracing:
         requests = [request for item in items if (request := item.request) is not None]
         if not requests:
             return
+        leans = [each for each in requests if isinstance(each, LeanRequest)]
+        if leans:
+            self.admit(leans, batch.endpoint)
         recorded = [request.recording for request in requests].count(True)
         if recorded:
             batch.rows = Rows(batch.size, self._spans_each[batch.size > 1])
