@@ -37,7 +37,7 @@ from support.gate import (
     released,
     run,
 )
-from support.leans import Call, Lean, calls
+from support.leans import Call, Lean, batches_of_calls
 from support.traces import (
     Tree,
     check_all,
@@ -221,17 +221,26 @@ def test_any_usual_batches_together_make_the_spans_that_each_makes_alone(
 
 @settings(max_examples=300, deadline=None)
 @given(
-    calls=st.lists(calls, min_size=1, max_size=6),
+    batches=batches_of_calls,
     rate=st.sampled_from([0.0, 0.5, 1.0]),
     errors=st.booleans(),
     trusts=st.booleans(),
     raises=st.booleans(),
 )
 def test_requests_without_records_make_the_spans_that_records_of_them_make(
-    calls: list[Call], *, rate: float, errors: bool, trusts: bool, raises: bool
+    batches: list[list[Call]], *, rate: float, errors: bool, trusts: bool, raises: bool
 ) -> None:
     tracing, _ = on(sample_rate=rate, keep={"errors": errors}, trust_incoming=trusts)
     sent = Sent.of(tracing)
+    expected: list[Span] = []
+    for calls in batches:
+        expected += spans_of_leans(tracing, calls, raises=raises)
+    assert by_id(made_of(sent, linked=False)) == by_id(expected)
+    assert sum(each[1] for each in sent) == len(expected)
+
+
+def spans_of_leans(tracing: Tracing, calls: list[Call], *, raises: bool) -> list[Span]:
+    """Have calls answered in one batch, and return the spans that records of them would make."""
     leans = [Lean(tracing, call) for call in calls]
     items = [lean.own for lean in leans]
     batch = released(tracing, items)
@@ -244,16 +253,13 @@ def test_requests_without_records_make_the_spans_that_records_of_them_make(
     tracing.answered(batch, items)
     assert not any(lean.record for lean in leans if lean.ended_ns)  # a connection keeps its last
     assert batch.pending == 0
-    expected: list[Span] = []
+    spans: list[Span] = []
     for lean in leans:
         if lean.ended_ns:  # the others were ended by their records
             lean.write_record(lean.own, 0, 200).ended(lean.ended_ns)
         if lean.recording and (lean.sampled or tracing.rules.kept_by(lean.full_record)):
-            expected += expand(lean.full_record)
-    if batch.recording and expected:
-        expected += expand(batch)
-    assert by_id(made_of(sent, linked=False)) == by_id(expected)
-    assert sum(each[1] for each in sent) == len(expected)
+            spans += expand(lean.full_record)
+    return spans + expand(batch) if batch.recording and spans else spans
 
 
 def test_subclasses_of_plain_types_cross_as_what_they_are() -> None:

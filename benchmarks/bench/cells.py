@@ -2,15 +2,17 @@
 
 The machine's speed changes from second to second, so servers take turns in short slices, and
 a ratio is the median of the ratios within each round. Those whose turn it is not are stopped.
+Where ratios near 1 matter, requests and CPU are counted in much shorter slices besides.
 """
 
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 
 from bench import wrk
+from bench.interleaving import Sum, interleaved
 from bench.processes import Meter, alone, memory_mb, tree
 from bench.servers import ROW, NotServedError, Running, Server
 
@@ -66,10 +68,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Turns:
-    """How long to measure. A turn is longer where few answers come in it."""
+    """How long to measure. A turn is longer where few answers come in it.
+
+    `interleaved_s`: how many seconds of each round a server is driven in short slices, besides.
+    """
 
     rounds: int
     seconds: float
+    interleaved_s: float = 0.0
 
 
 class Group:
@@ -92,6 +98,8 @@ class Group:
             for course in courses.values():
                 with alone(course.up.pid, pids):
                     course.run(step)
+            if step is _Course.measure and turns.interleaved_s:
+                _refine([each for each in courses.values() if not each.why], turns.interleaved_s)
         base = courses[0].slices if 0 in courses else []
         return [
             courses[number].row(base)
@@ -164,6 +172,19 @@ class _Course:
             )
         )
 
+    def refine(self, told: Sum | wrk.NoReportError) -> None:
+        """Let what it did in short slices take the place of what it did in its last turn."""
+        if isinstance(told, wrk.NoReportError):
+            self.why = f"failed: {told}"
+            return
+        self.slices[-1] = replace(
+            self.slices[-1],
+            requests_a_second=told.requests_a_second,
+            cpu_us=told.cpu_us,
+            exporter_us=told.exporter_us,
+        )
+        self.up.is_through()
+
     def _driven(self, seconds: float) -> wrk.Report:
         return wrk.drive(wrk.Load(self.up.url, self.up.body, self.connections, seconds))
 
@@ -185,6 +206,12 @@ class _Course:
             spans / items if items else 0.0,
             self.up.dropped_spans() if spans else 0.0,
         )
+
+
+def _refine(courses: Sequence[_Course], seconds: float) -> None:
+    sums = interleaved([each.up for each in courses], courses[0].connections, seconds)
+    for course, told in zip(courses, sums, strict=True):
+        course.refine(told)
 
 
 def _ratio(pairs: Sequence[tuple[float, float]]) -> float:

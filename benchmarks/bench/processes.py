@@ -54,7 +54,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait(20)
     except subprocess.TimeoutExpired:
         process.kill()
-    _signal(children, signal.SIGKILL)
+    send(children, signal.SIGKILL)
 
 
 def tree(pid: int) -> list[int]:
@@ -127,15 +127,22 @@ def _command(pid: int) -> str:
 @contextmanager
 def alone(pid: int, others: Sequence[int]) -> Iterator[None]:
     """Stop the trees of other servers for a while: some use the processor while they idle."""
-    stopped = [each for other in others if other != pid for each in tree(other)]
-    _signal(stopped, signal.SIGSTOP)
+    with stopped([each for other in others if other != pid for each in tree(other)]):
+        yield
+
+
+@contextmanager
+def stopped(pids: Sequence[int]) -> Iterator[None]:
+    """Stop processes for a while."""
+    send(pids, signal.SIGSTOP)
     try:
         yield
     finally:
-        _signal(stopped, signal.SIGCONT)
+        send(pids, signal.SIGCONT)
 
 
-def _signal(pids: Sequence[int], number: signal.Signals) -> None:
+def send(pids: Sequence[int], number: signal.Signals) -> None:
+    """Send a signal to those of these processes that are still there."""
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, number)

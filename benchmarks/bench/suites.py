@@ -28,6 +28,7 @@ from bench.tables import Grid, Sheet, Shown, Table
 FULL = 64
 CONNECTIONS = (FULL, 1, 16, 256, 1024)
 MODEL_MS = 10.1
+INTERLEAVED = 4
 ZIPKIN = f"type: zipkin, zipkin: {{url: 'http://127.0.0.1:{SINK_PORT}/api/v2/spans'}}"
 JAEGER = f"type: jaeger, jaeger: {{address: 127.0.0.1, port: {UDP_PORT}}}"
 HANGING = f"type: zipkin, zipkin: {{url: 'http://127.0.0.1:{HANGING_PORT}/api/v2/spans'}}"
@@ -98,6 +99,7 @@ def overhead(plan: Plan) -> Iterator[Shown]:
         spanserve("digits", name="off"),
         spanserve("digits", name="spanserve, Zipkin", tracing=ZIPKIN),
     ]
+    plan = replace(plan, turns=replace(plan.turns, interleaved_s=INTERLEAVED * plan.turns.seconds))
     with sinks():
         yield _table("tracing-noop", TITLES["noop"], _traced("noop"), plan)
         if "digits" in plan.workloads:

@@ -3,13 +3,18 @@
 import math
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
-from typing import NamedTuple
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, NamedTuple
 
 from bench.processes import LOAD_CPU
 
 _UNITS = {"us": 1.0, "ms": 1e3, "s": 1e6, "m": 60e6}
+_ENDLESS_S: Final = 3600
 
 
 class Load(NamedTuple):
@@ -49,6 +54,31 @@ def check() -> None:
 
 def drive(load: Load) -> Report:
     """Run wrk on its own processor."""
+    with _started(load, math.ceil(load.seconds)) as process:
+        return read(process.communicate()[0])
+
+
+@contextmanager
+def endless(load: Load) -> Iterator[subprocess.Popen[str]]:
+    """Run wrk on its own processor until `ended`, or killed at exit."""
+    with _started(load, _ENDLESS_S) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def ended(process: subprocess.Popen[str]) -> Report:
+    """End a load, and return its report; raises NoReportError."""
+    time.sleep(
+        0.02
+    )  # one that was stopped until now must be awake, or another thread has the signal
+    process.send_signal(signal.SIGINT)
+    return read(process.communicate()[0])
+
+
+@contextmanager
+def _started(load: Load, seconds: int) -> Iterator[subprocess.Popen[str]]:
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(
             "wrk.method = 'POST'\nwrk.headers['Content-Type'] = 'application/json'\n"
@@ -56,16 +86,11 @@ def drive(load: Load) -> Report:
         )
         script.flush()
         command = ["taskset", "-c", str(LOAD_CPU), "wrk", "-t1", f"-c{load.connections}"]
-        command += [
-            f"-d{math.ceil(load.seconds)}s",
-            "--timeout",
-            "30s",
-            "--latency",
-            "-s",
-            script.name,
-        ]
-        output = subprocess.run([*command, load.url], capture_output=True, text=True, check=False)
-    return read(output.stdout + output.stderr)
+        command += [f"-d{seconds}s", "--timeout", "30s", "--latency", "-s", script.name, load.url]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process:
+            yield process
 
 
 def read(output: str) -> Report:

@@ -75,6 +75,8 @@ class Request(LeanRequest):
         self.recording = False
         self.ended_ns = 0
         self.client, self.fields = CLIENT, FIELDS
+        self.path = "/predict"
+        self.caller, self.debug = None, False
 
     @property
     def full_record(self) -> RequestRecord:

@@ -27,15 +27,31 @@ class Call:
     caller: tuple[str, str]
     user_agent: bytes
     request_id: str
+    port: int
     fails: bool
 
 
-calls = st.builds(
+_agents = st.sampled_from([b"curl", b"wrk"])
+_usual_calls = st.builds(
+    Call,
+    st.sampled_from(CALLERS[:2]),
+    _agents,
+    st.sampled_from(["", "", "x"]),
+    st.just(5555),
+    st.just(value=False),
+)
+_any_calls = st.builds(
     Call,
     st.sampled_from(CALLERS),
-    st.sampled_from([b"curl", b"wrk"]),
+    _agents,
     st.sampled_from(["", "", "x", "y" * 128]),
+    st.sampled_from([5555, 5555, 0]),
     st.sampled_from([False, False, False, True]),
+)
+batches_of_calls = st.lists(
+    st.lists(_any_calls, min_size=1, max_size=6) | st.lists(_usual_calls, min_size=2, max_size=6),
+    min_size=1,
+    max_size=3,
 )
 
 
@@ -51,7 +67,9 @@ class Lean(LeanRequest):
         self.encode_ns = self.encoded_ns = self.ended_ns = 0
         self.request_id = call.request_id
         self.trace_id = ""
-        self.client = _CLIENT
+        self.client = Client("http", ("127.0.0.1", call.port))
+        self.path = "/predict"
+        self.caller, self.debug = None, False
         name, value = (each.encode() for each in call.caller)
         self.fields = {b"user-agent": call.user_agent} | ({name: value} if name else {})
         self.own = self.item = ItemRecord(self, tracing.now_ns(), 0)
@@ -73,6 +91,3 @@ class Lean(LeanRequest):
             self._tracing.request_ended(self.write_record(self.own, 0, 500))
         else:
             self.encoded_ns, self.ended_ns = now_ns(), now_ns()
-
-
-_CLIENT = Client("http", ("127.0.0.1", 5555))

@@ -158,7 +158,7 @@ class DirectRequest(Exchange):
 
     def _refuse(self, error: Exception) -> None:
         """Answer with an error, and see the request out."""
-        self._front.admit_direct(self, self._endpoint)
+        self._front.admit_direct(self)
         self._end(self._endpoint.refused(self, error))
 
     def _end(self, answer: Answer, encoded_ns: int = 0) -> None:

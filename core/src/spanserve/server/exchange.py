@@ -112,7 +112,9 @@ class Exchange(LeanRequest):
         times = queue_ns / 1e6, run_ns / 1e6, (now_ns - self.started_ns) / 1e6
         if not self.trace_id:
             return _HEAD % (request_id, *times)
-        return _TRACED_HEAD % (request_id, self.trace_id.encode("latin-1"), *times)
+        own = self.trace_id is not self.request_id
+        trace_id = self.trace_id.encode("latin-1") if own else request_id
+        return _TRACED_HEAD % (request_id, trace_id, *times)
 
     async def body(self, limit: int) -> bytes:
         """Read the whole body, up to `limit` bytes.

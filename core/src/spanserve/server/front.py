@@ -127,17 +127,21 @@ class FrontDoor:
         """
         started_ns = self._now_ns()
         Exchange.__init__(request, _NO_SCOPE, _nothing_left, read_fields(fields), started_ns)
-        if self._traces[endpoint.spec.route]:
+        route = endpoint.spec.route
+        if self._traces[route]:
             request.is_traced = True
+            request.path = route
             request.client = client
             request.fields = fields
+            request.caller = None
+            request.debug = False
         elif not request.request_id:
             request.request_id = self._new_id()
 
-    def admit_direct(self, request: Exchange, endpoint: Endpoint) -> None:
+    def admit_direct(self, request: Exchange) -> None:
         """Give a request that began so the ids that it would have got with its batch."""
         if request.is_traced and not request.trace_id:
-            self._tracing.admit((request,), endpoint.spec.route)
+            self._tracing.admit((request,))
 
     def end(self, exchange: Exchange) -> None:
         """See a request out, after its last byte."""

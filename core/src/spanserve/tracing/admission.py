@@ -17,8 +17,8 @@ class Admission:
     """Admits requests by the rules in force; `next_root` draws a trace's id and its root's."""
 
     def __init__(self, tracers: Sequence[LoadedTracer], config: TracingConfig, ids: Ids) -> None:
-        self._roots = ids.roots()
-        self.next_root = self._roots.__next__
+        self.next_root = ids.roots().__next__
+        self._ids = ids
         self.propagators = _propagators(tracers, config)
         self._trusts = config.trust_incoming
         self._has_no_caller = self.propagators.headers.isdisjoint
@@ -47,29 +47,30 @@ class Admission:
         """Return an id for a request whose client gave none: its trace's, where that is its own."""
         return trace_id if caller is None else self.next_root()[0]
 
-    def admit(self, leans: Sequence[LeanRequest], path: str) -> None:
-        """Begin requests to a path that have no records, as `Tracing.begin` does one that has.
+    def admit(self, leans: Sequence[LeanRequest]) -> bool:
+        """Begin some requests that have no records, as `Tracing.begin` does one that has.
 
-        The `request_id` of each is empty where its client gave none.
+        The `request_id` of each is empty where its client gave none. Returns whether all are
+        sampled, and none of their callers asked for more than that.
         """
         samples_all, keeps, has_no_caller = self._samples_all, self.keeps, self._has_no_caller
-        for lean, (trace_id, root_id) in zip(leans, self._roots, strict=False):
-            client, fields = lean.client, lean.fields
-            lean.origin = client.origin(path, fields)
-            lean.port = client.port
-            if not has_no_caller(fields):
-                self._admit_called(lean, fields)
+        is_usual = True
+        for lean, trace_id, root_id in zip(leans, *self._ids.some(len(leans)), strict=False):
+            if not has_no_caller(lean.fields):
+                self._admit_called(lean)
+                is_usual = is_usual and lean.sampled and lean.record is None
                 continue
-            lean.trace_id, lean.root_id = trace_id, root_id  # as in `admitted`, without its calls
+            lean.trace_id = trace_id  # as in `admitted`, without its calls
+            lean.root_id = root_id
             lean.request_id = lean.request_id or trace_id
             lean.sampled = sampled = samples_all or self._decide(trace_id, None)
             lean.recording = sampled or keeps
-            lean.caller = None
-            lean.debug = False
+            is_usual = is_usual and sampled
+        return is_usual
 
-    def _admit_called(self, lean: LeanRequest, fields: Mapping[bytes, bytes]) -> None:
+    def _admit_called(self, lean: LeanRequest) -> None:
         """Begin a request that may have a caller."""
-        ids = self.admitted(fields.items(), fields)
+        ids = self.admitted(lean.fields.items(), lean.fields)
         lean.trace_id, lean.root_id, lean.sampled, lean.caller = ids
         lean.request_id = lean.request_id or self.request_id(lean.trace_id, lean.caller)
         lean.recording = lean.sampled or self.keeps
@@ -78,10 +79,10 @@ class Admission:
             lean.record = self.record_of(lean)
 
     def record_of(self, lean: LeanRequest) -> RequestRecord:
-        """Return a record of what is known of a request that began without."""
-        path = lean.origin.path
+        """Return a record of what is known of a request that was admitted without."""
         ids = lean.trace_id, lean.root_id, lean.sampled
-        origin, port = lean.origin, lean.port
+        path, client = lean.path, lean.client
+        origin, port = client.origin(path, lean.fields), client.port
         record = RequestRecord(*ids, origin, port, lean.started_ns, lean.request_id, path)
         record.endpoint = path
         record.recording = lean.recording

@@ -2,14 +2,15 @@
 
 import os
 import random
+import sys
 import time
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 _DRAWN: Final = 256
-_PLACES: Final = [slice(at, at + 32) for at in range(0, _DRAWN * 32, 32)]
-_NO_ID: Final = "0" * 32
+_ID_BYTES: Final = 16
+_NO_ID: Final = bytes(8)
 
 
 class Clock(NamedTuple):
@@ -46,25 +47,30 @@ class SteadyOffset:
 class Ids:
     """Random ids of traces and root spans; one instance a process, made after any fork.
 
-    Their bits are drawn for hundreds at a time, which costs less than to ask for a few each time.
+    Their bits are drawn for many at a time, which costs less than to ask for a few each time.
     """
 
     def __init__(self, seed: int | None = None) -> None:
         self._bytes = os.urandom if seed is None else random.Random(seed).randbytes  # noqa: S311  # a test's
 
+    def some(self, count: int) -> tuple[Sequence[str], Sequence[int]]:
+        """Return 32 hex digits for each of so many traces, and 64 bits for each one's root.
+
+        A root's are the lower half of its trace's, as in Zipkin's own tracers; never all zero.
+        """
+        while _NO_ID in (bits := self._bytes(count * _ID_BYTES)):
+            continue
+        halves = array("Q", bits)
+        if sys.byteorder == "little":
+            halves.byteswap()
+        return bits.hex(" ", _ID_BYTES).split(" "), halves[1::2]
+
     def roots(self) -> Iterator[tuple[str, int]]:
-        """Yield 32 hex digits for a trace and 64 bits for its root, never all zero, without end."""
+        """Yield the same for one trace after the other, without end."""
         while True:
-            roots = array("Q", self._bytes(_DRAWN * 8))
-            if 0 not in roots:
-                yield from zip(self._drawn_texts(), roots, strict=False)
+            yield from zip(*self.some(_DRAWN), strict=True)
 
     def texts(self) -> Iterator[str]:
         """Yield 32 hex digits, not all zero, without end."""
         while True:
-            yield from self._drawn_texts()
-
-    def _drawn_texts(self) -> Iterator[str]:
-        while _NO_ID in (digits := self._bytes(_DRAWN * 16).hex()):
-            continue
-        return map(digits.__getitem__, _PLACES)
+            yield from self.some(_DRAWN)[0]

@@ -5,7 +5,7 @@ A batch is handed over after its last member's end is decided, and its usual mem
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, cast
 
 from spanserve.tracing.custom import plain_customs
 from spanserve.tracing.frozen import (
@@ -69,22 +69,13 @@ class Ending:
         rows = batch.rows
         if rows is None:
             return
-        usual = [
-            request
-            for item in items
-            if isinstance(request := item.request, LeanRequest)
-            and request.ended_ns
-            and request.sampled
-            and request.port
-            and len(request.request_id) <= MAX_REQUEST_ID
-            and request.record is None
-        ]
-        if rows.are_open and len(usual) == batch.size:
-            write_leans(rows, usual, items)
-            batch.pending -= batch.size
-            if batch.pending == 0:
+        # Where none of them has ended on its own, all ended now.
+        if rows.are_usual and rows.are_open and batch.pending == batch.size:
+            leans = cast("list[LeanRequest]", [item.request for item in items])
+            if write_leans(rows, leans, items):
+                batch.pending = 0
                 self._hand_over(batch, rows)
-            return
+                return
         for item in items:
             if isinstance(lean := item.request, LeanRequest) and lean.ended_ns:
                 self._lean_ended(lean, item, batch, rows)
@@ -96,7 +87,7 @@ class Ending:
         if (
             rows.are_open
             and lean.sampled
-            and lean.port
+            and lean.client.port
             and len(lean.request_id) <= MAX_REQUEST_ID
             and item.failure is None
             and (record is None or (record.usual and _has_usual_customs(record, item)))

@@ -17,7 +17,13 @@ from spanserve.tracing.failure import Failure
 from spanserve.tracing.lean import LeanRequest
 from spanserve.tracing.plain import plain_text
 from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
-from spanserve.tracing.rows import LINK, WHOLE, Rows, pack_row
+from spanserve.tracing.rows import (
+    LINK,
+    MAX_REQUEST_ID,
+    WHOLE,
+    Rows,
+    pack_row,
+)
 from spanserve.tracing.startup import StartupRecord
 
 TABLE: Final = 0
@@ -99,29 +105,42 @@ def write_record(rows: Rows, record: RequestRecord, item: ItemRecord) -> None:
         record.port,
         WHOLE,
     )
-    _put(rows, item.position, record.trace_id, record.request_id, pack_row(*numbers))
+    rows.put(item.position, record.trace_id, record.request_id, pack_row(*numbers))
     rows.count(1)
 
 
-def write_leans(rows: Rows, leans: Sequence[LeanRequest], items: Sequence[ItemRecord]) -> None:
-    """Write all of the requests of a whole batch, which stayed usual, into its rows."""
-    rows.trace_ids = [lean.trace_id for lean in leans]
-    rows.request_ids = [lean.request_id for lean in leans]
-    rows.numbers = _packed(rows, leans, items)
-    rows.count(len(leans))
+def write_leans(rows: Rows, leans: Sequence[LeanRequest], items: Sequence[ItemRecord]) -> bool:
+    """Write all of the requests of a whole batch, which stayed usual, into its rows.
+
+    Returns False where a request cannot be written into a row, and then none is.
+    """
+    trace_ids = [lean.trace_id for lean in leans]
+    request_ids = [lean.request_id for lean in leans]
+    ports = [lean.client.port for lean in leans]
+    own_ids = request_ids != trace_ids
+    if 0 in ports or (own_ids and max(map(len, request_ids)) > MAX_REQUEST_ID):
+        return False
+    numbers = _packed(rows, leans, items, ports)
+    rows.fill(trace_ids, request_ids if own_ids else None, numbers)
+    return True
 
 
 def write_lean(rows: Rows, lean: LeanRequest, item: ItemRecord) -> None:
     """Write all of one request that stayed usual into its batch's rows."""
-    (numbers,) = _packed(rows, (lean,), (item,))
-    _put(rows, item.position, lean.trace_id, lean.request_id, numbers)
+    (numbers,) = _packed(rows, (lean,), (item,), (lean.client.port,))
+    rows.put(item.position, lean.trace_id, lean.request_id, numbers)
     rows.count(1)
 
 
-def _packed(rows: Rows, leans: Sequence[LeanRequest], items: Sequence[ItemRecord]) -> list[bytes]:
+def _packed(
+    rows: Rows,
+    leans: Sequence[LeanRequest],
+    items: Sequence[ItemRecord],
+    ports: Sequence[int],
+) -> list[bytes]:
     # Their bodies were there as they began, and their items queued as soon as those were decoded:
     # two marks stand for four.
-    places = rows.places_of([lean.origin for lean in leans])
+    places = rows.places_of([lean.client.origin(lean.path, lean.fields) for lean in leans])
     return [
         pack_row(
             lean.root_id,
@@ -136,10 +155,10 @@ def _packed(rows: Rows, leans: Sequence[LeanRequest], items: Sequence[ItemRecord
             item.depth,
             0,
             place,
-            lean.port,
+            port,
             WHOLE,
         )
-        for lean, item, place in zip(leans, items, places, strict=True)
+        for lean, item, place, port in zip(leans, items, places, ports, strict=True)
     ]
 
 
@@ -147,14 +166,8 @@ def write_link(rows: Rows, record: RequestRecord, item: ItemRecord) -> None:
     """Write where the batch's link to a member leads, which is frozen by itself, into its rows."""
     marks = item.queued_ns, 0, 0, 0, 0, 0, 0
     numbers = pack_row(record.root_id, 0, *marks, 0, item.index, 0, 0, LINK)
-    _put(rows, item.position, record.trace_id, "", numbers)
+    rows.put(item.position, record.trace_id, "", numbers)
     rows.kept += 1
-
-
-def _put(rows: Rows, position: int, trace_id: str, request_id: str, numbers: bytes) -> None:
-    rows.trace_ids[position] = trace_id
-    rows.request_ids[position] = request_id
-    rows.numbers[position] = numbers
 
 
 def frozen_batch(batch: BatchRecord) -> Frozen:

@@ -14,7 +14,6 @@ from abc import abstractmethod
 from collections.abc import Mapping
 
 from spanserve.tracing.client import Client
-from spanserve.tracing.http import Origin
 from spanserve.tracing.record import ItemRecord, RequestRecord
 from spanserve.tracing.remote import Remote
 
@@ -23,8 +22,8 @@ class LeanRequest:
     """What a server keeps of a request for tracing.
 
     It takes the place of a `RequestRecord` in the batcher. `record` is that, once there is one.
-    `fields` are its headers by name. They and `client` are there where it is traced, and all from
-    `caller` to `trace_id`, which is empty before, once it was admitted (`Tracing.admit`).
+    `fields` are its headers by name. Its ids, `trace_id` being empty before, and what was decided
+    of it are there once it was admitted (`Tracing.admit`).
     `encode_ns` is when the answer was begun, `encoded_ns` when a result's was there, `ended_ns`
     when that was sent, and the rest left to the batch; 0 where that was not reached.
     """
@@ -39,8 +38,7 @@ class LeanRequest:
         "fields",
         "is_traced",
         "item",
-        "origin",
-        "port",
+        "path",
         "record",
         "recording",
         "request_id",
@@ -50,24 +48,22 @@ class LeanRequest:
         "trace_id",
     )
 
+    caller: Remote | None
     client: Client
+    debug: bool
     encode_ns: int
     encoded_ns: int
     ended_ns: int
     fields: Mapping[bytes, bytes]
     is_traced: bool
     item: ItemRecord | None
+    path: str
     record: RequestRecord | None
-    request_id: str
-    started_ns: int
-
-    caller: Remote | None
-    debug: bool
-    origin: Origin
-    port: int
     recording: bool
+    request_id: str
     root_id: int
     sampled: bool
+    started_ns: int
     trace_id: str
 
     @property

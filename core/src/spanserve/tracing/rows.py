@@ -8,7 +8,7 @@ own way, as a record of its own: its row then only says where the batch's link t
 """
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from spanserve.tracing.custom import PlainCustom
@@ -25,37 +25,41 @@ MAX_REQUEST_ID: Final = 36
 """Characters: as long as a UUID's text. A request with a longer id is not usual: it would widen a
 column of thousands."""
 
+# What Python converts at a third of the cost of "q" and "Q" (measured), where a pointer is as long.
+_SIGNED, _UNSIGNED = ("n", "N") if struct.calcsize("n") == struct.calcsize("q") else ("q", "Q")
+
 FIELDS: Final = (
-    ("root_id", "u8", "Q"),
-    ("parent_id", "u8", "Q"),
-    ("queued_ns", "i8", "q"),
-    ("started_ns", "i8", "q"),
-    ("decode_ns", "i8", "q"),
-    ("decoded_ns", "i8", "q"),
-    ("encode_ns", "i8", "q"),
-    ("encoded_ns", "i8", "q"),
-    ("ended_ns", "i8", "q"),
+    ("root_id", "u8", _UNSIGNED),
+    ("parent_id", "u8", _UNSIGNED),
+    ("queued_ns", "i8", _SIGNED),
+    ("started_ns", "i8", _SIGNED),
+    ("decode_ns", "i8", _SIGNED),
+    ("decoded_ns", "i8", _SIGNED),
+    ("encode_ns", "i8", _SIGNED),
+    ("encoded_ns", "i8", _SIGNED),
+    ("ended_ns", "i8", _SIGNED),
     ("depth", "u4", "I"),
     ("index", "u4", "I"),
     ("origin", "u4", "I"),
     ("port", "u2", "H"),
     ("kind", "u1", "B"),
 )
-"""A row's numbers, each as NumPy and as `struct` have it; little-endian and without gaps."""
+"""A row's numbers, each as NumPy and as `struct` have it: as this machine does, and without gaps,
+since no field is longer than the one before."""
 
-_ROW: Final = struct.Struct("<" + "".join(code for _, _, code in FIELDS))
+_ROW: Final = struct.Struct("@" + "".join(code for _, _, code in FIELDS))
 WIDTH: Final = _ROW.size
 """Bytes."""
 
 pack_row: Final[Callable[..., bytes]] = _ROW.pack
 """Packs a row's numbers, in their order."""
 
-_NOTHING: Final = bytes(WIDTH)
-_NO_TRACE: Final = "0" * 32
-_BETWEEN: Final = "\0"
+PlainRows = tuple[str, str | None, bytes]
+"""The rows of a batch as they go out: its trace ids, its request ids, None where they are those of
+the traces, and all its numbers."""
 
-PlainRows = tuple[str, str, bytes]
-"""The rows of a batch as they go out: its trace ids, its request ids and all its numbers."""
+_NOTHING: Final = "0" * 32, "", bytes(WIDTH)
+_BETWEEN: Final = "\0"
 
 
 class Member(NamedTuple):
@@ -69,39 +73,54 @@ class Member(NamedTuple):
 
 
 class Rows:
-    """The rows of one batch, by position.
+    """The rows of one batch.
 
-    `kept` counts those that were written, and `spans` what its whole ones make. Those are taken
-    while the rows are open: after a batch ended as most do. `customs` are the spans of the model's
-    code in its run, which are its own, or its only request's.
+    They are put in one by one, or filled in at once. `kept` counts those that there are, and
+    `spans` what its whole ones make. Those are taken while the rows are open: after a batch ended
+    as most do. `are_usual` says that all members began as usual. `customs` are the spans of the
+    model's code in its run, which are its own, or its only request's.
     """
 
     __slots__ = (
+        "_by_position",
+        "_filled",
         "_origins",
+        "_size",
         "are_open",
+        "are_usual",
         "customs",
         "kept",
-        "numbers",
-        "request_ids",
         "spans",
         "spans_each",
-        "trace_ids",
     )
 
-    def __init__(self, size: int, spans_each: int = 0) -> None:
-        self.numbers = [_NOTHING] * size
-        self.trace_ids = [_NO_TRACE] * size
-        self.request_ids = [""] * size
+    def __init__(self, size: int, spans_each: int = 0, *, are_usual: bool = False) -> None:
         self.are_open = False
+        self.are_usual = are_usual
         self.customs: tuple[PlainCustom, ...] = ()
         self.kept = self.spans = 0
         self.spans_each = spans_each
+        self._size = size
+        self._by_position: dict[int, tuple[str, str, bytes]] = {}
+        self._filled: PlainRows | None = None
         self._origins: dict[int, tuple[int, Origin]] = {}
 
     @property
     def origins(self) -> list[Origin]:
         """The origins of whole rows, where their rows say they are."""
         return [origin for _, origin in self._origins.values()]
+
+    def put(self, position: int, trace_id: str, request_id: str, numbers: bytes) -> None:
+        """Put a row in."""
+        self._by_position[position] = trace_id, request_id, numbers
+
+    def fill(
+        self, trace_ids: list[str], request_ids: list[str] | None, numbers: Iterable[bytes]
+    ) -> None:
+        """Fill all rows in, which are whole ones; no `request_ids`: they are the traces'."""
+        own_ids = None if request_ids is None else _BETWEEN.join(request_ids)
+        self._filled = "".join(trace_ids), own_ids, b"".join(numbers)
+        self.count(self._size)
 
     def count(self, whole: int) -> None:
         """Count rows from which requests' spans are made, too."""
@@ -125,22 +144,30 @@ class Rows:
     @classmethod
     def restored(cls, plain: PlainRows) -> "Rows":
         """Make rows again of what went out."""
-        trace_ids, request_ids, numbers = plain
         rows = cls(0)
-        rows.numbers = [numbers[at : at + WIDTH] for at in range(0, len(numbers), WIDTH)]
-        rows.trace_ids = [trace_ids[at : at + 32] for at in range(0, len(trace_ids), 32)]
-        rows.request_ids = request_ids.split(_BETWEEN)
+        rows._filled = plain
         return rows
 
     def plain(self) -> PlainRows:
         """Return all rows as they go out."""
-        return "".join(self.trace_ids), _BETWEEN.join(self.request_ids), b"".join(self.numbers)
+        if self._filled is not None:
+            return self._filled
+        rows = [self._by_position.get(position, _NOTHING) for position in range(self._size)]
+        trace_ids, request_ids, numbers = zip(*rows, strict=True)
+        return "".join(trace_ids), _BETWEEN.join(request_ids), b"".join(numbers)
 
 
 def joined(rows: Sequence[PlainRows]) -> PlainRows:
     """Return the rows of several batches as those of one."""
     trace_ids, request_ids, numbers = zip(*rows, strict=True)
-    return "".join(trace_ids), _BETWEEN.join(request_ids), b"".join(numbers)
+    if any(request_ids):
+        all_ids = [own or _BETWEEN.join(_split(traces)) for traces, own, _ in rows]
+        return "".join(trace_ids), _BETWEEN.join(all_ids), b"".join(numbers)
+    return "".join(trace_ids), None, b"".join(numbers)
+
+
+def _split(trace_ids: str) -> list[str]:
+    return [trace_ids[at : at + 32] for at in range(0, len(trace_ids), 32)]
 
 
 def split_ids(request_ids: str) -> list[bytes]:

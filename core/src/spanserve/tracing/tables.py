@@ -29,7 +29,7 @@ from spanserve.tracing.rows import FIELDS, NOTHING, WHOLE, joined, split_ids
 from spanserve.tracing.span import NO_ATTRIBUTES, Attributes, SpanKind
 from spanserve.tracing.spans import Block, Cells, Column, Links, hex_digits
 
-_ROW: Final = np.dtype([(name, f"<{code}") for name, code, _ in FIELDS])
+_ROW: Final = np.dtype([(name, code) for name, code, _ in FIELDS])
 _MARKS: Final = ("runner_free_ns", "released_ns", "started_ns", "run_ns", "ran_ns", "ended_ns")
 _FIRST_MARK: Final = 8
 _MASK: Final = (1 << 64) - 1
@@ -88,7 +88,9 @@ class _Batches:
         self.marks = dict(zip(_MARKS, marks.T, strict=True))
         trace_ids, request_ids, numbers = joined([rows for *_, rows in tables])
         self.trace_ids = np.frombuffer(trace_ids.encode(), "S32")
-        self.request_ids = np.array(split_ids(request_ids), "S")
+        self.request_ids = (
+            self.trace_ids if request_ids is None else np.array(split_ids(request_ids), "S")
+        )
         self.rows = np.frombuffer(numbers, _ROW)
         self.batch = np.repeat(np.arange(len(tables)), self.size)
         first = np.cumsum(self.size) - self.size

@@ -6,7 +6,7 @@ never a request: it is caught here, said once in the log, and counted.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -71,9 +71,7 @@ class Tracing:
         self._excludes = ExcludedPaths(config.excluded_urls)
         self._listeners = Listeners(self.tracers)
         self.is_live = bool(self._listeners)
-        self._new_record: Callable[..., RequestRecord] = (
-            self._new_live_record if self.is_live else RequestRecord
-        )
+        self._new_record = self._new_live_record if self.is_live else RequestRecord
         # Of a request that was alone in its batch, and of one that shared it.
         self._spans_each = (7, 5 if config.batch_spans == "full" else 4)
         self.live_failures = self._listeners.failures
@@ -173,19 +171,18 @@ class Tracing:
         if not requests:
             return
         leans = [each for each in requests if isinstance(each, LeanRequest)]
-        if leans:
-            self.admit(leans, batch.endpoint)
-        recorded = [request.recording for request in requests].count(True)
+        are_usual = self.admit(leans) and 1 < batch.size == len(leans)
+        recorded = len(leans) if are_usual else [each.recording for each in requests].count(True)
         if recorded:
-            batch.rows = Rows(batch.size, self._spans_each[batch.size > 1])
+            batch.rows = Rows(batch.size, self._spans_each[batch.size > 1], are_usual=are_usual)
             batch.pending = recorded + 1
         if batch.size == 1:
             _ = requests[0].full_record  # the model's code may open spans in it, on another thread
         else:
             batch.trace_id, batch.root_id = self._admission.next_root()
             batch.recording = recorded > 0
-            batch.sampled = any(request.sampled for request in requests)
-            batch.debug = True in [request.debug for request in requests]
+            batch.sampled = are_usual or any(request.sampled for request in requests)
+            batch.debug = not are_usual and any(request.debug for request in requests)
 
     def scope(self, record: Record | None, place: int) -> Scope | None:
         """Return the scope in which to run the user's code at this place of a record."""
