@@ -14,6 +14,9 @@ from bench.servers import CACHE, HERE, install_peers, peer_entries
 from bench.suites import CONNECTIONS, SUITES, TITLES, Plan
 
 SLOW_TO_START = ("ray",)
+INTERLEAVED = 4
+"""Seconds in short slices for each second of a turn."""
+
 PAGE = HERE.parent / "docs" / "explanation" / "what-tracing-costs.md"
 
 
@@ -27,7 +30,11 @@ def main() -> None:
     names = [each["name"] for each in peer_entries()]
     install_peers([name for name in names if not given.servers or name in given.servers])
     plan = Plan(
-        Turns(given.rounds, given.seconds), given.connections, given.workloads, given.servers
+        Turns(given.rounds, given.seconds),
+        given.connections,
+        given.workloads,
+        given.servers,
+        interleaved_s=given.seconds * (1 if given.quick else INTERLEAVED),
     )
     blocks = {"machine": report.machine(), "settings": report.settings()}
     for suite in given.suites:

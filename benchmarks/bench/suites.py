@@ -28,7 +28,6 @@ from bench.tables import Grid, Sheet, Shown, Table
 FULL = 64
 CONNECTIONS = (FULL, 1, 16, 256, 1024)
 MODEL_MS = 10.1
-INTERLEAVED = 4
 ZIPKIN = f"type: zipkin, zipkin: {{url: 'http://127.0.0.1:{SINK_PORT}/api/v2/spans'}}"
 JAEGER = f"type: jaeger, jaeger: {{address: 127.0.0.1, port: {UDP_PORT}}}"
 HANGING = f"type: zipkin, zipkin: {{url: 'http://127.0.0.1:{HANGING_PORT}/api/v2/spans'}}"
@@ -44,12 +43,13 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Plan:
-    """What was asked for."""
+    """What was asked for; `interleaved_s` as in `Turns`, where ratios near 1 matter."""
 
     turns: Turns
     connections: Sequence[int]
     workloads: Sequence[str]
     servers: Sequence[str]
+    interleaved_s: float
     port: int = 29_000
 
     def wanted(self, servers: Sequence[Server]) -> list[Server]:
@@ -99,7 +99,7 @@ def overhead(plan: Plan) -> Iterator[Shown]:
         spanserve("digits", name="off"),
         spanserve("digits", name="spanserve, Zipkin", tracing=ZIPKIN),
     ]
-    plan = replace(plan, turns=replace(plan.turns, interleaved_s=INTERLEAVED * plan.turns.seconds))
+    plan = replace(plan, turns=replace(plan.turns, interleaved_s=plan.interleaved_s))
     with sinks():
         yield _table("tracing-noop", TITLES["noop"], _traced("noop"), plan)
         if "digits" in plan.workloads:
