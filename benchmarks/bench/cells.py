@@ -13,7 +13,7 @@ from statistics import median
 
 from bench import wrk
 from bench.interleaving import Sum, interleaved
-from bench.processes import Meter, alone, memory_mb, tree
+from bench.processes import Meter, alone, memory_mb, stopped, tree
 from bench.servers import ROW, NotServedError, Running, Server
 
 _ENOUGH_ANSWERS = 3
@@ -35,6 +35,8 @@ class Slice:
     errors: int
     exporter_us: float = 0.0
     is_short: bool = False
+    base: Sum | None = None
+    """What the cell's first server did besides it, where both were driven in short slices."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,12 @@ class Row:
     def typical(self, figure: str) -> float:
         """Return the median of a figure over the rounds."""
         return median(getattr(each, figure) for each in self.slices) if self.slices else 0.0
+
+    def added_us(self, base_us: float) -> float:
+        """Return what a request takes more than one to the first server, which is `base_us`."""
+        return median(
+            each.cpu_us - (each.base.cpu_us if each.base else base_us) for each in self.slices
+        )
 
     @property
     def errors(self) -> int:
@@ -98,7 +106,7 @@ class Group:
             for course in courses.values():
                 with alone(course.up.pid, pids):
                     course.run(step)
-            if step is _Course.measure and turns.interleaved_s:
+            if step is _Course.measure and turns.interleaved_s and 0 in courses:
                 _refine([each for each in courses.values() if not each.why], turns.interleaved_s)
         base = courses[0].slices if 0 in courses else []
         return [
@@ -172,17 +180,12 @@ class _Course:
             )
         )
 
-    def refine(self, told: Sum | wrk.NoReportError) -> None:
+    def refine(self, told: Sum | wrk.NoReportError, base: Sum | wrk.NoReportError) -> None:
         """Let what it did in short slices take the place of what it did in its last turn."""
-        if isinstance(told, wrk.NoReportError):
-            self.why = f"failed: {told}"
+        if isinstance(told, wrk.NoReportError) or isinstance(base, wrk.NoReportError):
+            self.why = f"failed: {told}, {base}"
             return
-        self.slices[-1] = replace(
-            self.slices[-1],
-            requests_a_second=told.requests_a_second,
-            cpu_us=told.cpu_us,
-            exporter_us=told.exporter_us,
-        )
+        self.slices[-1] = replace(self.slices[-1], **vars(told), base=base)
         self.up.is_through()
 
     def _driven(self, seconds: float) -> wrk.Report:
@@ -195,7 +198,8 @@ class _Course:
         spans, items = (
             after - start for after, start in zip(self.up.spans(), self.counted, strict=True)
         )
-        pairs = list(zip(self.slices, base, strict=False))  # the first may have failed on the way
+        beside = zip(self.slices, base, strict=False)  # the first may have failed on the way
+        pairs = [(own, own.base or other) for own, other in beside]
         return Row(
             self.up.server.name,
             self.up.server.settings,
@@ -209,9 +213,13 @@ class _Course:
 
 
 def _refine(courses: Sequence[_Course], seconds: float) -> None:
-    sums = interleaved([each.up for each in courses], courses[0].connections, seconds)
-    for course, told in zip(courses, sums, strict=True):
-        course.refine(told)
+    first, *others = courses
+    for course in others:
+        idle = [each.up.pid for each in others if each is not course]
+        with stopped([pid for each in idle for pid in tree(each)]):
+            base, told = interleaved([first.up, course.up], course.connections, seconds)
+            first.refine(base, base)
+            course.refine(told, base)
 
 
 def _ratio(pairs: Sequence[tuple[float, float]]) -> float:

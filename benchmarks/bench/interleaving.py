@@ -1,11 +1,12 @@
-"""Servers under load in slices of a tenth of a second, one after the other and many times over.
+"""Two servers under load in slices of a fifth of a second, by turns and many times over.
 
-The machine's speed changes within seconds, by a factor of two and more, and hardly within a tenth
-of one. So what servers do in such slices can be compared to a few per cent, where turns of a second
-scatter by a third. How long a single answer took cannot be told: some wait for their next slice.
+The machine's speed changes within seconds, by a factor of two and more, and much less within a
+fifth of one. So what two servers do in such slices can be compared to a few per cent. How long a
+single answer took cannot be told: some wait for their next slice. Nor may a slice be shorter, or
+the pause before the next much longer: at each, an exporter's thread finds that its time has come,
+and sends what there is, in a call of its own.
 """
 
-import random
 import signal
 import subprocess
 import time
@@ -18,7 +19,7 @@ from bench import wrk
 from bench.processes import Meter, send, stopped, tree
 from bench.servers import Running
 
-_SLICE_S: Final = 0.1
+_SLICE_S: Final = 0.2
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,6 @@ def interleaved(
     servers: Sequence[Running], connections: int, seconds: float
 ) -> list[Sum | wrk.NoReportError]:
     """Drive each for so many seconds in all, and return what it did, or why that is not known."""
-    order = random.Random(connections)  # noqa: S311  # so that no server always has the same neighbour
     with ExitStack() as stack:
         trees = [tree(up.pid) for up in servers]
         stack.enter_context(stopped([pid for pids in trees for pid in pids]))
@@ -42,10 +42,8 @@ def interleaved(
         for up, pids in zip(servers, trees, strict=True):
             load = wrk.Load(up.url, up.body, connections, seconds)
             courses.append(_Course(pids, Meter(up.pid), stack.enter_context(wrk.endless(load))))
-        turns = list(courses)
-        for _ in range(round(seconds / _SLICE_S)):
-            order.shuffle(turns)
-            for course in turns:
+        for number in range(round(seconds / _SLICE_S)):
+            for course in courses if number % 2 else reversed(courses):  # a b, b a, a b, …
                 course.go_on()
         return [course.result() for course in courses]
 

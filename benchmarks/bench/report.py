@@ -62,7 +62,7 @@ def _figures(row: Row) -> list[str]:
 def _spans(row: Row, base_us: float) -> list[str]:
     if not row.spans_a_request:
         return ["", "", "", f"{row.peak_mb:.0f}"]
-    cost_us = (row.typical("cpu_us") - base_us) / row.spans_a_request
+    cost_us = row.added_us(base_us) / row.spans_a_request
     exporter_us = row.typical("exporter_us") / row.spans_a_request
     return [
         f"{cost_us:.1f}",
