@@ -23,6 +23,7 @@ def test_an_offset_is_steady_until_the_clocks_drift_apart_by_a_millisecond() -> 
 def test_ids_are_hex_of_their_length_and_never_zero(seed: int) -> None:
     ids = Ids(seed)
     for trace_id, root_id in islice(ids.roots(), 600):
+        assert root_id == int(trace_id[16:], 16)
         assert len(trace_id) == 32
         assert int(trace_id, 16) > 0
         assert 0 < root_id < 1 << 64

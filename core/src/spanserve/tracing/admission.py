@@ -25,8 +25,8 @@ class Admission:
 
     def apply(self, rules: Rules) -> None:
         """Admit by these rules from the next request on."""
-        self._decide = RatioSampler(rules.sample_rate).decide
-        self._samples_all = rules.sample_rate == 1.0
+        sampler = RatioSampler(rules.sample_rate)
+        self._decide, self._bound = sampler.decide, sampler.bound
         self.keeps = rules.keeps
 
     def admitted(
@@ -39,7 +39,7 @@ class Admission:
         trace_id, root_id = self.next_root()
         caller = self.propagators.extract(headers, fields)
         if caller is None or not self._trusts:
-            return trace_id, root_id, self._samples_all or self._decide(trace_id, None), caller
+            return trace_id, root_id, root_id < self._bound, caller
         trace_id = caller.trace_id or trace_id
         return trace_id, root_id, self._decide(trace_id, caller), caller
 
@@ -53,7 +53,7 @@ class Admission:
         The `request_id` of each is empty where its client gave none. Returns whether all are
         sampled, and none of their callers asked for more than that.
         """
-        samples_all, keeps, has_no_caller = self._samples_all, self.keeps, self._has_no_caller
+        bound, keeps, has_no_caller = self._bound, self.keeps, self._has_no_caller
         is_usual = True
         for lean, trace_id, root_id in zip(leans, *self._ids.some(len(leans)), strict=False):
             if not has_no_caller(lean.fields):
@@ -63,7 +63,7 @@ class Admission:
             lean.trace_id = trace_id  # as in `admitted`, without its calls
             lean.root_id = root_id
             lean.request_id = lean.request_id or trace_id
-            lean.sampled = sampled = samples_all or self._decide(trace_id, None)
+            lean.sampled = sampled = root_id < bound  # which is the lower half of the trace's id
             lean.recording = sampled or keeps
             is_usual = is_usual and sampled
         return is_usual

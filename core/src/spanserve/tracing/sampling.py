@@ -12,16 +12,17 @@ class RatioSampler:
 
     The share is taken by the low 64 bits of the trace id, as OpenTelemetry's
     TraceIdRatioBased does, so that services with the same rate decide alike.
-    `rate` is from 0.0 (nothing) to 1.0 (everything); any other is a `ValueError`.
+    `rate` is from 0.0 (nothing) to 1.0 (everything); any other is a `ValueError`. `bound` is what
+    those 64 bits of a sampled trace are below.
     """
 
-    __slots__ = ("_bound", "rate")
+    __slots__ = ("bound", "rate")
 
     def __init__(self, rate: float) -> None:
         if not 0.0 <= rate <= 1.0:
             raise ValueError(f"the sample rate must be from 0.0 to 1.0, not {rate}")
         self.rate = rate
-        self._bound = round(rate * _ID_RANGE)
+        self.bound = round(rate * _ID_RANGE)
 
     def decide(self, trace_id: str, remote: Remote | None) -> bool:
         """Say whether to sample this trace, whose id has 32 hex digits."""
@@ -30,6 +31,6 @@ class RatioSampler:
                 return True
             if remote.sampled is not None:
                 return remote.sampled
-        if self._bound == _ID_RANGE:
+        if self.bound == _ID_RANGE:
             return True
-        return self._bound > 0 and int(trace_id[-16:], 16) < self._bound
+        return self.bound > 0 and int(trace_id[-16:], 16) < self.bound
