@@ -9,6 +9,7 @@ import pytest
 
 from bench import report, wrk
 from bench.cells import Row, Slice
+from bench.interleaving import Sum
 from bench.processes import is_alive, running, tree, until
 from bench.servers import peer_entries, peers
 from bench.single import heaviest
@@ -66,6 +67,12 @@ def test_a_table_shows_medians_ratios_spans_and_failures() -> None:
     assert lines[5] == f"| traced | 2,000 | 60.0 | {figures} | 4.0 | 3.0 | 0 | 100 |"
     assert lines[6] == f"| bad (6 errors) | 2,000 | 40.0 | {figures} |  |  |  | 100 |"
     assert lines[7].startswith("| none | no |")
+
+
+def test_what_a_request_takes_more_is_told_by_the_server_beside_it() -> None:
+    beside = [Slice(1e3, cpu_us, 2e3, 3e3, 0, base=Sum(1e3, 40.0, 0.0)) for cpu_us in (50, 60, 90)]
+    assert Row("traced", "", tuple(beside)).added_us(base_us=0.0) == 20.0
+    assert row("traced", 50.0).added_us(base_us=35.0) == 15.0
 
 
 def test_several_numbers_of_connections_make_one_table() -> None:

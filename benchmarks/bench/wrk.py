@@ -70,9 +70,8 @@ def endless(load: Load) -> Iterator[subprocess.Popen[str]]:
 
 def ended(process: subprocess.Popen[str]) -> Report:
     """End a load, and return its report; raises NoReportError."""
-    time.sleep(
-        0.02
-    )  # one that was stopped until now must be awake, or another thread has the signal
+    # It sleeps on its first thread, and must be awake for the signal to end that sleep.
+    time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     return read(process.communicate()[0])
 

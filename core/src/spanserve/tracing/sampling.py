@@ -31,6 +31,4 @@ class RatioSampler:
                 return True
             if remote.sampled is not None:
                 return remote.sampled
-        if self.bound == _ID_RANGE:
-            return True
-        return self.bound > 0 and int(trace_id[-16:], 16) < self.bound
+        return int(trace_id[-16:], 16) < self.bound
