@@ -17,7 +17,16 @@ from spanserve.tracing.base import MAX_CUSTOM_SPANS, Record
 from spanserve.tracing.expander import Expander
 from spanserve.tracing.expansion import Expansion
 from spanserve.tracing.failure import failure_of
-from spanserve.tracing.frozen import BATCH, REQUEST, TABLE, Frozen, plain
+from spanserve.tracing.frozen import (
+    BATCH,
+    LEAN_TABLE,
+    REQUEST,
+    TABLE,
+    TABLES,
+    Frozen,
+    plain,
+    write_link,
+)
 from spanserve.tracing.pieces import Pieces
 from spanserve.tracing.places import RUN, item_place
 from spanserve.tracing.record import ItemRecord, RequestRecord
@@ -90,11 +99,15 @@ def expand(
     return [span for record in records for span in Expansion(pieces).spans(record)]
 
 
+RUNS = "well", "with spans", "not"
+"""How the batches of a test run."""
+
+
 def made_of(sent: Sequence[Frozen], *, linked: bool) -> list[Span]:
     """Expand what was sent, as an exporter does."""
     expander = Expander(batch_spans="linked" if linked else "full", exceptions="full")
-    blocks = expander.blocks([each for each in sent if each[0] == TABLE], UNIX_NS)
-    others = [expander.spans(each, UNIX_NS) for each in sent if each[0] != TABLE]
+    blocks = expander.blocks([each for each in sent if each[0] in TABLES], UNIX_NS)
+    others = [expander.spans(each, UNIX_NS) for each in sent if each[0] not in TABLES]
     return [*Spans(blocks), *chain.from_iterable(others)]
 
 
@@ -213,7 +226,7 @@ def test_any_usual_batches_together_make_the_spans_that_each_makes_alone(
         for record in requests:
             answered(tracing, record)
         records += [*requests, *([batch] if size > 1 else [])]
-    assert {each[0] for each in sent} <= {TABLE}
+    assert {each[0] for each in sent} <= {TABLE, LEAN_TABLE}
     expected = expand(*records, batch_spans="linked" if linked else "full")
     assert by_id(made_of(sent, linked=linked)) == by_id(expected)
     assert sum(each[1] for each in sent) == len(expected)
@@ -225,27 +238,32 @@ def test_any_usual_batches_together_make_the_spans_that_each_makes_alone(
     rate=st.sampled_from([0.0, 0.5, 1.0]),
     errors=st.booleans(),
     trusts=st.booleans(),
-    raises=st.booleans(),
+    runs=st.sampled_from(RUNS),
 )
 def test_requests_without_records_make_the_spans_that_records_of_them_make(
-    batches: list[list[Call]], *, rate: float, errors: bool, trusts: bool, raises: bool
+    batches: list[list[Call]], *, rate: float, errors: bool, trusts: bool, runs: str
 ) -> None:
     tracing, _ = on(sample_rate=rate, keep={"errors": errors}, trust_incoming=trusts)
     sent = Sent.of(tracing)
     expected: list[Span] = []
     for calls in batches:
-        expected += spans_of_leans(tracing, calls, raises=raises)
+        expected += spans_of_leans(tracing, calls, runs=runs)
+    for each in sent:
+        event(f"kind {each[0]}")
     assert by_id(made_of(sent, linked=False)) == by_id(expected)
     assert sum(each[1] for each in sent) == len(expected)
 
 
-def spans_of_leans(tracing: Tracing, calls: list[Call], *, raises: bool) -> list[Span]:
+def spans_of_leans(tracing: Tracing, calls: list[Call], *, runs: str) -> list[Span]:
     """Have calls answered in one batch, and return the spans that records of them would make."""
     leans = [Lean(tracing, call) for call in calls]
     items = [lean.own for lean in leans]
     batch = released(tracing, items)
     begin_run(tracing, batch)
-    if raises:
+    if runs == "with spans" and len(calls) > 1:  # one alone has a record for them
+        with entered(tracing.scope(batch, RUN)), span("scale", rows=3), span("multiply"):
+            pass
+    if runs == "not":
         batch.failure = items[0].failure = failure_of(ValueError("v"), tracing.now_ns())
     end_run(tracing, batch)
     for lean, call in zip(leans, calls, strict=True):
@@ -259,6 +277,8 @@ def spans_of_leans(tracing: Tracing, calls: list[Call], *, raises: bool) -> list
             lean.write_record(lean.own, 0, 200).ended(lean.ended_ns)
         if lean.recording and (lean.sampled or tracing.rules.kept_by(lean.full_record)):
             spans += expand(lean.full_record)
+            assert batch.rows is not None
+            write_link(batch.rows, lean.full_record, lean.own)
     return spans + expand(batch) if batch.recording and spans else spans
 
 

@@ -199,6 +199,12 @@ class Batch:
         """Go on, on the loop."""
         self._on_done(self)
 
+    @property
+    def has_failures(self) -> bool:
+        """Whether the run failed, or any item of it."""
+        kinds = set(map(type, self._results))  # a tenth of what a look at each takes
+        return self.error is not None or any(issubclass(each, BaseException) for each in kinds)
+
     def log_failures(self) -> None:
         """Say once what failed, and for which requests: the whole batch, or items of it."""
         endpoint, size = self._work.endpoint, self.record.size

@@ -245,7 +245,7 @@ class Batcher:
                 self._leave(item)
                 self.tally.expired += 1
                 item.future.set_exception(ExpiredError("the deadline passed in the queue"))
-            elif _client_left(item, now_ns):
+            elif now_ns - item.queued_ns > LONG_WAIT_NS and item.gone is not None and item.gone():
                 self._leave(item)
                 item.future.set_exception(AbandonedError("the client left"))
             elif taken and item.key != taken[0].key:
@@ -273,9 +273,10 @@ class Batcher:
         self.tally.ran(record, batch.items)
         if batch.failed:
             self.tally.failed_batches += 1
-        with entered(self._tracing.scope(*batch.place)):
-            batch.log_failures()
-        batch.note_failures()
+        if batch.has_failures:
+            with entered(self._tracing.scope(*batch.place)):
+                batch.log_failures()
+            batch.note_failures()
         if record.rows is not None:
             self._tracing.batch_ended(record)
         # Later: to encode the answers takes longer than to start the next batch.
@@ -285,7 +286,3 @@ class Batcher:
         """Return when the items that are queued now will be gone, as far as is known."""
         expected_ms = self._policy.predict_ms(queued, self._now_ns() / 1e6)
         return 1.0 if expected_ms is None else expected_ms / 1e3
-
-
-def _client_left(item: Item, now_ns: int) -> bool:
-    return item.gone is not None and now_ns - item.queued_ns > LONG_WAIT_NS and item.gone()

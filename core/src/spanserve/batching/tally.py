@@ -23,10 +23,17 @@ class Durations:
         self.examples: dict[int, tuple[str, int]] = {}
         """By the place in `counts`: the trace of the last one there that has any, and its ns."""
 
-    def add(self, duration_ns: int) -> None:
-        """Count a duration."""
-        self.counts[bisect_left(_BOUNDS_NS, duration_ns)] += 1
-        self.total_ns += duration_ns
+    def add(self, duration_ns: int, times: int = 1) -> None:
+        """Count a duration, so many times."""
+        self.counts[bisect_left(_BOUNDS_NS, duration_ns)] += times
+        self.total_ns += duration_ns * times
+
+    def add_all(self, durations_ns: Sequence[int]) -> None:
+        """Count some durations."""
+        counts = self.counts
+        for duration_ns in durations_ns:
+            counts[bisect_left(_BOUNDS_NS, duration_ns)] += 1
+        self.total_ns += sum(durations_ns)
 
     def show(self, duration_ns: int, trace_id: str) -> None:
         """Let a duration that was counted be an example: it can be seen in this trace."""
@@ -52,19 +59,23 @@ class Tally:
 
     def ran(self, batch: BatchRecord, items: Sequence[ItemRecord]) -> None:
         """Count the times of a batch that ended."""
-        free_ns, released_ns = batch.runner_free_ns, batch.released_ns
+        released_ns = batch.released_ns
+        ready_ns = min(batch.runner_free_ns, released_ns)
+        # As `ItemRecord.waits_ns` has it: those that came later did not wait for the runner.
+        queued_ns = [item.queued_ns for item in items]
+        early = [ready_ns - each_ns for each_ns in queued_ns if each_ns < ready_ns]
+        late = [released_ns - each_ns for each_ns in queued_ns if each_ns >= ready_ns]
         for_peers, for_runner = self.waits_for_peers, self.waits_for_runner
-        ready_ns = min(free_ns, released_ns)
-        # The oldest waited longest. With an example of each item, this takes a third more.
+        for_runner.add_all(early)
+        for_runner.add(0, len(late))
+        for_peers.add_all(late)
+        for_peers.add(released_ns - ready_ns, len(early))
+        # The oldest waited longest.
         example, trace_id = _example(items)
-        for item in items:
-            queued_ns = item.queued_ns
-            begin_ns = max(ready_ns, queued_ns)  # as `ItemRecord.waits_ns` has it
-            for_runner.add(begin_ns - queued_ns)
-            for_peers.add(released_ns - begin_ns)
-            if item is example:
-                for_runner.show(begin_ns - queued_ns, trace_id)
-                for_peers.show(released_ns - begin_ns, trace_id)
+        if example is not None:
+            begin_ns = max(ready_ns, example.queued_ns)
+            for_runner.show(begin_ns - example.queued_ns, trace_id)
+            for_peers.show(released_ns - begin_ns, trace_id)
         if batch.run_ns:
             run_ns = (batch.ended_ns if batch.retries else batch.ran_ns) - batch.run_ns
             self.runs.add(run_ns)

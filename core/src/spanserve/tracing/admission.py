@@ -47,26 +47,32 @@ class Admission:
         """Return an id for a request whose client gave none: its trace's, where that is its own."""
         return trace_id if caller is None else self.next_root()[0]
 
-    def admit(self, leans: Sequence[LeanRequest]) -> bool:
+    def admit(self, leans: Sequence[LeanRequest]) -> tuple[bool, bytes]:
         """Begin some requests that have no records, as `Tracing.begin` does one that has.
 
         The `request_id` of each is empty where its client gave none. Returns whether all are
-        sampled, and none of their callers asked for more than that.
+        sampled, and none of their callers asked for more than that; and their traces' ids, 16
+        bytes each, empty where a client gave any id.
         """
         bound, keeps, has_no_caller = self._bound, self.keeps, self._has_no_caller
-        is_usual = True
-        for lean, trace_id, root_id in zip(leans, *self._ids.some(len(leans)), strict=False):
+        are_usual = True
+        bits, trace_ids, root_ids = self._ids.some(len(leans))
+        for lean, trace_id, root_id in zip(leans, trace_ids, root_ids, strict=False):
             if not has_no_caller(lean.fields):
                 self._admit_called(lean)
-                is_usual = is_usual and lean.sampled and lean.record is None
+                are_usual = are_usual and lean.sampled and lean.record is None
+                bits = b""
                 continue
             lean.trace_id = trace_id  # as in `admitted`, without its calls
             lean.root_id = root_id
-            lean.request_id = lean.request_id or trace_id
+            if lean.request_id:
+                bits = b""
+            else:
+                lean.request_id = trace_id
             lean.sampled = sampled = root_id < bound  # which is the lower half of the trace's id
             lean.recording = sampled or keeps
-            is_usual = is_usual and sampled
-        return is_usual
+            are_usual = are_usual and sampled
+        return are_usual, bits
 
     def _admit_called(self, lean: LeanRequest) -> None:
         """Begin a request that may have a caller."""

@@ -48,29 +48,39 @@ class Ids:
     """Random ids of traces and root spans; one instance a process, made after any fork.
 
     Their bits are drawn for many at a time, which costs less than to ask for a few each time.
+    A root's are the lower half of its trace's, as in Zipkin's own tracers; never all zero.
     """
 
     def __init__(self, seed: int | None = None) -> None:
         self._bytes = os.urandom if seed is None else random.Random(seed).randbytes  # noqa: S311  # a test's
+        self._bits = b""
+        self._roots: Sequence[int] = ()
+        self._next = 0
 
-    def some(self, count: int) -> tuple[Sequence[str], Sequence[int]]:
-        """Return 32 hex digits for each of so many traces, and 64 bits for each one's root.
+    def some(self, count: int) -> tuple[bytes, Sequence[str], Sequence[int]]:
+        """Return the ids of so many traces, all in one and as 32 hex digits each, and of roots."""
+        start, end = self._next, self._next + count
+        if end > len(self._roots):
+            self._draw(max(count, _DRAWN))
+            start, end = 0, count
+        self._next = end
+        bits = self._bits[start * _ID_BYTES : end * _ID_BYTES]
+        return bits, bits.hex(" ", _ID_BYTES).split(" "), self._roots[start:end]
 
-        A root's are the lower half of its trace's, as in Zipkin's own tracers; never all zero.
-        """
+    def _draw(self, count: int) -> None:
         while _NO_ID in (bits := self._bytes(count * _ID_BYTES)):
             continue
         halves = array("Q", bits)
         if sys.byteorder == "little":
             halves.byteswap()
-        return bits.hex(" ", _ID_BYTES).split(" "), halves[1::2]
+        self._bits, self._roots = bits, halves[1::2]
 
     def roots(self) -> Iterator[tuple[str, int]]:
-        """Yield the same for one trace after the other, without end."""
+        """Yield a trace's id and its root's, without end."""
         while True:
-            yield from zip(*self.some(_DRAWN), strict=True)
+            yield from zip(*self.some(_DRAWN)[1:], strict=True)
 
     def texts(self) -> Iterator[str]:
         """Yield 32 hex digits, not all zero, without end."""
         while True:
-            yield from self.some(_DRAWN)[0]
+            yield from self.some(_DRAWN)[1]

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from spanserve.tracing.expander import Expander
 from spanserve.tracing.failure import raised
-from spanserve.tracing.frozen import TABLE, Frozen, span_count
+from spanserve.tracing.frozen import TABLES, Frozen, span_count
 from spanserve.tracing.hookspecs import ExportResult
 from spanserve.tracing.outcome import Drop, Outcome, outcome_of
 from spanserve.tracing.span import Span
@@ -72,8 +72,8 @@ class DirectDelivery:
         """Expand the records, and hand all spans over in one call."""
         self._lost = 0
         spans = Spans(
-            self._blocks([each for each in records if each[0] == TABLE], offset_ns),
-            self._others([each for each in records if each[0] != TABLE], offset_ns),
+            self._blocks([each for each in records if each[0] in TABLES], offset_ns),
+            self._others([each for each in records if each[0] not in TABLES], offset_ns),
         )
         outcome = self._handed_over(spans) if spans else Outcome()
         if self._lost:

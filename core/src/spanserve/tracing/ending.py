@@ -10,15 +10,16 @@ from typing import Final, cast
 from spanserve.tracing.custom import plain_customs
 from spanserve.tracing.frozen import (
     Frozen,
+    frozen_leans,
     frozen_members,
     frozen_request,
     write_lean,
-    write_leans,
     write_link,
     write_record,
 )
 from spanserve.tracing.keeping import Rules
 from spanserve.tracing.lean import LeanRequest
+from spanserve.tracing.lean_rows import plain_leans
 from spanserve.tracing.places import RUN, item_place
 from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
 from spanserve.tracing.rows import MAX_REQUEST_ID, Rows
@@ -71,10 +72,11 @@ class Ending:
             return
         # Where none of them has ended on its own, all ended now.
         if rows.are_usual and rows.are_open and batch.pending == batch.size:
-            leans = cast("list[LeanRequest]", [item.request for item in items])
-            if write_leans(rows, leans, items):
+            requests = cast("list[LeanRequest]", [item.request for item in items])
+            if (leans := plain_leans(requests, items, rows.ids)) is not None:
                 batch.pending = 0
-                self._hand_over(batch, rows)
+                rows.count(batch.size)
+                self._submit(frozen_leans(batch, rows, *leans))
                 return
         for item in items:
             if isinstance(lean := item.request, LeanRequest) and lean.ended_ns:

@@ -25,7 +25,7 @@ class Expander:
         self._exceptions = exceptions
 
     def blocks(self, tables: Sequence[Frozen], offset_ns: int) -> Sequence[Block]:
-        """Return all spans of records of the kind `TABLE`."""
+        """Return all spans of records that are `TABLES`."""
         return blocks_of(tables, offset_ns, with_runs=self._batch_spans == "full")
 
     def spans(self, frozen: Frozen, offset_ns: int) -> Sequence[Span]:

@@ -3,27 +3,31 @@
 A record is frozen when it ends, into tuples and dicts of nothing but texts, numbers, bytes
 and None: those are what `marshal` writes, and at a tenth of `pickle`'s cost for objects.
 A usual request becomes a row of its batch (`rows`), and a batch that went well a table: its own
-fields once, and the rows. All others keep every field by its name, and come back as records:
-`thawed`.
+fields once, and the rows, or less where all are usual (`lean_rows`). All others keep every field
+by its name, and come back as records: `thawed`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Final
 
 from spanserve.tracing.attempt import Retry
 from spanserve.tracing.custom import CustomSpan
 from spanserve.tracing.failure import Failure
+from spanserve.tracing.http import Origin
 from spanserve.tracing.lean import LeanRequest
+from spanserve.tracing.lean_rows import PlainLeans
 from spanserve.tracing.plain import plain_text
 from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
-from spanserve.tracing.rows import LINK, MAX_REQUEST_ID, WHOLE, Rows, pack_row
+from spanserve.tracing.rows import LINK, WHOLE, Rows, pack_row
 from spanserve.tracing.startup import StartupRecord
 
 TABLE: Final = 0
-BATCH: Final = 1
-REQUEST: Final = 2
-STARTUP: Final = 3
+LEAN_TABLE: Final = 1
+BATCH: Final = 2
+REQUEST: Final = 3
+STARTUP: Final = 4
+TABLES: Final = TABLE, LEAN_TABLE
 
 _BATCH_SPANS: Final = 4
 
@@ -103,57 +107,27 @@ def write_record(rows: Rows, record: RequestRecord, item: ItemRecord) -> None:
     rows.count(1)
 
 
-def write_leans(rows: Rows, leans: Sequence[LeanRequest], items: Sequence[ItemRecord]) -> bool:
-    """Write all of the requests of a whole batch, which stayed usual, into its rows.
-
-    Returns False where a request cannot be written into a row, and then none is.
-    """
-    trace_ids = [lean.trace_id for lean in leans]
-    request_ids = [lean.request_id for lean in leans]
-    ports = [lean.client.port for lean in leans]
-    own_ids = request_ids != trace_ids
-    if 0 in ports or (own_ids and max(map(len, request_ids)) > MAX_REQUEST_ID):
-        return False
-    numbers = _packed(rows, leans, items, ports)
-    rows.fill(trace_ids, request_ids if own_ids else None, numbers)
-    return True
-
-
 def write_lean(rows: Rows, lean: LeanRequest, item: ItemRecord) -> None:
-    """Write all of one request that stayed usual into its batch's rows."""
-    (numbers,) = _packed(rows, (lean,), (item,), (lean.client.port,))
-    rows.put(item.position, lean.trace_id, lean.request_id, numbers)
+    """Write all of a request that stayed usual, and has no record, into its batch's rows."""
+    # Its body was there as it began, and its item queued as soon as that was decoded.
+    numbers = (
+        lean.root_id,
+        0 if lean.caller is None else lean.caller.span_number,
+        item.queued_ns,
+        lean.started_ns,
+        lean.started_ns,
+        item.queued_ns,
+        lean.encode_ns,
+        lean.encoded_ns,
+        lean.ended_ns,
+        item.depth,
+        0,
+        rows.place_of(lean.client.origin(lean.path, lean.fields)),
+        lean.client.port,
+        WHOLE,
+    )
+    rows.put(item.position, lean.trace_id, lean.request_id, pack_row(*numbers))
     rows.count(1)
-
-
-def _packed(
-    rows: Rows,
-    leans: Sequence[LeanRequest],
-    items: Sequence[ItemRecord],
-    ports: Sequence[int],
-) -> list[bytes]:
-    # Their bodies were there as they began, and their items queued as soon as those were decoded:
-    # two marks stand for four.
-    places = rows.places_of([lean.client.origin(lean.path, lean.fields) for lean in leans])
-    return [
-        pack_row(
-            lean.root_id,
-            0 if lean.caller is None else lean.caller.span_number,
-            item.queued_ns,
-            lean.started_ns,
-            lean.started_ns,
-            item.queued_ns,
-            lean.encode_ns,
-            lean.encoded_ns,
-            lean.ended_ns,
-            item.depth,
-            0,
-            place,
-            port,
-            WHOLE,
-        )
-        for lean, item, place, port in zip(leans, items, places, ports, strict=True)
-    ]
 
 
 def write_link(rows: Rows, record: RequestRecord, item: ItemRecord) -> None:
@@ -164,19 +138,28 @@ def write_link(rows: Rows, record: RequestRecord, item: ItemRecord) -> None:
     rows.kept += 1
 
 
-def frozen_batch(batch: BatchRecord) -> Frozen:
-    """Freeze what a batch itself has, without its members."""
-    return (*[getattr(batch, name) for name in BATCH_FIELDS],)
+frozen_batch: Callable[[BatchRecord], Frozen] = attrgetter(*BATCH_FIELDS)
+"""Freezes what a batch itself has, without its members."""
 
 
 def frozen_members(batch: BatchRecord, rows: Rows) -> Frozen:
     """Freeze a batch whose last member's end is decided, with what the members left behind."""
-    own = frozen_batch(batch)
     if rows.are_open:
-        spans = rows.spans + (_BATCH_SPANS + len(rows.customs) if batch.recording else 0)
-        origins = [tuple(each) for each in rows.origins]
-        return TABLE, spans, own, origins, rows.customs, rows.plain()
-    return BATCH, batch.span_count(), own, rows.plain(), *_plain_rest(batch)
+        return TABLE, *_table(batch, rows, rows.origins), rows.plain()
+    rest = _plain_rest(batch)
+    return BATCH, batch.span_count(), frozen_batch(batch), rows.plain(), *rest
+
+
+def frozen_leans(
+    batch: BatchRecord, rows: Rows, leans: PlainLeans, origins: Sequence[Origin]
+) -> Frozen:
+    """Freeze a batch that went well, as did all its members."""
+    return LEAN_TABLE, *_table(batch, rows, origins), leans
+
+
+def _table(batch: BatchRecord, rows: Rows, origins: Sequence[Origin]) -> tuple[Any, ...]:
+    spans = rows.spans + (_BATCH_SPANS + len(rows.customs) if batch.recording else 0)
+    return spans, frozen_batch(batch), [tuple(each) for each in origins], rows.customs
 
 
 def frozen_startup(record: StartupRecord) -> Frozen:

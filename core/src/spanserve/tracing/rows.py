@@ -1,14 +1,15 @@
 """What the members of a batch leave behind: two ids and a row of numbers each.
 
 A request is usual where it had one item, in a batch that went well, and was answered without
-failure: nearly all are. Its marks and ids are packed into a row as it ends (`frozen`), or with
-those of its whole batch. When the last member has ended, the rows go out as they are, and whoever
-makes spans of them takes them column by column (`tables`). A member that is not usual goes its
-own way, as a record of its own: its row then only says where the batch's link to it leads.
+failure: nearly all are. Its marks and ids are packed into a row as it ends (`frozen`). When the
+last member has ended, the rows go out as they are, and whoever makes spans of them takes them
+column by column (`tables`). A member that is not usual goes its own way, as a record of its own:
+its row then only says where the batch's link to it leads. Where all members are usual, and had no
+records, the batch keeps less of them (`lean_rows`).
 """
 
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from spanserve.tracing.custom import PlainCustom
@@ -26,18 +27,18 @@ MAX_REQUEST_ID: Final = 36
 column of thousands."""
 
 # Where a pointer has 8 bytes: a row is packed in 0.6 of the time that "q" and "Q" take (measured).
-_SIGNED, _UNSIGNED = ("n", "N") if struct.calcsize("n") == struct.calcsize("q") else ("q", "Q")
+SIGNED, UNSIGNED = ("n", "N") if struct.calcsize("n") == struct.calcsize("q") else ("q", "Q")
 
 FIELDS: Final = (
-    ("root_id", "u8", _UNSIGNED),
-    ("parent_id", "u8", _UNSIGNED),
-    ("queued_ns", "i8", _SIGNED),
-    ("started_ns", "i8", _SIGNED),
-    ("decode_ns", "i8", _SIGNED),
-    ("decoded_ns", "i8", _SIGNED),
-    ("encode_ns", "i8", _SIGNED),
-    ("encoded_ns", "i8", _SIGNED),
-    ("ended_ns", "i8", _SIGNED),
+    ("root_id", "u8", UNSIGNED),
+    ("parent_id", "u8", UNSIGNED),
+    ("queued_ns", "i8", SIGNED),
+    ("started_ns", "i8", SIGNED),
+    ("decode_ns", "i8", SIGNED),
+    ("decoded_ns", "i8", SIGNED),
+    ("encode_ns", "i8", SIGNED),
+    ("encoded_ns", "i8", SIGNED),
+    ("ended_ns", "i8", SIGNED),
     ("depth", "u4", "I"),
     ("index", "u4", "I"),
     ("origin", "u4", "I"),
@@ -54,12 +55,12 @@ WIDTH: Final = _ROW.size
 pack_row: Final[Callable[..., bytes]] = _ROW.pack
 """Packs a row's numbers, in their order."""
 
-PlainRows = tuple[str, str | None, bytes]
-"""The rows of a batch as they go out: its trace ids, its request ids, None where they are those of
-the traces, and all its numbers."""
+PlainRows = tuple[str, str, bytes]
+"""The rows of a batch as they go out: its trace ids, its request ids and all its numbers."""
 
 _NOTHING: Final = "0" * 32, "", bytes(WIDTH)
-_BETWEEN: Final = "\0"
+BETWEEN: Final = "\0"
+"""What stands between the request ids of a batch."""
 
 
 class Member(NamedTuple):
@@ -75,34 +76,39 @@ class Member(NamedTuple):
 class Rows:
     """The rows of one batch.
 
-    They are put in one by one, or filled in at once. `kept` counts those that there are, and
-    `spans` what its whole ones make. Those are taken while the rows are open: after a batch ended
-    as most do. `are_usual` says that all members began as usual. `customs` are the spans of the
-    model's code in its run, which are its own, or its only request's.
+    `kept` counts those that there are, and `spans` what its whole ones make. Those are taken
+    while the rows are open: after a batch ended as most do. `are_usual` says that all members
+    began as usual, and `ids` are the 16 bytes of each one's trace, if no client gave any id.
+    `customs` are the spans of the model's code in its run, which are its own, or its only
+    request's.
     """
 
     __slots__ = (
         "_by_position",
-        "_filled",
         "_origins",
+        "_plain",
         "_size",
         "are_open",
         "are_usual",
         "customs",
+        "ids",
         "kept",
         "spans",
         "spans_each",
     )
 
-    def __init__(self, size: int, spans_each: int = 0, *, are_usual: bool = False) -> None:
+    def __init__(
+        self, size: int, spans_each: int = 0, *, are_usual: bool = False, ids: bytes = b""
+    ) -> None:
         self.are_open = False
         self.are_usual = are_usual
+        self.ids = ids
         self.customs: tuple[PlainCustom, ...] = ()
         self.kept = self.spans = 0
         self.spans_each = spans_each
         self._size = size
         self._by_position: dict[int, tuple[str, str, bytes]] = {}
-        self._filled: PlainRows | None = None
+        self._plain: PlainRows | None = None
         self._origins: dict[int, tuple[int, Origin]] = {}
 
     @property
@@ -113,14 +119,6 @@ class Rows:
     def put(self, position: int, trace_id: str, request_id: str, numbers: bytes) -> None:
         """Put a row in."""
         self._by_position[position] = trace_id, request_id, numbers
-
-    def fill(
-        self, trace_ids: list[str], request_ids: list[str] | None, numbers: Iterable[bytes]
-    ) -> None:
-        """Fill all rows in, which are whole ones; no `request_ids`: they are the traces'."""
-        own_ids = None if request_ids is None else _BETWEEN.join(request_ids)
-        self._filled = "".join(trace_ids), own_ids, b"".join(numbers)
-        self.count(self._size)
 
     def count(self, whole: int) -> None:
         """Count rows from which requests' spans are made, too."""
@@ -134,45 +132,20 @@ class Rows:
             known = self._origins[id(origin)] = len(self._origins), origin
         return known[0]
 
-    def places_of(self, origins: Sequence[Origin]) -> Sequence[int]:
-        """Return where each of them stands; most batches have one."""
-        first = self.place_of(origins[0])
-        if origins.count(origins[0]) == len(origins):
-            return [first] * len(origins)
-        return [self.place_of(origin) for origin in origins]
-
     @classmethod
     def restored(cls, plain: PlainRows) -> "Rows":
         """Make rows again of what went out."""
         rows = cls(0)
-        rows._filled = plain
+        rows._plain = plain
         return rows
 
     def plain(self) -> PlainRows:
         """Return all rows as they go out."""
-        if self._filled is not None:
-            return self._filled
+        if self._plain is not None:
+            return self._plain
         rows = [self._by_position.get(position, _NOTHING) for position in range(self._size)]
         trace_ids, request_ids, numbers = zip(*rows, strict=True)
-        return "".join(trace_ids), _BETWEEN.join(request_ids), b"".join(numbers)
-
-
-def joined(rows: Sequence[PlainRows]) -> PlainRows:
-    """Return the rows of several batches as those of one."""
-    trace_ids, request_ids, numbers = zip(*rows, strict=True)
-    if any(request_ids):
-        all_ids = [own or _BETWEEN.join(_split(traces)) for traces, own, _ in rows]
-        return "".join(trace_ids), _BETWEEN.join(all_ids), b"".join(numbers)
-    return "".join(trace_ids), None, b"".join(numbers)
-
-
-def _split(trace_ids: str) -> list[str]:
-    return [trace_ids[at : at + 32] for at in range(0, len(trace_ids), 32)]
-
-
-def split_ids(request_ids: str) -> list[bytes]:
-    """Return the request ids of plain rows one by one."""
-    return request_ids.encode().split(_BETWEEN.encode())
+        return "".join(trace_ids), BETWEEN.join(request_ids), b"".join(numbers)
 
 
 def members(rows: PlainRows) -> Iterator[Member]:

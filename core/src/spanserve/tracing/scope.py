@@ -7,8 +7,8 @@ all of this and pays almost nothing.
 
 import functools
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
-from contextlib import aclosing, contextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import aclosing, suppress
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Final, NamedTuple, ParamSpec, Protocol, TypeVar, cast
@@ -75,14 +75,19 @@ def keep_current_in(current: Current) -> None:
     _current = current
 
 
-@contextmanager
-def entered(scope: Scope | None) -> Iterator[None]:
-    """Run a block of the user's code in this scope."""
-    token = _current.set(scope)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+class entered:  # noqa: N801  # used as `with entered(...)`
+    """Run a block of the user's code in this scope; a third of `contextmanager`'s cost."""
+
+    __slots__ = ("_scope", "_token")
+
+    def __init__(self, scope: Scope | None) -> None:
+        self._scope = scope
+
+    def __enter__(self) -> None:
+        self._token = _current.set(self._scope)
+
+    def __exit__(self, *raised: object) -> None:
+        _current.reset(self._token)
 
 
 def current_trace() -> TraceIds | None:

@@ -11,8 +11,9 @@ import numpy as np
 
 from spanserve.tracing import names
 from spanserve.tracing.custom import PlainCustom
-from spanserve.tracing.frozen import Frozen
+from spanserve.tracing.frozen import LEAN_TABLE, Frozen
 from spanserve.tracing.http import Origin, server_attributes, span_name
+from spanserve.tracing.members import of_leans, of_rows
 from spanserve.tracing.places import (
     COLLATE,
     DECODE,
@@ -25,11 +26,10 @@ from spanserve.tracing.places import (
     id_step,
     item_place,
 )
-from spanserve.tracing.rows import FIELDS, NOTHING, WHOLE, joined, split_ids
+from spanserve.tracing.rows import NOTHING, WHOLE
 from spanserve.tracing.span import NO_ATTRIBUTES, Attributes, SpanKind
 from spanserve.tracing.spans import Block, Cells, Column, Links, hex_digits
 
-_ROW: Final = np.dtype([(name, code) for name, code, _ in FIELDS])
 _MARKS: Final = ("runner_free_ns", "released_ns", "started_ns", "run_ns", "ran_ns", "ended_ns")
 _FIRST_MARK: Final = 8
 _MASK: Final = (1 << 64) - 1
@@ -46,7 +46,7 @@ def blocks_of(tables: Sequence[Frozen], offset_ns: int, *, with_runs: bool) -> l
     """
     groups: dict[tuple[Any, ...], list[Frozen]] = {}
     for table in tables:
-        key = table[2][2], _size(table) == 1, *_outline(table[4])
+        key = table[2][2], _size(table) == 1, table[0], *_outline(table[4])
         groups.setdefault(key, []).append(table)
     blocks: list[Block] = []
     for (endpoint, alone, *_), group in groups.items():
@@ -86,12 +86,8 @@ class _Batches:
         self.reasons = list(reasons)
         marks = np.array([own[_FIRST_MARK:] for own in self.own], np.int64)
         self.marks = dict(zip(_MARKS, marks.T, strict=True))
-        trace_ids, request_ids, numbers = joined([rows for *_, rows in tables])
-        self.trace_ids = np.frombuffer(trace_ids.encode(), "S32")
-        self.request_ids = (
-            self.trace_ids if request_ids is None else np.array(split_ids(request_ids), "S")
-        )
-        self.rows = np.frombuffer(numbers, _ROW)
+        members_of = of_leans if tables[0][0] == LEAN_TABLE else of_rows
+        self.trace_ids, self.request_ids, self.rows = members_of([rows for *_, rows in tables])
         self.batch = np.repeat(np.arange(len(tables)), self.size)
         first = np.cumsum(self.size) - self.size
         self.position = np.arange(len(self.rows)) - first[self.batch]

@@ -17,7 +17,7 @@ R = TypeVar("R", RequestRecord, StartupRecord)
 
 
 def thawed(frozen: Frozen) -> Record:
-    """Return a record again, ended, of a frozen one of any kind but `TABLE`."""
+    """Return a record again, ended, of a frozen one of any kind but `TABLES`."""
     if frozen[0] == STARTUP:
         return _thawed_fields(StartupRecord, frozen[2])
     if frozen[0] != REQUEST:

@@ -8,7 +8,7 @@ never a request: it is caught here, said once in the log, and counted.
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from spanserve.config.model import TracingConfig
 from spanserve.tracing.admission import Admission
@@ -26,13 +26,14 @@ from spanserve.tracing.live import Live, LiveBatchRecord, LiveRequestRecord
 from spanserve.tracing.loading import LoadedTracer
 from spanserve.tracing.pieces import Pieces
 from spanserve.tracing.places import ROOT
-from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
+from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord, TracedRequest
 from spanserve.tracing.rows import Rows
 from spanserve.tracing.scope import Scope, entered
 from spanserve.tracing.span import Resource
 from spanserve.tracing.startup import StartupRecord
 from spanserve.tracing.wiring import exporter_of
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -167,14 +168,18 @@ class Tracing:
         return batch
 
     def _gather(self, batch: BatchRecord, items: Sequence[ItemRecord]) -> None:
-        requests = [request for item in items if (request := item.request) is not None]
+        requests: Sequence[TracedRequest]
+        requests = leans = [each for item in items if isinstance(each := item.request, LeanRequest)]
+        are_usual, ids = self.admit(leans)
+        if len(leans) < batch.size:
+            requests = [each for item in items if (each := item.request) is not None]
         if not requests:
             return
-        leans = [each for each in requests if isinstance(each, LeanRequest)]
-        are_usual = self.admit(leans) and 1 < batch.size == len(leans)
-        recorded = len(leans) if are_usual else [each.recording for each in requests].count(True)
+        are_usual = are_usual and 1 < batch.size == len(leans)
+        recorded = batch.size if are_usual else [each.recording for each in requests].count(True)
         if recorded:
-            batch.rows = Rows(batch.size, self._spans_each[batch.size > 1], are_usual=are_usual)
+            spans_each = self._spans_each[batch.size > 1]
+            batch.rows = Rows(batch.size, spans_each, are_usual=are_usual, ids=ids)
             batch.pending = recorded + 1
         if batch.size == 1:
             _ = requests[0].full_record  # the model's code may open spans in it, on another thread
@@ -252,32 +257,27 @@ class Tracing:
             exporter.wait_for_stop(max(0.0, (give_up_ns - self.now_ns()) / 1e9))
         for tracer in self.tracers:
             if tracer.name not in exporting:
-                left_s = max(0.0, (give_up_ns - self.now_ns()) / 1e9)
-                _guarded_stop(tracer, left_s)
+                _guarded_stop(tracer, max(0.0, (give_up_ns - self.now_ns()) / 1e9))
 
     def trace_url(self, trace_id: str) -> str | None:
         """Return where a person can look at a trace, from the first tracer that knows."""
-        for tracer in self.tracers:
-            try:
-                url = tracer.manager.hook.trace_url(trace_id=trace_id)
-            except Exception:  # noqa: BLE001, S112  # the contract: raising counts as None
-                continue
-            if isinstance(url, str):
-                return url
-        return None
+        return self._first_answer("trace_url", trace_id, str)
 
     def find_trace(self, trace_id: str) -> bool | None:
         """Return whether a backend holds a trace, from the first tracer that can tell; blocks.
 
         None: no tracer can tell. Only between `start` and `stop`, and never on an event loop.
         """
+        return self._first_answer("find_trace", trace_id, bool)
+
+    def _first_answer(self, hook: str, trace_id: str, kind: type[T]) -> T | None:
         for tracer in self.tracers:
             try:
-                found = tracer.manager.hook.find_trace(trace_id=trace_id)
+                answer = getattr(tracer.manager.hook, hook)(trace_id=trace_id)
             except Exception:  # noqa: BLE001, S112  # the contract: raising counts as None
                 continue
-            if isinstance(found, bool):
-                return found
+            if isinstance(answer, kind):
+                return answer
         return None
 
     def _new_live_record(self, *known: Any) -> LiveRequestRecord:

@@ -1,0 +1,84 @@
+"""What a batch leaves behind all of whose requests stayed usual, and had no records: most do.
+
+It says nothing twice, and nothing that follows from the rest: what is the same for all, or can be
+counted out, `members` puts back, for many batches at once.
+"""
+
+import struct
+from array import array
+from collections.abc import Sequence
+from typing import Final
+
+from spanserve.tracing.http import Origin
+from spanserve.tracing.lean import LeanRequest
+from spanserve.tracing.record import ItemRecord
+from spanserve.tracing.rows import BETWEEN, MAX_REQUEST_ID, SIGNED
+
+MARKS: Final = (
+    ("queued_ns", "i8", SIGNED),
+    ("started_ns", "i8", SIGNED),
+    ("encode_ns", "i8", SIGNED),
+    ("encoded_ns", "i8", SIGNED),
+    ("ended_ns", "i8", SIGNED),
+    ("depth", "u4", "I"),
+    ("port", "u2", "H"),
+)
+"""What each request has of its own, as `rows.FIELDS`. Its body was there as it began, and its item
+queued as soon as that was decoded: two marks stand for four."""
+
+_pack: Final = struct.Struct("@" + "".join(code for _, _, code in MARKS)).pack
+
+PlainLeans = tuple[bytes, bytes, bytes | None, bytes | None, bytes | None, str | None]
+"""The requests of a batch as they go out: 16 bytes of trace id each; their marks; 4 bytes each
+that say where their origins stand, None where there is one; 8 bytes each of root's and of parent's
+id, None where a root's is the lower half of its trace's and none has a parent; their own ids, None
+where they are those of the traces."""
+
+
+def plain_leans(
+    leans: Sequence[LeanRequest], items: Sequence[ItemRecord], ids: bytes
+) -> tuple[PlainLeans, Sequence[Origin]] | None:
+    """Return what goes out of requests that are all of a batch's, and their different origins.
+
+    `ids` are what their traces were given, or empty where a client gave any. None where one has
+    something that needs a record: an id of its client's that is too long for a column, or a
+    client without a port.
+    """
+    origins: Sequence[Origin] = [lean.client.origin(lean.path, lean.fields) for lean in leans]
+    places = None
+    if origins.count(origins[0]) == len(origins):  # nearly always
+        origins = origins[:1]
+    else:
+        known = {origin: place for place, origin in enumerate(dict.fromkeys(origins))}
+        places = array("I", [known[origin] for origin in origins]).tobytes()
+        origins = list(known)
+    marks = b"".join(
+        [
+            _pack(
+                item.queued_ns,
+                lean.started_ns,
+                lean.encode_ns,
+                lean.encoded_ns,
+                lean.ended_ns,
+                item.depth,
+                lean.client.port,
+            )
+            for lean, item in zip(leans, items, strict=True)
+        ]
+    )
+    given = (None, None, None) if ids else _given(leans)
+    if given is None or not all(origin.is_peer for origin in origins):
+        return None
+    ids = ids or bytes.fromhex("".join([lean.trace_id for lean in leans]))
+    return (ids, marks, places, *given), origins
+
+
+def _given(leans: Sequence[LeanRequest]) -> tuple[bytes, bytes, str] | None:
+    """Return what clients gave ids for; None where one is too long."""
+    request_ids = [lean.request_id for lean in leans]
+    if max(map(len, request_ids)) > MAX_REQUEST_ID:
+        return None
+    roots = array("Q", [lean.root_id for lean in leans])
+    callers = [lean.caller for lean in leans]
+    parents = array("Q", [0 if each is None else each.span_number for each in callers])
+    return roots.tobytes(), parents.tobytes(), BETWEEN.join(request_ids)

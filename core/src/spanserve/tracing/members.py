@@ -1,0 +1,65 @@
+"""The requests of many batches as columns, whichever way their batches keep them."""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from spanserve.tracing.lean_rows import MARKS, PlainLeans
+from spanserve.tracing.rows import BETWEEN, FIELDS, MAX_REQUEST_ID, WHOLE, PlainRows
+from spanserve.tracing.spans import Cells
+
+_ROW: Final = np.dtype([(name, code) for name, code, _ in FIELDS])
+_MARKS: Final = np.dtype([(name, code) for name, code, _ in MARKS])
+_ID_BYTES: Final = 16
+
+
+class Members(NamedTuple):
+    """A row for each request, batch by batch: two ids, and the numbers of `rows.FIELDS`."""
+
+    trace_id: Cells
+    request_id: Cells
+    numbers: Cells
+
+
+def of_rows(batches: Sequence[PlainRows]) -> Members:
+    """Return the members of batches that have a row of each."""
+    trace_ids, request_ids, numbers = zip(*batches, strict=True)
+    return Members(
+        np.frombuffer("".join(trace_ids).encode(), "S32"),
+        _texts(BETWEEN.join(request_ids)),
+        np.frombuffer(b"".join(numbers), _ROW),
+    )
+
+
+def of_leans(batches: Sequence[PlainLeans]) -> Members:
+    """Return the members of batches whose requests had no records: put back what they left out."""
+    ids, marks, places, roots, parents, request_ids = zip(*batches, strict=True)
+    bits = b"".join(ids)
+    trace_id = np.frombuffer(bits.hex().encode(), "S32")
+    rows = np.zeros(len(trace_id), _ROW)
+    own = np.frombuffer(b"".join(marks), _MARKS)
+    for name in _MARKS.fields or ():
+        rows[name] = own[name]
+    rows["decode_ns"], rows["decoded_ns"] = own["started_ns"], own["queued_ns"]
+    rows["kind"] = WHOLE
+    rows["root_id"] = np.frombuffer(bits, ">u8")[1::2]
+    ends = np.cumsum([len(each) // _ID_BYTES for each in ids])
+    for name, given in (("origin", places), ("root_id", roots), ("parent_id", parents)):
+        _put(rows[name], ends, [each and np.frombuffer(each, _ROW[name]) for each in given])
+    if not any(request_ids):
+        return Members(trace_id, trace_id, rows)
+    request_id = trace_id.astype(f"S{MAX_REQUEST_ID}")
+    _put(request_id, ends, [each and _texts(each) for each in request_ids])
+    return Members(trace_id, request_id, rows)
+
+
+def _texts(joined: str) -> Cells:
+    return np.array(joined.encode().split(BETWEEN.encode()), "S")
+
+
+def _put(column: Cells, ends: Cells, given: Sequence[Cells | None]) -> None:
+    """Put what some batches have of their own into a column; `ends` are theirs."""
+    for end, cells in zip(ends, given, strict=True):
+        if cells is not None:
+            column[end - len(cells) : end] = cells
