@@ -3,6 +3,7 @@
 import ast
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,25 +55,37 @@ def test_what_is_no_report_is_said() -> None:
 def row(name: str, cpu_us: float, *, errors: int = 0, why: str = "", is_short: bool = False) -> Row:
     exporter_us = cpu_us / 4 if name == "traced" else 0.0
     figures = cpu_us, 2e3, 3e3, errors, exporter_us, is_short
-    slices = () if why else tuple(Slice(1000.0 * n, *figures) for n in (1, 2, 3))
-    return Row(name, "", slices, 0.5, 2.0, 100.0, 5.0 if name == "traced" else 0.0, 0.0, why)
+    base = Sum(4000.0, 40.0, 0.0)
+    slices = () if why else tuple(Slice(1000.0 * n, *figures, base) for n in (1, 2, 3))
+    return Row(name, "", slices, 100.0, 5.0 if name == "traced" else 0.0, 0.0, why)
 
 
 def test_a_table_shows_medians_ratios_spans_and_failures() -> None:
     rows = (row("off", 40), row("traced", 60), row("bad", 40, errors=2), row("none", 0, why="no"))
     lines = report.table(Table("key", "Title", 64, rows)).splitlines()
     assert lines[0] == "**Title, 64 connections**"
-    figures = "2.00 ms | 3.00 ms | 1.50 | 0.5 | 2"
-    assert lines[4] == f"| off | 2,000 | 40.0 | {figures} |  |  |  | 100 |"
-    assert lines[5] == f"| traced | 2,000 | 60.0 | {figures} | 4.0 | 3.0 | 0 | 100 |"
-    assert lines[6] == f"| bad (6 errors) | 2,000 | 40.0 | {figures} |  |  |  | 100 |"
+    figures = "2.00 ms | 3.00 ms | 1.50 | 0.5"
+    assert lines[4] == f"| off | 2,000 | 40.0 | {figures} | 1 |  |  |  | 100 |"
+    assert lines[5] == f"| traced | 2,000 | 60.0 | {figures} | 1.5 | 4.0 | 3.0 | 0 | 100 |"
+    assert lines[6] == f"| bad (6 errors) | 2,000 | 40.0 | {figures} | 1 |  |  |  | 100 |"
     assert lines[7].startswith("| none | no |")
 
 
 def test_what_a_request_takes_more_is_told_by_the_server_beside_it() -> None:
     beside = [Slice(1e3, cpu_us, 2e3, 3e3, 0, base=Sum(1e3, 40.0, 0.0)) for cpu_us in (50, 60, 90)]
-    assert Row("traced", "", tuple(beside)).added_us(base_us=0.0) == 20.0
-    assert row("traced", 50.0).added_us(base_us=35.0) == 15.0
+    assert Row("traced", "", tuple(beside)).added_us == 20.0
+    alone = [replace(each, base=None) for each in beside]
+    assert Row("traced", "", tuple(alone)).ratio("cpu_us") == 0.0
+
+
+def test_a_server_that_was_started_twice_has_one_row() -> None:
+    first, second = row("traced", 50.0), row("traced", 70.0)
+    second = replace(second, peak_mb=120.0, dropped_spans=3.0)
+    both = Row.of([first, second])
+    assert both.slices == first.slices + second.slices
+    assert (both.added_us, both.ratio("cpu_us"), both.peak_mb) == (20.0, 1.5, 120.0)
+    assert (both.spans_a_request, both.dropped_spans) == (5.0, 3.0)
+    assert Row.of([first, row("traced", 0.0, why="gone")]).why == "gone"
 
 
 def test_several_numbers_of_connections_make_one_table() -> None:

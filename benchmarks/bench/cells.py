@@ -9,6 +9,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from statistics import median
 
 from bench import wrk
@@ -36,7 +37,7 @@ class Slice:
     exporter_us: float = 0.0
     is_short: bool = False
     base: Sum | None = None
-    """What the cell's first server did besides it, where both were driven in short slices."""
+    """What the cell's first server did in the same round; nothing where it failed."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,6 @@ class Row:
     server: str
     settings: str
     slices: tuple[Slice, ...] = ()
-    throughput_ratio: float = 0.0
-    cpu_ratio: float = 0.0
     peak_mb: float = 0.0
     spans_a_request: float = 0.0
     dropped_spans: float = 0.0
@@ -57,11 +56,33 @@ class Row:
         """Return the median of a figure over the rounds."""
         return median(getattr(each, figure) for each in self.slices) if self.slices else 0.0
 
-    def added_us(self, base_us: float) -> float:
-        """Return what a request takes more than one to the first server, which is `base_us`."""
-        return median(
-            each.cpu_us - (each.base.cpu_us if each.base else base_us) for each in self.slices
+    @staticmethod
+    def of(sittings: "Sequence[Row]") -> "Row":
+        """Return one row of a server that was started some times over."""
+        for row in sittings:
+            if row.why:
+                return row
+        return replace(
+            sittings[0],
+            slices=tuple(each for row in sittings for each in row.slices),
+            peak_mb=max(row.peak_mb for row in sittings),
+            spans_a_request=median(row.spans_a_request for row in sittings),
+            dropped_spans=sum(row.dropped_spans for row in sittings),
         )
+
+    def ratio(self, figure: str) -> float:
+        """Return the median of a figure's ratios within each round; 0 without any."""
+        return self._beside(figure, lambda own, other: own / max(other, 1e-9))
+
+    @property
+    def added_us(self) -> float:
+        """What a request takes more than one to the first server."""
+        return self._beside("cpu_us", lambda own, other: own - other)
+
+    def _beside(self, figure: str, compared: Callable[[float, float], float]) -> float:
+        both = [(each, each.base) for each in self.slices if each.base]
+        pairs = [(getattr(own, figure), getattr(base, figure)) for own, base in both]
+        return median(compared(*pair) for pair in pairs) if pairs else 0.0
 
     @property
     def errors(self) -> int:
@@ -198,14 +219,11 @@ class _Course:
         spans, items = (
             after - start for after, start in zip(self.up.spans(), self.counted, strict=True)
         )
-        beside = zip(self.slices, base, strict=False)  # the first may have failed on the way
-        pairs = [(own, own.base or other) for own, other in beside]
+        beside = zip_longest(self.slices, base[: len(self.slices)])  # the first may have failed
         return Row(
             self.up.server.name,
             self.up.server.settings,
-            tuple(self.slices),
-            _ratio([(a.requests_a_second, b.requests_a_second) for a, b in pairs]),
-            _ratio([(a.cpu_us, b.cpu_us) for a, b in pairs]),
+            tuple(_with_base(own, other) for own, other in beside),
             memory_mb(tree(self.up.pid), "VmHWM"),
             spans / items if items else 0.0,
             self.up.dropped_spans() if spans else 0.0,
@@ -222,5 +240,8 @@ def _refine(courses: Sequence[_Course], seconds: float) -> None:
             course.refine(told, base)
 
 
-def _ratio(pairs: Sequence[tuple[float, float]]) -> float:
-    return median(own / max(other, 1e-9) for own, other in pairs) if pairs else 0.0
+def _with_base(own: Slice, other: Slice | None) -> Slice:
+    if own.base is not None or other is None:
+        return own
+    base = Sum(other.requests_a_second, other.cpu_us, other.exporter_us)
+    return replace(own, base=base)

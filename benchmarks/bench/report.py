@@ -37,8 +37,7 @@ def table(each: Table) -> str:
     if traced:
         columns += ["CPU µs a span", "of that, exporter's process", "spans dropped", "peak MB"]
     lines = [f"**{each.title}, {each.connections} connections**", "", *_head(columns)]
-    base = each.rows[0].typical("cpu_us") if each.rows else 0.0
-    lines += [_line([*_figures(row), *(_spans(row, base) if traced else ())]) for row in each.rows]
+    lines += [_line([*_figures(row), *(_spans(row) if traced else ())]) for row in each.rows]
     return "\n".join(lines)
 
 
@@ -47,6 +46,7 @@ def _figures(row: Row) -> list[str]:
         return [row.server, row.why, *[""] * 6]
     median_us, p99_us = row.typical("median_us"), row.typical("p99_us")
     more = ">" if row.is_short else ""
+    throughput, cpu = row.ratio("requests_a_second"), row.ratio("cpu_us")
     return [
         row.server if not row.errors else f"{row.server} ({row.errors:,} errors)",
         f"{row.typical('requests_a_second'):,.0f}",
@@ -54,15 +54,15 @@ def _figures(row: Row) -> list[str]:
         f"{more}{median_us / 1e3:.2f} ms",
         f"{more}{p99_us / 1e3:.2f} ms",
         f"{p99_us / median_us:.2f}" if median_us and not row.is_short else "",
-        f"{row.throughput_ratio:.3g}" if row.throughput_ratio else "",
-        f"{row.cpu_ratio:.3g}" if row.cpu_ratio else "",
+        f"{throughput:.3g}" if throughput else "",
+        f"{cpu:.3g}" if cpu else "",
     ]
 
 
-def _spans(row: Row, base_us: float) -> list[str]:
+def _spans(row: Row) -> list[str]:
     if not row.spans_a_request:
         return ["", "", "", f"{row.peak_mb:.0f}"]
-    cost_us = row.added_us(base_us) / row.spans_a_request
+    cost_us = row.added_us / row.spans_a_request
     exporter_us = row.typical("exporter_us") / row.spans_a_request
     return [
         f"{cost_us:.1f}",
