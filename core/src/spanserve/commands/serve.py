@@ -33,6 +33,8 @@ log = logging.getLogger("spanserve")
 
 
 MEMORY = "/dev/shm"  # noqa: S108  # a folder is made in it, and no name is guessed
+CLIENTS_A_TURN = 16
+"""How many one turn of a lone worker's event loop accepts; each costs a failed call when idle."""
 
 
 class SharedFolderError(SpanserveError):
@@ -109,7 +111,17 @@ def run(options: uvicorn.Config, listener: socket.socket) -> None:
     # uvicorn raises the signal again after it has drained, and to be told to stop is no failure.
     for number in SIGNALS:
         signal.signal(number, _stopped)
-    uvicorn.Server(options).run(sockets=[listener])
+    uvicorn.Server(options).run(sockets=[listener, *more_of(listener)])
+
+
+def more_of(listener: socket.socket) -> list[socket.socket]:
+    """Return the listener some more times, so that a turn of the event loop takes as many clients.
+
+    libuv accepts one client for each listener and turn. Of a thousand that come at once, the last
+    would wait for a thousand batches: with a model of a millisecond, for more than a second. Of
+    several workers, though, one that is quick would take them all (measured).
+    """
+    return [listener.dup() for _ in range(CLIENTS_A_TURN - 1)]
 
 
 class _Supervisor(Multiprocess):
