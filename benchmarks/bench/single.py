@@ -1,5 +1,7 @@
 """Figures that are no table of loads: starts, imports, and memory."""
 
+import os
+import re
 import socket
 import subprocess
 import sys
@@ -10,13 +12,15 @@ from contextlib import ExitStack
 from statistics import median
 
 from bench import wrk
-from bench.processes import memory_mb, tree
+from bench.processes import LOAD_CPU, memory_mb, tree
 from bench.servers import NotServedError, Server, spanserve
 from bench.tables import Sheet
 
 IDLE_CONNECTIONS = (64, 256, 1024)
 FIRST_CONNECTIONS = 768  # what start-up left free takes the first 512: they cost half
 HEAVIEST = 5
+RARE_REQUESTS = 300
+_LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 
 
 def starts(port: int, servers: Sequence[Server]) -> Sheet:
@@ -129,3 +133,30 @@ def _request(port: int, body: str) -> bytes:
         f"POST /predict HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return (head + body).encode()
+
+
+def rare_ms(server: Server, port: int, pause_s: float) -> float:
+    """Return the median latency of a client that pauses before each request, on its processor."""
+    os.sched_setaffinity(0, {LOAD_CPU})
+    times_s = []
+    with server.run(port) as up, socket.create_connection(("127.0.0.1", port)) as connection:
+        request = _request(port, up.body)
+        for _ in range(RARE_REQUESTS):
+            time.sleep(pause_s)
+            start_s = time.perf_counter()
+            connection.sendall(request)
+            _read_answer(connection)
+            times_s.append(time.perf_counter() - start_s)
+    os.sched_setaffinity(0, range(os.cpu_count() or 1))
+    return 1e3 * median(times_s)
+
+
+def _read_answer(connection: socket.socket) -> None:
+    """Read a whole answer, with less work than a library would make of it."""
+    answer = b""
+    while True:
+        answer += connection.recv(65_536)
+        head, _, body = answer.partition(b"\r\n\r\n")
+        length = _LENGTH.search(head)
+        if length and len(body) == int(length[1]):
+            return
