@@ -1,9 +1,13 @@
 """The exporter: real threads, a tracer that does what the test says, and books that add up."""
 
 import logging
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import FrameType, FunctionType
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -433,6 +437,36 @@ def test_the_books_add_up_whatever_the_tracer_answers(
     each.stop(WAIT_S)
     assert books(each) == (sum(sizes), sum(sizes))
     assert each.waiting_spans == 0
+
+
+HANDS_OVER = cast("FunctionType", Exporter._look_after_queue).__code__  # noqa: SLF001  # a race in it
+
+
+@contextmanager
+def held_up_at(line: int) -> Iterator[None]:
+    """Let the other threads get ahead before each time that this one runs a line."""
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        if event == "line" and frame.f_lineno == line:
+            time.sleep(0.005)
+        return trace if frame.f_code is HANDS_OVER else None
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
+@pytest.mark.parametrize("line", sorted({line for *_, line in HANDS_OVER.co_lines() if line}))
+def test_wherever_the_loop_is_held_up_each_span_goes_out_once(line: int) -> None:
+    backend = Backend()
+    with running(exporter(backend, max_export_spans=8)) as each, held_up_at(line):
+        put(each, *(record(number, 1 + number % 3) for number in range(1, 100)))
+    seen = [span.trace_id for call in backend.calls for span in call]
+    assert (len(seen), len(set(seen))) == (each.recorded_spans, 99)
+    assert each.counters.delivered == each.recorded_spans
 
 
 def test_many_puts_from_a_loop_and_a_busy_thread_lose_no_span() -> None:

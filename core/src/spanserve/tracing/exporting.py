@@ -134,8 +134,8 @@ class Exporter:
         ask for the interpreter hundreds of times.
         """
         if self._put_spans - self._newest_from_spans >= self._enough:
-            self._calls.append(self._newest)
-            self._newest = deque()
+            call, self._newest = self._newest, deque()  # never in both: the thread may look now
+            self._calls.append(call)
             self._newest_from_spans = self._put_spans
             self._wake.set()
         over = self._queued_spans - self._limits.max_spans
