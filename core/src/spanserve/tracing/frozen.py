@@ -7,7 +7,6 @@ fields once, and the rows, or less where all are usual (`lean_rows`). All others
 by its name, and come back as records: `thawed`.
 """
 
-import marshal
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter, itemgetter
 from typing import Any, Final
@@ -154,26 +153,8 @@ def frozen_members(batch: BatchRecord, rows: Rows) -> Frozen:
 def frozen_leans(
     batch: BatchRecord, rows: Rows, leans: PlainLeans, origins: Sequence[Origin]
 ) -> Frozen:
-    """Freeze a batch that went well, as did all its members, into a table in one piece.
-
-    While a backend is away, thousands wait: in forty pieces each, they would lie all over the
-    memory that the next requests get, and these take 2 % longer (measured).
-    """
-    spans, *rest = _table(batch, rows, origins)
-    return LEAN_TABLE, spans, marshalled((*rest, leans))
-
-
-def whole_table(table: Frozen) -> Frozen:
-    """Return a table of either kind as `TABLE` has it: in its pieces."""
-    return table if table[0] == TABLE else (*table[:2], *marshal.loads(table[2]))  # noqa: S302  # our own
-
-
-def marshalled(value: Any) -> bytes:
-    """Return a frozen value in one piece."""
-    try:
-        return marshal.dumps(value)
-    except ValueError:  # something is of a subclass of a plain type, such as an enum's
-        return marshal.dumps(plain(value))
+    """Freeze a batch that went well, as did all its members."""
+    return LEAN_TABLE, *_table(batch, rows, origins), leans
 
 
 def _table(batch: BatchRecord, rows: Rows, origins: Sequence[Origin]) -> tuple[Any, ...]:

@@ -21,7 +21,7 @@ from pydantic import BaseModel
 
 from spanserve.tracing.delivery import Delivery
 from spanserve.tracing.frames import read_frame, write_frame
-from spanserve.tracing.frozen import Frozen, marshalled, span_count
+from spanserve.tracing.frozen import Frozen, plain, span_count
 from spanserve.tracing.outcome import Drop, Outcome
 from spanserve.tracing.span import Resource
 
@@ -114,7 +114,7 @@ class ProcessDelivery:
         if process is None:
             return Outcome()
         try:
-            write_frame(_stdin(process), marshalled(question))
+            write_frame(_stdin(process), _marshalled(question))
             outcome, lines = marshal.loads(read_frame(_stdout(process)))  # noqa: S302  # our own child's
         except (OSError, EOFError):
             return self._died(f"exit code {_end(process)}")
@@ -133,6 +133,13 @@ class ProcessDelivery:
         log.error("the exporter process of tracer %s died (%s); %s", name, why, then)
         reason = f"its exporter process died ({why})"
         return Outcome({Drop.EXPORTER_DIED: lost}, lost, reason=reason)
+
+
+def _marshalled(question: tuple[Any, ...]) -> bytes:
+    try:
+        return marshal.dumps(question)
+    except ValueError:  # something is of a subclass of a plain type, such as an enum's
+        return marshal.dumps(plain(question))
 
 
 def _end(process: subprocess.Popen[bytes]) -> int:

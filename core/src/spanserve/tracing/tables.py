@@ -11,7 +11,7 @@ import numpy as np
 
 from spanserve.tracing import names
 from spanserve.tracing.custom import PlainCustom
-from spanserve.tracing.frozen import LEAN_TABLE, Frozen, whole_table
+from spanserve.tracing.frozen import LEAN_TABLE, Frozen
 from spanserve.tracing.http import Origin, server_attributes, span_name
 from spanserve.tracing.members import of_leans, of_rows
 from spanserve.tracing.places import (
@@ -45,7 +45,7 @@ def blocks_of(tables: Sequence[Frozen], offset_ns: int, *, with_runs: bool) -> l
     `with_runs`: a member of a shared batch has the batch's run in its trace.
     """
     groups: dict[tuple[Any, ...], list[Frozen]] = {}
-    for table in map(whole_table, tables):
+    for table in tables:
         key = table[2][2], _size(table) == 1, table[0], *_outline(table[4])
         groups.setdefault(key, []).append(table)
     blocks: list[Block] = []
