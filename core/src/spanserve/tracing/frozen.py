@@ -86,47 +86,45 @@ def frozen_request(record: RequestRecord, *, with_runs: bool) -> Frozen:
 
 def write_record(rows: Rows, record: RequestRecord, item: ItemRecord) -> None:
     """Write all of a usual request into its batch's rows."""
-    parent_id = record.parent_id
-    numbers = (
-        record.root_id,
-        int(parent_id, 16) if parent_id else 0,
-        item.queued_ns,
-        record.started_ns,
-        record.decode_ns,
-        record.decoded_ns,
-        record.encode_ns,
-        record.encoded_ns,
-        record.ended_ns,
-        item.depth,
-        0,
-        rows.place_of(record.origin),
-        record.port,
-        WHOLE,
-    )
-    rows.put(item.position, record.trace_id, record.request_id, pack_row(*numbers))
-    rows.count(1)
+    parent_id = int(record.parent_id, 16) if record.parent_id else 0
+    decoded = record.decode_ns, record.decoded_ns
+    _write(rows, record, item, parent_id, decoded, record.origin, record.port)
 
 
 def write_lean(rows: Rows, lean: LeanRequest, item: ItemRecord) -> None:
     """Write all of a request that stayed usual, and has no record, into its batch's rows."""
+    parent_id = 0 if lean.caller is None else lean.caller.span_number
     # Its body was there as it began, and its item queued as soon as that was decoded.
+    decoded = lean.started_ns, item.queued_ns
+    origin = lean.client.origin(lean.path, lean.fields)
+    _write(rows, lean, item, parent_id, decoded, origin, lean.client.port)
+
+
+def _write(  # noqa: PLR0917  # what a record and its stand-in keep each in its own way
+    rows: Rows,
+    request: RequestRecord | LeanRequest,
+    item: ItemRecord,
+    parent_id: int,
+    decoded: tuple[int, int],
+    origin: Origin,
+    port: int,
+) -> None:
     numbers = (
-        lean.root_id,
-        0 if lean.caller is None else lean.caller.span_number,
+        request.root_id,
+        parent_id,
         item.queued_ns,
-        lean.started_ns,
-        lean.started_ns,
-        item.queued_ns,
-        lean.encode_ns,
-        lean.encoded_ns,
-        lean.ended_ns,
+        request.started_ns,
+        *decoded,
+        request.encode_ns,
+        request.encoded_ns,
+        request.ended_ns,
         item.depth,
         0,
-        rows.place_of(lean.client.origin(lean.path, lean.fields)),
-        lean.client.port,
+        rows.place_of(origin),
+        port,
         WHOLE,
     )
-    rows.put(item.position, lean.trace_id, lean.request_id, pack_row(*numbers))
+    rows.put(item.position, request.trace_id, request.request_id, pack_row(*numbers))
     rows.count(1)
 
 
