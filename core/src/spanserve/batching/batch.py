@@ -202,7 +202,7 @@ class Batch:
     @property
     def has_failures(self) -> bool:
         """Whether the run failed, or any item of it."""
-        kinds = set(map(type, self._results))  # a tenth of what a look at each takes
+        kinds = set(map(type, self._results))  # nearly always one
         return self.error is not None or any(issubclass(each, BaseException) for each in kinds)
 
     def log_failures(self) -> None:

@@ -76,7 +76,7 @@ def keep_current_in(current: Current) -> None:
 
 
 class entered:  # noqa: N801  # used as `with entered(...)`
-    """Run a block of the user's code in this scope; a third of `contextmanager`'s cost."""
+    """Run a block of the user's code in this scope; half of what a `contextmanager` costs."""
 
     __slots__ = ("_scope", "_token")
 
