@@ -4,6 +4,7 @@ import json
 import socket
 import textwrap
 from contextlib import ExitStack
+from http.client import HTTPResponse
 from pathlib import Path
 
 import httpx
@@ -43,10 +44,9 @@ def sent(stack: ExitStack, port: int, number: int) -> socket.socket:
 
 def answer(connection: socket.socket) -> int:
     """Read the answer's body, which is one number."""
-    received = b""
-    while not (end := received.partition(b"\r\n\r\n")[2]):
-        received += connection.recv(4096)
-    return int(end)
+    response = HTTPResponse(connection)
+    response.begin()
+    return int(response.read())
 
 
 def test_clients_that_connect_while_the_loop_is_busy_are_taken_in_at_once(tmp_path: Path) -> None:

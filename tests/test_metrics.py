@@ -11,11 +11,14 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from spanserve import api, service
-from spanserve.batching.tally import BOUNDS_S, Durations
+from spanserve.batching.tally import BOUNDS_S, Durations, Tally
+from spanserve.tracing.record import BatchRecord, ItemRecord
 from support.serving import metrics_of, serving, subprocess_server, until
 from support.traces import Keeps
 
@@ -143,3 +146,25 @@ def test_durations_are_counted_where_they_belong() -> None:
     assert durations.total_ns == 11_003_100_000
     durations.show(3_000_000, "t")
     assert durations.examples == {5: ("t", 3_000_000)}
+
+
+times_ns = st.integers(0, 200_000_000)
+
+
+@given(st.lists(times_ns, min_size=1, max_size=8), times_ns, times_ns)
+def test_a_batch_s_waits_are_counted_as_each_item_has_them(
+    queued_ns: list[int], free_ns: int, longest_ns: int
+) -> None:
+    released_ns = max(queued_ns) + longest_ns
+    batch = BatchRecord(
+        "/predict", "full", len(queued_ns), runner_free_ns=free_ns, released_ns=released_ns
+    )
+    items = [ItemRecord(None, each_ns, 0) for each_ns in queued_ns]
+    tally, for_runner, for_peers = Tally(), Durations(), Durations()
+    tally.ran(batch, items)
+    for item in items:
+        waits = item.waits_ns(batch, released_ns)
+        for_runner.add(waits.for_runner_ns)
+        for_peers.add(waits.for_peers_ns)
+    assert vars(tally.waits_for_runner) == vars(for_runner)
+    assert vars(tally.waits_for_peers) == vars(for_peers)

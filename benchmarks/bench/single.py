@@ -137,17 +137,20 @@ def _request(port: int, body: str) -> bytes:
 
 def rare_ms(server: Server, port: int, pause_s: float) -> float:
     """Return the median latency of a client that pauses before each request, on its processor."""
-    os.sched_setaffinity(0, {LOAD_CPU})
     times_s = []
-    with server.run(port) as up, socket.create_connection(("127.0.0.1", port)) as connection:
-        request = _request(port, up.body)
-        for _ in range(RARE_REQUESTS):
-            time.sleep(pause_s)
-            start_s = time.perf_counter()
-            connection.sendall(request)
-            _read_answer(connection)
-            times_s.append(time.perf_counter() - start_s)
-    os.sched_setaffinity(0, range(os.cpu_count() or 1))
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {LOAD_CPU})
+    try:
+        with server.run(port) as up, socket.create_connection(("127.0.0.1", port)) as connection:
+            request = _request(port, up.body)
+            for _ in range(RARE_REQUESTS):
+                time.sleep(pause_s)
+                start_s = time.perf_counter()
+                connection.sendall(request)
+                _read_answer(connection)
+                times_s.append(time.perf_counter() - start_s)
+    finally:
+        os.sched_setaffinity(0, before)
     return 1e3 * median(times_s)
 
 
@@ -155,7 +158,10 @@ def _read_answer(connection: socket.socket) -> None:
     """Read a whole answer, with less work than a library would make of it."""
     answer = b""
     while True:
-        answer += connection.recv(65_536)
+        piece = connection.recv(65_536)
+        if not piece:
+            raise ConnectionResetError("the server left in the middle of an answer")
+        answer += piece
         head, _, body = answer.partition(b"\r\n\r\n")
         length = _LENGTH.search(head)
         if length and len(body) == int(length[1]):

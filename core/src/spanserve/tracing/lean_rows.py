@@ -12,19 +12,13 @@ from typing import Final
 from spanserve.tracing.http import Origin
 from spanserve.tracing.lean import LeanRequest
 from spanserve.tracing.record import ItemRecord
-from spanserve.tracing.rows import BETWEEN, MAX_REQUEST_ID, SIGNED
+from spanserve.tracing.rows import BETWEEN, FIELDS, MAX_REQUEST_ID
 
-MARKS: Final = (
-    ("queued_ns", "i8", SIGNED),
-    ("started_ns", "i8", SIGNED),
-    ("encode_ns", "i8", SIGNED),
-    ("encoded_ns", "i8", SIGNED),
-    ("ended_ns", "i8", SIGNED),
-    ("depth", "u4", "I"),
-    ("port", "u2", "H"),
-)
-"""What each request has of its own, as `rows.FIELDS`. Its body was there as it began, and its item
-queued as soon as that was decoded: two marks stand for four."""
+_OWN: Final = ("queued_ns", "started_ns", "encode_ns", "encoded_ns", "ended_ns", "depth", "port")
+
+MARKS: Final = tuple(field for field in FIELDS if field[0] in _OWN)
+"""What each request has of its own, in the order of `_OWN`. Its body was there as it began, and its
+item queued as soon as that was decoded: two marks stand for four."""
 
 _pack: Final = struct.Struct("@" + "".join(code for _, _, code in MARKS)).pack
 

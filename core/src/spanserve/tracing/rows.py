@@ -27,18 +27,18 @@ MAX_REQUEST_ID: Final = 36
 column of thousands."""
 
 # Where a pointer has 8 bytes: a row is packed in 0.6 of the time that "q" and "Q" take (measured).
-SIGNED, UNSIGNED = ("n", "N") if struct.calcsize("n") == struct.calcsize("q") else ("q", "Q")
+_SIGNED, _UNSIGNED = ("n", "N") if struct.calcsize("n") == struct.calcsize("q") else ("q", "Q")
 
 FIELDS: Final = (
-    ("root_id", "u8", UNSIGNED),
-    ("parent_id", "u8", UNSIGNED),
-    ("queued_ns", "i8", SIGNED),
-    ("started_ns", "i8", SIGNED),
-    ("decode_ns", "i8", SIGNED),
-    ("decoded_ns", "i8", SIGNED),
-    ("encode_ns", "i8", SIGNED),
-    ("encoded_ns", "i8", SIGNED),
-    ("ended_ns", "i8", SIGNED),
+    ("root_id", "u8", _UNSIGNED),
+    ("parent_id", "u8", _UNSIGNED),
+    ("queued_ns", "i8", _SIGNED),
+    ("started_ns", "i8", _SIGNED),
+    ("decode_ns", "i8", _SIGNED),
+    ("decoded_ns", "i8", _SIGNED),
+    ("encode_ns", "i8", _SIGNED),
+    ("encoded_ns", "i8", _SIGNED),
+    ("ended_ns", "i8", _SIGNED),
     ("depth", "u4", "I"),
     ("index", "u4", "I"),
     ("origin", "u4", "I"),
