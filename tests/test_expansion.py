@@ -243,18 +243,18 @@ def test_any_usual_batches_together_make_the_spans_that_each_makes_alone(
 def test_requests_without_records_make_the_spans_that_records_of_them_make(
     batches: list[list[Call]], *, rate: float, errors: bool, trusts: bool, runs: str
 ) -> None:
-    tracing, _ = on(sample_rate=rate, keep={"errors": errors}, trust_incoming=trusts)
+    tracing, watch = on(sample_rate=rate, keep={"errors": errors}, trust_incoming=trusts)
     sent = Sent.of(tracing)
     expected: list[Span] = []
     for calls in batches:
-        expected += spans_of_leans(tracing, calls, runs=runs)
+        expected += spans_of_leans(tracing, watch, calls, runs=runs)
     for each in sent:
         event(f"kind {each[0]}")
     assert by_id(made_of(sent, linked=False)) == by_id(expected)
     assert sum(each[1] for each in sent) == len(expected)
 
 
-def spans_of_leans(tracing: Tracing, calls: list[Call], *, runs: str) -> list[Span]:
+def spans_of_leans(tracing: Tracing, watch: Watch, calls: list[Call], *, runs: str) -> list[Span]:
     """Have calls answered in one batch, and return the spans that records of them would make."""
     leans = [Lean(tracing, call) for call in calls]
     items = [lean.own for lean in leans]
@@ -268,13 +268,17 @@ def spans_of_leans(tracing: Tracing, calls: list[Call], *, runs: str) -> list[Sp
     end_run(tracing, batch)
     for lean, call in zip(leans, calls, strict=True):
         lean.answer(fails=call.fails)
+    answered_ns = watch.now + watch.tick_ns
     tracing.answered(batch, items)
-    assert not any(lean.record for lean in leans if lean.ended_ns)  # a connection keeps its last
+    answered = [lean for lean in leans if lean.recording and lean.encoded_ns]
+    assert not any(lean.record for lean in answered)  # a connection keeps its last
     assert batch.pending == 0
+    # The others were ended by their records.
+    ends_ns = [*(lean.encode_ns for lean in answered[1:]), answered_ns]
+    for lean, ended_ns in zip(answered, ends_ns, strict=False):
+        lean.write_record(lean.own, 0, 200).ended(ended_ns)
     spans: list[Span] = []
     for lean in leans:
-        if lean.ended_ns:  # the others were ended by their records
-            lean.write_record(lean.own, 0, 200).ended(lean.ended_ns)
         if lean.recording and (lean.sampled or tracing.rules.kept_by(lean.full_record)):
             spans += expand(lean.full_record)
             assert batch.rows is not None

@@ -20,7 +20,7 @@ from fastapi import FastAPI, HTTPException
 from spanserve import api, service
 from spanserve.batching.batch import Item
 from spanserve.config.model import Config
-from spanserve.server import protocol
+from spanserve.server import upstream
 from spanserve.server.app import create_app
 from spanserve.server.exchange import Exchange
 from spanserve.server.protocol import DirectProtocol
@@ -412,7 +412,7 @@ def test_a_whole_request_makes_no_task() -> None:
 
 
 def test_uvicorn_has_all_that_we_build_on() -> None:
-    assert protocol.missing() == []
+    assert upstream.missing() == []
 
 
 def test_without_it_requests_go_uvicorns_way_and_the_log_says_so(
@@ -421,7 +421,7 @@ def test_without_it_requests_go_uvicorns_way_and_the_log_says_so(
     from spanserve.commands.serve import http_protocol  # noqa: PLC0415
 
     assert http_protocol() is DirectProtocol
-    monkeypatch.setattr(protocol, "METHODS", ("on_fire",))
+    monkeypatch.setattr(upstream, "METHODS", ("on_fire",))
     assert http_protocol() == "auto"
     assert "needs (on_fire); they go uvicorn's own" in caplog.text
 

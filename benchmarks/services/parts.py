@@ -73,9 +73,8 @@ class Request(LeanRequest):
         self.request_id, self.trace_id = "request", ""
         self.item = self.record = None
         self.recording = False
-        self.ended_ns = 0
         self.client, self.fields = CLIENT, FIELDS
-        self.path = "/predict"
+        self.path, self.is_bare = "/predict", True
         self.caller, self.debug = None, False
 
     @property
@@ -99,8 +98,6 @@ def one_batch(tracing: Tracing) -> None:
         tracing.batch_ended(batch)
     for request in requests:
         request.encode_ns, request.encoded_ns = now_ns(), now_ns()
-        if request.recording:
-            request.ended_ns = now_ns()
     tracing.answered(batch, items)
 
 

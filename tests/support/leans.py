@@ -64,7 +64,7 @@ class Lean(LeanRequest):
         self._tracing = tracing
         self.started_ns = tracing.now_ns()
         self.item = self.record = None
-        self.encode_ns = self.encoded_ns = self.ended_ns = 0
+        self.encode_ns = self.encoded_ns = 0
         self.request_id = call.request_id
         self.trace_id = ""
         self.client = Client("http", ("127.0.0.1", call.port))
@@ -72,6 +72,7 @@ class Lean(LeanRequest):
         self.caller, self.debug = None, False
         name, value = (each.encode() for each in call.caller)
         self.fields = {b"user-agent": call.user_agent} | ({name: value} if name else {})
+        self.is_bare = False
         self.own = self.item = ItemRecord(self, tracing.now_ns(), 0)
 
     @property
@@ -90,4 +91,4 @@ class Lean(LeanRequest):
         if fails:
             self._tracing.request_ended(self.write_record(self.own, 0, 500))
         else:
-            self.encoded_ns, self.ended_ns = now_ns(), now_ns()
+            self.encoded_ns = now_ns()

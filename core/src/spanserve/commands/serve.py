@@ -85,11 +85,11 @@ def serve(target: str, loaded: Loaded) -> None:
 def http_protocol() -> type[asyncio.Protocol] | Literal["auto"]:
     """Return the HTTP protocol of our own, or uvicorn's where ours cannot build on it."""
     try:
-        from spanserve.server import protocol  # noqa: PLC0415  # it needs what may not be there
+        from spanserve.server import protocol, upstream  # noqa: PLC0415  # it may not be there
     except ImportError as error:
         lacking = str(error)
     else:
-        lacking = ", ".join(protocol.missing())
+        lacking = ", ".join(upstream.missing())
         if not lacking:
             return protocol.DirectProtocol
     log.warning(

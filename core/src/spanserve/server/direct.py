@@ -13,7 +13,8 @@ from spanserve.batching.batch import Item
 from spanserve.batching.batcher import ExpiredError
 from spanserve.server.answer import Answer, given_up
 from spanserve.server.endpoint import BatchEndpoint
-from spanserve.server.exchange import ClientLeftError, Exchange, Fields
+from spanserve.server.exchange import ClientLeftError, Exchange
+from spanserve.server.fields import Fields
 from spanserve.server.front import FrontDoor
 from spanserve.tracing.client import Client
 from spanserve.tracing.record import RequestRecord
@@ -28,6 +29,11 @@ class Connection(Protocol):
 
     loop: asyncio.AbstractEventLoop
     peer: Client
+    is_bare: bool
+
+    @property
+    def fields(self) -> Fields:
+        """The headers of the newest request, each of which it has once."""
 
     def send_answer(self, request: "DirectRequest", answer: Answer, now_ns: int) -> None:
         """Send a whole answer with the headers that every answer carries."""
@@ -69,9 +75,9 @@ class DirectRequest(Exchange):
         connection: Connection,
         front: FrontDoor,
         endpoint: BatchEndpoint,
-        fields: Fields,
     ) -> None:
-        front.begin_direct(self, endpoint, connection.peer, fields)
+        self.is_bare = connection.is_bare
+        front.begin_direct(self, endpoint, connection.peer, connection.fields)
         self._connection = connection
         self._front = front
         self._endpoint = endpoint
@@ -176,12 +182,9 @@ class DirectRequest(Exchange):
             log.exception("request %s could not be answered", self.request_id)
             connection.broken()
         finally:
-            if self.recording:
-                if encoded_ns:
-                    self.ended_ns = self._endpoint.tracing.now_ns()  # and so its batch ends it
-                else:
-                    front.end_direct(self, self._decoded_ns, answer.status)
-                    self.record = None
+            if self.recording and not encoded_ns:  # else its batch ends it
+                front.end_direct(self, self._decoded_ns, answer.status)
+                self.record = None
             connection.request_done(self)
             # The connection keeps its last request: the rest of it must not live as long.
             del self._connection, self.item

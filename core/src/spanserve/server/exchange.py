@@ -1,13 +1,13 @@
 """One HTTP request on its way through the server, and its answer's common headers."""
 
 import asyncio
-import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from typing import Any, Final
 
 from spanserve.server.answer import Answer, too_large
+from spanserve.server.fields import HeadersRead
 from spanserve.tracing.failure import Failure
 from spanserve.tracing.lean import LeanRequest
 from spanserve.tracing.record import RequestRecord
@@ -16,19 +16,14 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-HeaderList = Sequence[tuple[bytes, bytes]]
-Fields = Mapping[bytes, bytes]
-"""Headers by their names; of several of a name the last."""
 
 SCOPE_KEY: Final = "spanserve"
 TIMING: Final = b"queue;dur=%.3f, run;dur=%.3f, total;dur=%.3f"
 TOTAL: Final = b"total;dur=%.3f"
 _HEAD: Final = b"x-request-id: %b\r\nserver-timing: " + TIMING + b"\r\n"
 _TRACED_HEAD: Final = b"x-request-id: %b\r\nx-trace-id: %b\r\nserver-timing: " + TIMING + b"\r\n"
-_LIMIT: Final = re.compile(rb"[0-9]{1,9}(\.[0-9]{1,3})?")
 _MOST_DISCARDED: Final = 256 * 1024 * 1024
 _LONGEST_DISCARD_S: Final = 5.0
-_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
 class ClientLeftError(Exception):
@@ -49,9 +44,7 @@ class Exchange(LeanRequest):
         "timing",
     )
 
-    def __init__(
-        self, scope: Scope, receive: Receive, read: "HeadersRead", started_ns: int
-    ) -> None:
+    def __init__(self, scope: Scope, receive: Receive, read: HeadersRead, started_ns: int) -> None:
         self.scope = scope
         self._ask = receive
         self.receive = receive
@@ -62,7 +55,6 @@ class Exchange(LeanRequest):
         self.is_traced = False
         self.trace_id = ""
         self.recording = False
-        self.ended_ns = 0
         self.failure: Failure | None = None
         """What went wrong in the server, or in the user's code outside a batch."""
         self.client_left = False
@@ -179,33 +171,6 @@ def within(body: bytes, limit: int) -> bytes:
     if len(body) > limit:
         raise too_large(limit)
     return body
-
-
-HeadersRead = tuple[str, int, float | None]
-"""The request's id, if its client gave one, its body's length or -1, and how long its client
-waits, in ms, if it says."""
-
-
-def read_fields(fields: Fields) -> HeadersRead:
-    """Return the same of headers by their names, of a body that is there or soon will be."""
-    given, limit = fields.get(b"x-request-id"), fields.get(b"x-request-timeout-ms")
-    request_id = given.decode("ascii") if given and _REQUEST_ID.fullmatch(given) else ""
-    limit_ms = float(limit) if limit and _LIMIT.fullmatch(limit) else None
-    return request_id, -1, limit_ms
-
-
-def read_headers(headers: HeaderList) -> HeadersRead:
-    """Return what the server itself needs of a request's headers; what is not sane is left out."""
-    request_id, length, limit_ms = "", -1, None
-    for name, value in headers:
-        if name == b"content-length":
-            if value.isdigit():
-                length = int(value[:20])
-        elif name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
-            request_id = value.decode("ascii")
-        elif name == b"x-request-timeout-ms" and _LIMIT.fullmatch(value):
-            limit_ms = float(value)
-    return request_id, length, limit_ms
 
 
 async def send_answer(send: Send, answer: Answer, common: list[tuple[bytes, bytes]]) -> None:

@@ -15,15 +15,13 @@ from spanserve.server.endpoint import BatchEndpoint, Endpoint
 from spanserve.server.exchange import (
     SCOPE_KEY,
     Exchange,
-    Fields,
     Message,
     Receive,
     Scope,
     Send,
     Traffic,
-    read_fields,
-    read_headers,
 )
+from spanserve.server.fields import Fields, read_fields, read_headers
 from spanserve.server.streaming import send_any
 from spanserve.tracing.client import Client
 from spanserve.tracing.clock import Ids
@@ -123,10 +121,12 @@ class FrontDoor:
     ) -> None:
         """Let a request in that needs no scope: a POST, without a query, to this endpoint.
 
-        `fields` are its headers, each of which it has once. It has no ids yet where it is traced.
+        `fields` are its headers, each of which it has once; it is known whether it `is_bare`. It
+        has no ids yet where it is traced.
         """
         started_ns = self._now_ns()
-        Exchange.__init__(request, _NO_SCOPE, _nothing_left, read_fields(fields), started_ns)
+        read = read_fields(fields, are_bare=request.is_bare)
+        Exchange.__init__(request, _NO_SCOPE, _nothing_left, read, started_ns)
         route = endpoint.spec.route
         if self._traces[route]:
             request.is_traced = True

@@ -7,7 +7,6 @@ middleware, the access log.
 """
 
 import asyncio
-import inspect
 from typing import Any, Final
 
 from uvicorn.config import Config
@@ -24,43 +23,11 @@ from spanserve.server.app import App
 from spanserve.server.direct import DirectRequest
 from spanserve.server.endpoint import BatchEndpoint
 from spanserve.server.exchange import send_answer
+from spanserve.server.fields import COMMONEST
 from spanserve.service.media import JSON, NPY, chosen, media_type
 from spanserve.tracing.client import Client
 
 _JSON: Final = JSON.encode()
-METHODS: Final = (
-    "connection_lost",
-    "data_received",
-    "on_body",
-    "on_header",
-    "on_headers_complete",
-    "on_message_begin",
-    "on_message_complete",
-    "on_response_complete",
-    "timeout_keep_alive_handler",
-    "_start_asgi_task",
-    "_unset_keepalive_if_required",
-)
-CYCLE: Final = (
-    "scope",
-    "transport",
-    "flow",
-    "logger",
-    "access_logger",
-    "access_log",
-    "default_headers",
-    "message_event",
-    "expect_100_continue",
-    "keep_alive",
-    "on_response",
-)
-
-
-def missing() -> list[str]:
-    """Return what this protocol needs of uvicorn's and does not find in the one installed."""
-    methods = [name for name in METHODS if not hasattr(HttpToolsProtocol, name)]
-    cycle = list(inspect.signature(RequestResponseCycle).parameters)
-    return methods if cycle == list(CYCLE) else [*methods, "RequestResponseCycle"]
 
 
 class DirectProtocol(HttpToolsProtocol):
@@ -85,6 +52,7 @@ class DirectProtocol(HttpToolsProtocol):
         self._default_headers: list[tuple[bytes, bytes]] | None = None
         self._head = b""
         self.fields: dict[bytes, bytes] = {}
+        self.is_bare = True
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Know the client."""
@@ -116,12 +84,16 @@ class DirectProtocol(HttpToolsProtocol):
         self.expect_100_continue = False
         self.headers = []
         self.fields = {}
+        self.is_bare = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header."""
-        name = name.lower()
-        self.headers.append((name, value))
-        self.fields[name] = value
+        known = COMMONEST.get(name)
+        if known is None:
+            known = name.lower()
+            self.is_bare = False
+        self.headers.append((known, value))
+        self.fields[known] = value
 
     def on_headers_complete(self) -> None:
         """Hold a request that may turn out to be whole; start the others."""
@@ -189,7 +161,7 @@ class DirectProtocol(HttpToolsProtocol):
 
     def _opened(self, endpoint: BatchEndpoint) -> DirectRequest:
         assert self._front is not None  # noqa: S101  # else there were no endpoints
-        request = DirectRequest(self, self._front, endpoint, self.fields)
+        request = DirectRequest(self, self._front, endpoint)
         # To uvicorn it is a cycle, and a task to cancel: it has what is used of either.
         self.cycle = request  # type: ignore[assignment]
         self.tasks.add(request)  # type: ignore[arg-type]

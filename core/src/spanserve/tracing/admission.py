@@ -1,9 +1,10 @@
 """How a request comes in: its ids, whether it is sampled, and who called."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
 
 from spanserve.config.model import TracingConfig
-from spanserve.tracing.clock import Ids
+from spanserve.tracing.clock import Ids, root_ids
 from spanserve.tracing.keeping import Rules
 from spanserve.tracing.lean import LeanRequest
 from spanserve.tracing.loading import LoadedTracer
@@ -27,6 +28,7 @@ class Admission:
         """Admit by these rules from the next request on."""
         sampler = RatioSampler(rules.sample_rate)
         self._decide, self._bound = sampler.decide, sampler.bound
+        self._samples_all = rules.sample_rate == 1
         self.keeps = rules.keeps
 
     def admitted(
@@ -54,30 +56,36 @@ class Admission:
         sampled, and none of their callers asked for more than that; and their traces' ids, 16
         bytes each, empty where a client gave any id.
         """
-        bound, keeps, has_no_caller = self._bound, self.keeps, self._has_no_caller
+        keeps, has_no_caller = self.keeps, self._has_no_caller
         are_usual = True
-        bits, trace_ids, root_ids = self._ids.some(len(leans))
-        for lean, trace_id, root_id in zip(leans, trace_ids, root_ids, strict=False):
-            if not has_no_caller(lean.fields):
+        bits, trace_ids = self._ids.some(len(leans))
+        for lean, trace_id, sampled in zip(leans, trace_ids, self._sampled(bits), strict=False):
+            if not (lean.is_bare or has_no_caller(lean.fields)):
                 self._admit_called(lean)
                 are_usual = are_usual and lean.sampled and lean.record is None
                 bits = b""
                 continue
             lean.trace_id = trace_id  # as in `admitted`, without its calls
-            lean.root_id = root_id
             if lean.request_id:
                 bits = b""
             else:
                 lean.request_id = trace_id
-            lean.sampled = sampled = root_id < bound  # which is the lower half of the trace's id
+            lean.sampled = sampled
             lean.recording = sampled or keeps
             are_usual = are_usual and sampled
         return are_usual, bits
 
+    def _sampled(self, bits: bytes) -> Iterable[bool]:
+        """Say for each of these traces without callers whether it is sampled."""
+        if self._samples_all:
+            return repeat(True)
+        bound = self._bound
+        return [root_id < bound for root_id in root_ids(bits)]
+
     def _admit_called(self, lean: LeanRequest) -> None:
         """Begin a request that may have a caller."""
         ids = self.admitted(lean.fields.items(), lean.fields)
-        lean.trace_id, lean.root_id, lean.sampled, lean.caller = ids
+        lean.trace_id, lean.called_root_id, lean.sampled, lean.caller = ids
         lean.request_id = lean.request_id or self.request_id(lean.trace_id, lean.caller)
         lean.recording = lean.sampled or self.keeps
         lean.debug = self._trusts and lean.caller is not None and lean.caller.debug

@@ -54,33 +54,38 @@ class Ids:
     def __init__(self, seed: int | None = None) -> None:
         self._bytes = os.urandom if seed is None else random.Random(seed).randbytes  # noqa: S311  # a test's
         self._bits = b""
-        self._roots: Sequence[int] = ()
         self._next = 0
 
-    def some(self, count: int) -> tuple[bytes, Sequence[str], Sequence[int]]:
-        """Return the ids of so many traces, all in one and as 32 hex digits each, and of roots."""
-        start, end = self._next, self._next + count
-        if end > len(self._roots):
-            self._draw(max(count, _DRAWN))
-            start, end = 0, count
+    def some(self, count: int) -> tuple[bytes, Sequence[str]]:
+        """Return the ids of so many traces, all in one and as 32 hex digits each."""
+        start, end = self._next, self._next + count * _ID_BYTES
+        if end > len(self._bits):
+            self._bits = self._drawn(max(count, _DRAWN))
+            start, end = 0, count * _ID_BYTES
         self._next = end
-        bits = self._bits[start * _ID_BYTES : end * _ID_BYTES]
-        return bits, bits.hex(" ", _ID_BYTES).split(" "), self._roots[start:end]
+        bits = self._bits[start:end]
+        return bits, bits.hex(" ", _ID_BYTES).split(" ")
 
-    def _draw(self, count: int) -> None:
+    def _drawn(self, count: int) -> bytes:
         while _NO_ID in (bits := self._bytes(count * _ID_BYTES)):
             continue
-        halves = array("Q", bits)
-        if sys.byteorder == "little":
-            halves.byteswap()
-        self._bits, self._roots = bits, halves[1::2]
+        return bits
 
     def roots(self) -> Iterator[tuple[str, int]]:
         """Yield a trace's id and its root's, without end."""
         while True:
-            yield from zip(*self.some(_DRAWN)[1:], strict=True)
+            bits, trace_ids = self.some(_DRAWN)
+            yield from zip(trace_ids, root_ids(bits), strict=True)
 
     def texts(self) -> Iterator[str]:
         """Yield 32 hex digits, not all zero, without end."""
         while True:
             yield from self.some(_DRAWN)[1]
+
+
+def root_ids(bits: bytes) -> Sequence[int]:
+    """Return the ids of the roots of traces: `bits` are theirs, 16 bytes each."""
+    halves = array("Q", bits)
+    if sys.byteorder == "little":
+        halves.byteswap()
+    return halves[1::2]

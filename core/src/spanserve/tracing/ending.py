@@ -70,35 +70,43 @@ class Ending:
         rows = batch.rows
         if rows is None:
             return
+        now_ns = self._now_ns()
         # Where none of them has ended on its own, all ended now.
         if rows.are_usual and rows.are_open and batch.pending == batch.size:
             requests = cast("list[LeanRequest]", [item.request for item in items])
-            if (leans := plain_leans(requests, items, rows.ids)) is not None:
+            if (leans := plain_leans(requests, items, rows.ids, now_ns)) is not None:
                 batch.pending = 0
                 rows.count(batch.size)
                 self._submit(frozen_leans(batch, rows, *leans))
                 return
-        for item in items:
-            if isinstance(lean := item.request, LeanRequest) and lean.ended_ns:
-                self._lean_ended(lean, item, batch, rows)
+        ended = [
+            (lean, item)
+            for item in items
+            if isinstance(lean := item.request, LeanRequest) and lean.recording and lean.encoded_ns
+        ]
+        # Each as the next answer was begun: the loop did nothing in between but send.
+        ends_ns = [*(lean.encode_ns for lean, _ in ended[1:]), now_ns]
+        for (lean, item), ended_ns in zip(ended, ends_ns, strict=False):
+            self._lean_ended(lean, item, batch, ended_ns)
 
     def _lean_ended(
-        self, lean: LeanRequest, item: ItemRecord, batch: BatchRecord, rows: Rows
+        self, lean: LeanRequest, item: ItemRecord, batch: BatchRecord, ended_ns: int
     ) -> None:
-        record = lean.record
+        record, rows = lean.record, batch.rows
         if (
-            rows.are_open
+            rows is not None
+            and rows.are_open
             and lean.sampled
             and lean.client.port
             and len(lean.request_id) <= MAX_REQUEST_ID
             and item.failure is None
             and (record is None or (record.usual and _has_usual_customs(record, item)))
         ):
-            write_lean(rows, lean, item)
+            write_lean(rows, lean, item, ended_ns)
             item.request = None
             self._settle(batch)
         else:
-            self._record_ended(lean.write_record(item, 0, _OK), lean.ended_ns)
+            self._record_ended(lean.write_record(item, 0, _OK), ended_ns)
         lean.record = None  # the connection keeps its last request
 
     def _keep(self, record: RequestRecord) -> bool:

@@ -88,16 +88,16 @@ def write_record(rows: Rows, record: RequestRecord, item: ItemRecord) -> None:
     """Write all of a usual request into its batch's rows."""
     parent_id = int(record.parent_id, 16) if record.parent_id else 0
     decoded = record.decode_ns, record.decoded_ns
-    _write(rows, record, item, parent_id, decoded, record.origin, record.port)
+    _write(rows, record, item, parent_id, decoded, record.ended_ns, record.origin, record.port)
 
 
-def write_lean(rows: Rows, lean: LeanRequest, item: ItemRecord) -> None:
+def write_lean(rows: Rows, lean: LeanRequest, item: ItemRecord, ended_ns: int) -> None:
     """Write all of a request that stayed usual, and has no record, into its batch's rows."""
     parent_id = 0 if lean.caller is None else lean.caller.span_number
     # Its body was there as it began, and its item queued as soon as that was decoded.
     decoded = lean.started_ns, item.queued_ns
     origin = lean.client.origin(lean.path, lean.fields)
-    _write(rows, lean, item, parent_id, decoded, origin, lean.client.port)
+    _write(rows, lean, item, parent_id, decoded, ended_ns, origin, lean.client.port)
 
 
 def _write(  # noqa: PLR0917  # what a record and its stand-in keep each in its own way
@@ -106,6 +106,7 @@ def _write(  # noqa: PLR0917  # what a record and its stand-in keep each in its 
     item: ItemRecord,
     parent_id: int,
     decoded: tuple[int, int],
+    ended_ns: int,
     origin: Origin,
     port: int,
 ) -> None:
@@ -117,7 +118,7 @@ def _write(  # noqa: PLR0917  # what a record and its stand-in keep each in its 
         *decoded,
         request.encode_ns,
         request.encoded_ns,
-        request.ended_ns,
+        ended_ns,
         item.depth,
         0,
         rows.place_of(origin),

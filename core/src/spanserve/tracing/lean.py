@@ -11,10 +11,11 @@ processor has long forgotten code and data (measured: 1.1 µs a request instead 
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 from spanserve.tracing.client import Client
-from spanserve.tracing.record import ItemRecord, RequestRecord
+from spanserve.tracing.record import ItemRecord, RequestRecord, TracedRequest
 from spanserve.tracing.remote import Remote
 
 
@@ -22,49 +23,55 @@ class LeanRequest:
     """What a server keeps of a request for tracing.
 
     It takes the place of a `RequestRecord` in the batcher. `record` is that, once there is one.
-    `fields` are its headers by name. Its ids, `trace_id` being empty before, and what was decided
-    of it are there once it was admitted (`Tracing.admit`).
-    `encode_ns` is when the answer was begun, `encoded_ns` when a result's was there, `ended_ns`
-    when that was sent, and the rest left to the batch; 0 where that was not reached.
+    `fields` are its headers by name; it `is_bare` where none of them can say who called. Its ids,
+    `trace_id` being empty before, and what was decided of it are there once it was admitted
+    (`Tracing.admit`); `called_root_id` only with a caller. `encode_ns` is when the answer was
+    begun, `encoded_ns` when a result's was there, to be sent then, and the rest left to the batch;
+    0 where that was not reached.
     """
 
     __slots__ = (
+        "called_root_id",
         "caller",
         "client",
         "debug",
         "encode_ns",
         "encoded_ns",
-        "ended_ns",
         "fields",
+        "is_bare",
         "is_traced",
         "item",
         "path",
         "record",
         "recording",
         "request_id",
-        "root_id",
         "sampled",
         "started_ns",
         "trace_id",
     )
 
+    called_root_id: int
     caller: Remote | None
     client: Client
     debug: bool
     encode_ns: int
     encoded_ns: int
-    ended_ns: int
     fields: Mapping[bytes, bytes]
+    is_bare: bool
     is_traced: bool
     item: ItemRecord | None
     path: str
     record: RequestRecord | None
     recording: bool
     request_id: str
-    root_id: int
     sampled: bool
     started_ns: int
     trace_id: str
+
+    @property
+    def root_id(self) -> int:
+        """The id of its root: the lower half of its trace's, where that may not be a caller's."""
+        return int(self.trace_id[16:], 16) if self.caller is None else self.called_root_id
 
     @property
     @abstractmethod
@@ -88,3 +95,11 @@ class LeanRequest:
     def item_dequeued(self, item: ItemRecord, now_ns: int) -> None:
         """Take the item out of the queue: its batch begins, or nothing will run."""
         item.dequeued_ns = now_ns
+
+
+def leans_of(requests: Sequence[TracedRequest | None]) -> Sequence[LeanRequest]:
+    """Return those of requests that have no records: nearly always all of them, as they are."""
+    kinds = set(map(type, requests))
+    if len(kinds) == 1 and issubclass(kinds.pop(), LeanRequest):
+        return cast("Sequence[LeanRequest]", requests)
+    return [each for each in requests if isinstance(each, LeanRequest)]

@@ -14,27 +14,29 @@ from spanserve.tracing.lean import LeanRequest
 from spanserve.tracing.record import ItemRecord
 from spanserve.tracing.rows import BETWEEN, FIELDS, MAX_REQUEST_ID
 
-_OWN: Final = ("queued_ns", "started_ns", "encode_ns", "encoded_ns", "ended_ns", "depth", "port")
+_OWN: Final = ("queued_ns", "started_ns", "encode_ns", "encoded_ns", "depth", "port")
 
 MARKS: Final = tuple(field for field in FIELDS if field[0] in _OWN)
-"""What each request has of its own, in the order of `_OWN`. Its body was there as it began, and its
-item queued as soon as that was decoded: two marks stand for four."""
+"""What each request has of its own, in the order of `_OWN`. Its body was there as it began, its
+item queued as soon as that was decoded, and it ended as the next answer was begun: four marks stand
+for seven."""
 
 _pack: Final = struct.Struct("@" + "".join(code for _, _, code in MARKS)).pack
 
-PlainLeans = tuple[bytes, bytes, bytes | None, bytes | None, bytes | None, str | None]
-"""The requests of a batch as they go out: 16 bytes of trace id each; their marks; 4 bytes each
-that say where their origins stand, None where there is one; 8 bytes each of root's and of parent's
-id, None where a root's is the lower half of its trace's and none has a parent; their own ids, None
-where they are those of the traces."""
+PlainLeans = tuple[bytes, bytes, int, bytes | None, bytes | None, bytes | None, str | None]
+"""The requests of a batch as they go out: 16 bytes of trace id each; their marks; when the last of
+them ended; 4 bytes each that say where their origins stand, None where there is one; 8 bytes each
+of root's and of parent's id, None where a root's is the lower half of its trace's and none has a
+parent; their own ids, None where they are those of the traces."""
 
 
 def plain_leans(
-    leans: Sequence[LeanRequest], items: Sequence[ItemRecord], ids: bytes
+    leans: Sequence[LeanRequest], items: Sequence[ItemRecord], ids: bytes, ended_ns: int
 ) -> tuple[PlainLeans, Sequence[Origin]] | None:
     """Return what goes out of requests that are all of a batch's, and their different origins.
 
-    `ids` are what their traces were given, or empty where a client gave any. None where one has
+    `ids` are what their traces were given, or empty where a client gave any; the last of them ended
+    at `ended_ns`. None where one has
     something that needs a record: an id of its client's that is too long for a column, or a
     client without a port.
     """
@@ -53,7 +55,6 @@ def plain_leans(
                 lean.started_ns,
                 lean.encode_ns,
                 lean.encoded_ns,
-                lean.ended_ns,
                 item.depth,
                 lean.client.port,
             )
@@ -64,7 +65,7 @@ def plain_leans(
     if given is None or not all(origin.is_peer for origin in origins):
         return None
     ids = ids or bytes.fromhex("".join([lean.trace_id for lean in leans]))
-    return (ids, marks, places, *given), origins
+    return (ids, marks, ended_ns, places, *given), origins
 
 
 def _given(leans: Sequence[LeanRequest]) -> tuple[bytes, bytes, str] | None:

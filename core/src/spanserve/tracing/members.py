@@ -34,7 +34,7 @@ def of_rows(batches: Sequence[PlainRows]) -> Members:
 
 def of_leans(batches: Sequence[PlainLeans]) -> Members:
     """Return the members of batches whose requests had no records: put back what they left out."""
-    ids, marks, places, roots, parents, request_ids = zip(*batches, strict=True)
+    ids, marks, ended_ns, places, roots, parents, request_ids = zip(*batches, strict=True)
     bits = b"".join(ids)
     trace_id = np.frombuffer(bits.hex().encode(), "S32")
     rows = np.zeros(len(trace_id), _ROW)
@@ -45,6 +45,8 @@ def of_leans(batches: Sequence[PlainLeans]) -> Members:
     rows["kind"] = WHOLE
     rows["root_id"] = np.frombuffer(bits, ">u8")[1::2]
     ends = np.cumsum([len(each) // _ID_BYTES for each in ids])
+    rows["ended_ns"][:-1] = own["encode_ns"][1:]
+    rows["ended_ns"][ends - 1] = ended_ns
     for name, given in (("origin", places), ("root_id", roots), ("parent_id", parents)):
         _put(rows[name], ends, [each and np.frombuffer(each, _ROW[name]) for each in given])
     if not any(request_ids):

@@ -184,12 +184,10 @@ class TracedRequest(Protocol):
     """What a batch needs of the requests in it: their records, or what stands in their place."""
 
     trace_id: str
-    root_id: int
     sampled: bool
     recording: bool
     request_id: str
     debug: bool
-    ended_ns: int
 
     @property
     def full_record(self) -> RequestRecord:

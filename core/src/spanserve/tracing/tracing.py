@@ -20,7 +20,7 @@ from spanserve.tracing.failure import failure_of
 from spanserve.tracing.frozen import Frozen, frozen_startup
 from spanserve.tracing.http import Origin, origin_of
 from spanserve.tracing.keeping import Rules
-from spanserve.tracing.lean import LeanRequest
+from spanserve.tracing.lean import leans_of
 from spanserve.tracing.listeners import Listeners
 from spanserve.tracing.live import Live, LiveBatchRecord, LiveRequestRecord
 from spanserve.tracing.loading import LoadedTracer
@@ -168,11 +168,12 @@ class Tracing:
         return batch
 
     def _gather(self, batch: BatchRecord, items: Sequence[ItemRecord]) -> None:
-        requests: Sequence[TracedRequest]
-        requests = leans = [each for item in items if isinstance(each := item.request, LeanRequest)]
+        every = [item.request for item in items]
+        leans = leans_of(every)
         are_usual, ids = self.admit(leans)
+        requests: Sequence[TracedRequest] = leans
         if len(leans) < batch.size:
-            requests = [each for item in items if (each := item.request) is not None]
+            requests = [each for each in every if each is not None]
         if not requests:
             return
         are_usual = are_usual and 1 < batch.size == len(leans)

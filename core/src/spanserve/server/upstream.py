@@ -1,0 +1,40 @@
+"""What our HTTP protocol needs of uvicorn's, which are no promises of uvicorn's."""
+
+import inspect
+from typing import Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+METHODS: Final = (
+    "connection_lost",
+    "data_received",
+    "on_body",
+    "on_header",
+    "on_headers_complete",
+    "on_message_begin",
+    "on_message_complete",
+    "on_response_complete",
+    "timeout_keep_alive_handler",
+    "_start_asgi_task",
+    "_unset_keepalive_if_required",
+)
+CYCLE: Final = (
+    "scope",
+    "transport",
+    "flow",
+    "logger",
+    "access_logger",
+    "access_log",
+    "default_headers",
+    "message_event",
+    "expect_100_continue",
+    "keep_alive",
+    "on_response",
+)
+
+
+def missing() -> list[str]:
+    """Return what is not as it is needed in the uvicorn that is installed."""
+    methods = [name for name in METHODS if not hasattr(HttpToolsProtocol, name)]
+    cycle = list(inspect.signature(RequestResponseCycle).parameters)
+    return methods if cycle == list(CYCLE) else [*methods, "RequestResponseCycle"]
