@@ -606,7 +606,6 @@ def test_custom_spans_of_a_batch_are_copied_into_each_member_with_new_ids() -> N
     batch = released(tracing, items)
     batch.collate_started(tracing.now_ns())
     batch.run_started(tracing.now_ns())
-    batch.open_for_custom_spans()
     outer = batch.custom_started("outer", RUN, tracing.now_ns(), {"rows": 2})
     inner = batch.custom_started("inner", outer.place, tracing.now_ns())
     batch.custom_ended(inner, tracing.now_ns())
@@ -631,7 +630,6 @@ def test_what_outlives_its_parent_is_cut_off_there_and_says_so() -> None:
     tracing, _ = on()
     record = decoded(tracing)
     record.plain_run_started(tracing.now_ns())
-    record.open_for_custom_spans()
     forgotten = record.custom_started("forgotten", RUN, tracing.now_ns())
     thread = record.custom_started("thread", RUN, tracing.now_ns())
     record.plain_run_ended(tracing.now_ns())
@@ -652,7 +650,6 @@ def test_custom_spans_past_the_bound_are_said_on_the_root() -> None:
     tracing, _ = on()
     record = decoded(tracing)
     record.plain_run_started(tracing.now_ns())
-    record.open_for_custom_spans()
     for _ in range(MAX_CUSTOM_SPANS + 5):
         record.custom_ended(record.custom_started("c", RUN, tracing.now_ns()), tracing.now_ns())
     record.plain_run_ended(tracing.now_ns())

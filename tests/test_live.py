@@ -119,7 +119,6 @@ def test_a_plain_request_announces_its_wait_its_run_and_custom_spans() -> None:
     record = begun(tracing)
     record.plain_queued(tracing.now_ns())
     record.plain_run_started(tracing.now_ns())
-    record.open_for_custom_spans()
     custom = record.custom_started("mine", RUN, tracing.now_ns(), {"rows": 3})
     record.custom_ended(custom, tracing.now_ns())
     record.plain_run_ended(tracing.now_ns())
@@ -148,7 +147,6 @@ def test_a_request_that_times_out_ends_what_is_open_first_and_nothing_after() ->
     batch = released(tracing, [item])
     batch.collate_started(tracing.now_ns())
     batch.run_started(tracing.now_ns())
-    record.open_for_custom_spans()
     custom = record.custom_started("slow", item_place(0, RUN), tracing.now_ns())
     record.status = 504
     tracing.request_ended(record)

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spanserve import hookimpl
+from spanserve.tracing import base
 from spanserve.tracing.base import MAX_CUSTOM_SPANS
 from spanserve.tracing.failure import MAX_MESSAGE_CHARS, MAX_STACK_CHARS, Failure, failure_of
 from spanserve.tracing.places import (
@@ -63,7 +64,6 @@ def test_the_id_that_would_be_zero_is_not() -> None:
 def test_no_two_places_of_a_record_are_the_same() -> None:
     parts = [ROOT, DECODE, ENCODE, QUEUE, COLLATE, RUN, SPLIT]
     record = request()
-    record.open_for_custom_spans()
     customs = [record.custom_started("c", RUN, 1).place for _ in range(MAX_CUSTOM_SPANS)]
     items = [
         item_place(index, part) for index in range(300) for part in (QUEUE, COLLATE, RUN, SPLIT)
@@ -118,24 +118,38 @@ def test_an_exception_whose_text_cannot_be_read_is_a_failure_all_the_same() -> N
 
 def test_custom_spans_past_the_bound_are_counted_and_not_kept() -> None:
     record = request()
-    record.open_for_custom_spans()
     for _ in range(MAX_CUSTOM_SPANS + 3):
         record.custom_ended(record.custom_started("c", RUN, 1), 2)
     assert (len(record.custom_spans), record.custom_lost) == (MAX_CUSTOM_SPANS, 3)
 
 
-def test_opening_twice_keeps_one_list_and_one_count_of_places() -> None:
+def test_first_custom_spans_of_two_threads_have_one_list_and_one_count_of_places(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     record = request()
-    record.open_for_custom_spans()
-    first = record.custom_spans
-    record.open_for_custom_spans()
-    assert record.custom_spans is first
+
+    class Overtaking:
+        """A lock before which another thread was faster."""
+
+        waits = True
+
+        def __enter__(self) -> None:
+            if self.waits:
+                self.waits = False
+                record.custom_started("other", RUN, 1)
+
+        def __exit__(self, *_: object) -> None:
+            """Let go."""
+
+    monkeypatch.setattr(base, "_OPENING", Overtaking())
+    own = record.custom_started("own", RUN, 1)
+    assert [each.name for each in record.custom_spans] == ["other", "own"]
+    assert own.place == record.custom_spans[0].place + 1
 
 
 def test_records_share_nothing() -> None:
     tracing = gate(Recording())
     one, two = begun(tracing), begun(tracing)
-    one.open_for_custom_spans()
     one.custom_started("c", RUN, 1)
     one.item_queued(ItemRecord(one, 1, 0))
     assert (two.custom_spans, two.items) == ((), ())

@@ -197,7 +197,6 @@ class Workload:
     def _user_code(self, record: Record, place: int, depth: int = 0) -> None:
         if not record.recording:
             return
-        record.open_for_custom_spans()
         for _ in range(self.draw.draw(st.integers(0, 2 if depth < 3 else 0), "customs")):
             custom = record.custom_started(f"custom {depth}", place, self.tracing.now_ns())
             if self.draw.draw(st.booleans(), "event"):

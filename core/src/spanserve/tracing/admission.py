@@ -59,7 +59,8 @@ class Admission:
         keeps, has_no_caller = self.keeps, self._has_no_caller
         are_usual = True
         bits, trace_ids = self._ids.some(len(leans))
-        for lean, trace_id, sampled in zip(leans, trace_ids, self._sampled(bits), strict=False):
+        decided = repeat(True) if self._samples_all else self._decided(bits)
+        for lean, trace_id, sampled in zip(leans, trace_ids, decided, strict=False):
             if not (lean.is_bare or has_no_caller(lean.fields)):
                 self._admit_called(lean)
                 are_usual = are_usual and lean.sampled and lean.record is None
@@ -75,10 +76,8 @@ class Admission:
             are_usual = are_usual and sampled
         return are_usual, bits
 
-    def _sampled(self, bits: bytes) -> Iterable[bool]:
+    def _decided(self, bits: bytes) -> Iterable[bool]:
         """Say for each of these traces without callers whether it is sampled."""
-        if self._samples_all:
-            return repeat(True)
         bound = self._bound
         return [root_id < bound for root_id in root_ids(bits)]
 

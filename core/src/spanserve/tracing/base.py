@@ -1,6 +1,7 @@
 """What every record has in common: a trace, and custom spans in it."""
 
 import itertools
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -9,6 +10,7 @@ from spanserve.tracing.places import FIRST_CUSTOM, derived_id
 from spanserve.tracing.span import NO_ATTRIBUTES, Attributes
 
 MAX_CUSTOM_SPANS: Final = 1_000
+_OPENING: Final = threading.Lock()
 
 
 class Record:
@@ -35,12 +37,6 @@ class Record:
     _customs: list[CustomSpan]
     _places: Iterator[int]
 
-    def open_for_custom_spans(self) -> None:
-        """Prepare for spans of the user's code, which may come from several threads."""
-        if self.custom_spans is Record.custom_spans:
-            self.custom_spans = self._customs = []
-            self._places = itertools.count(FIRST_CUSTOM)
-
     def custom_started(
         self,
         name: str,
@@ -53,6 +49,8 @@ class Record:
 
         It gets the next place, unless it has an id already and so its place: `place_of`.
         """
+        if self.custom_spans is Record.custom_spans:
+            self._open_for_customs()
         own = next(self._places) if place is None else place
         span = CustomSpan(name, own, parent_place, now_ns)
         span.attributes.update(attributes)
@@ -61,6 +59,14 @@ class Record:
         else:
             self.custom_lost += 1
         return span
+
+    def _open_for_customs(self) -> None:
+        """Prepare for custom spans; the first may come from several threads at once."""
+        with _OPENING:
+            if self.custom_spans is Record.custom_spans:
+                self._places = itertools.count(FIRST_CUSTOM)
+                self._customs = []
+                self.custom_spans = self._customs  # last: whoever sees it sees the rest
 
     def custom_ended(self, span: CustomSpan, now_ns: int) -> None:
         """Write down that a custom span ends."""

@@ -192,11 +192,7 @@ class Tracing:
 
     def scope(self, record: Record | None, place: int) -> Scope | None:
         """Return the scope in which to run the user's code at this place of a record."""
-        if record is None or not record.trace_id:
-            return None
-        if record.recording:
-            record.open_for_custom_spans()
-        return Scope(self, record, place)
+        return Scope(self, record, place) if record is not None and record.trace_id else None
 
     @contextmanager
     def starting(self, service: str) -> Iterator[None]:
