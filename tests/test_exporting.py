@@ -151,6 +151,16 @@ def test_a_full_queue_drops_the_oldest_whole_records_and_counts_them() -> None:
     assert books(each) == (10, 10)
 
 
+def test_a_queue_that_stays_full_is_never_over_its_bound_and_keeps_all_but_a_hundredth() -> None:
+    each = exporter(Backend(), max_spans=1_000, max_export_spans=100)
+    waiting = []
+    for number in range(2_000):
+        put(each, record(number, 2))
+        waiting.append(each.waiting_spans)
+    assert (max(waiting), min(waiting[500:])) == (1_000, 990)
+    assert books(each) == (4_000, 4_000)
+
+
 def test_a_record_that_fits_in_no_queue_is_dropped() -> None:
     each = exporter(Backend(), max_spans=2)
     put(each, record(1, 3))

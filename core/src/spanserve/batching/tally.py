@@ -28,12 +28,17 @@ class Durations:
         self.counts[bisect_left(_BOUNDS_NS, duration_ns)] += times
         self.total_ns += duration_ns * times
 
-    def add_all(self, durations_ns: Sequence[int]) -> None:
-        """Count some durations."""
-        counts = self.counts
-        for duration_ns in durations_ns:
-            counts[bisect_left(_BOUNDS_NS, duration_ns)] += 1
-        self.total_ns += sum(durations_ns)
+    def add_until(self, end_ns: int, starts_ns: Sequence[int]) -> None:
+        """Count the durations from these marks, ascending, to a later one."""
+        number, counted = len(starts_ns), 0
+        while counted < number:  # a place of `counts` at a time, from the longest
+            place = bisect_left(_BOUNDS_NS, end_ns - starts_ns[counted])
+            shorter = number
+            if place:
+                shorter = bisect_left(starts_ns, end_ns - _BOUNDS_NS[place - 1], counted)
+            self.counts[place] += shorter - counted
+            counted = shorter
+        self.total_ns += number * end_ns - sum(starts_ns)
 
     def show(self, duration_ns: int, trace_id: str) -> None:
         """Let a duration that was counted be an example: it can be seen in this trace."""
@@ -62,14 +67,13 @@ class Tally:
         released_ns = batch.released_ns
         ready_ns = min(batch.runner_free_ns, released_ns)
         # As `ItemRecord.waits_ns` has it: those that came later did not wait for the runner.
-        queued_ns = [item.queued_ns for item in items]
-        early = [ready_ns - each_ns for each_ns in queued_ns if each_ns < ready_ns]
-        late = [released_ns - each_ns for each_ns in queued_ns if each_ns >= ready_ns]
+        queued_ns = [item.queued_ns for item in items]  # ascending: they are of a queue
+        early = bisect_left(queued_ns, ready_ns)
         for_peers, for_runner = self.waits_for_peers, self.waits_for_runner
-        for_runner.add_all(early)
-        for_runner.add(0, len(late))
-        for_peers.add_all(late)
-        for_peers.add(released_ns - ready_ns, len(early))
+        for_runner.add_until(ready_ns, queued_ns[:early])
+        for_runner.add(0, len(items) - early)
+        for_peers.add_until(released_ns, queued_ns[early:])
+        for_peers.add(released_ns - ready_ns, early)
         # The oldest waited longest.
         example, trace_id = _example(items)
         if example is not None:

@@ -9,10 +9,11 @@ from typing import Final, cast
 
 from spanserve.tracing.custom import plain_customs
 from spanserve.tracing.frozen import (
+    LEAN_TABLE,
     Frozen,
-    frozen_leans,
     frozen_members,
     frozen_request,
+    frozen_table,
     write_lean,
     write_link,
     write_record,
@@ -77,7 +78,7 @@ class Ending:
             if (leans := plain_leans(requests, items, rows.ids, now_ns)) is not None:
                 batch.pending = 0
                 rows.count(batch.size)
-                self._submit(frozen_leans(batch, rows, *leans))
+                self._submit(frozen_table(LEAN_TABLE, batch, rows, *leans))
                 return
         ended = [
             (lean, item)

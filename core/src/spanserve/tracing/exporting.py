@@ -25,6 +25,8 @@ __all__ = ["Counters", "Drop", "Exporter", "QueueLimits", "State"]
 log = logging.getLogger(__name__)
 
 LONGEST_PAUSE_S: Final = 10.0
+_SPARE: Final = 100
+"""What part of a full queue is dropped at once."""
 
 
 class State(StrEnum):
@@ -138,10 +140,11 @@ class Exporter:
             self._calls.append(call)
             self._newest_from_spans = self._put_spans
             self._wake.set()
-        over = self._queued_spans - self._limits.max_spans
-        if over > 0:
-            over = self._drop_oldest(over)
-        room = max(1, 1 - over)
+        most = self._limits.max_spans
+        if self._queued_spans > most:
+            # Some more, so that a queue that stays full need not be looked after at each record.
+            self._drop_oldest(self._queued_spans - most + most // _SPARE)
+        room = max(1, most - self._queued_spans + 1)
         self._look_at_spans = min(self._put_spans + room, self._newest_from_spans + self._enough)
 
     def _drop_late(self, spans: int) -> None:
@@ -149,21 +152,20 @@ class Exporter:
             self._overflowed_spans += spans
             self.counters.dropped[Drop.STOPPED] += spans
 
-    def _drop_oldest(self, over: int) -> int:
-        """Drop whole records until no more than allowed are queued; return by how much."""
-        while over > 0:
+    def _drop_oldest(self, enough: int) -> None:
+        """Drop whole records until these are enough spans, or the thread has taken the rest."""
+        while enough > 0:
             try:
                 call = self._calls.popleft()
             except IndexError:  # the thread was faster
-                break
-            while call and over > 0:
+                return
+            while call and enough > 0:
                 spans = span_count(call.popleft())
-                over -= spans
+                enough -= spans
                 self._overflowed_spans += spans
                 self.counters.dropped[Drop.QUEUE_FULL] += spans
             if call:
                 self._calls.appendleft(call)
-        return over
 
     def stop(self, deadline_s: float) -> None:
         """Deliver what is queued, within the deadline; what is left then is counted as dropped."""

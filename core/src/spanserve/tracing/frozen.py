@@ -19,7 +19,7 @@ from spanserve.tracing.lean import LeanRequest
 from spanserve.tracing.lean_rows import PlainLeans
 from spanserve.tracing.plain import plain_text
 from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
-from spanserve.tracing.rows import LINK, WHOLE, Rows, pack_row
+from spanserve.tracing.rows import LINK, WHOLE, PlainRows, Rows, pack_row
 from spanserve.tracing.startup import StartupRecord
 
 TABLE: Final = 0
@@ -144,21 +144,21 @@ frozen_batch: Callable[[BatchRecord], Frozen] = attrgetter(*BATCH_FIELDS)
 def frozen_members(batch: BatchRecord, rows: Rows) -> Frozen:
     """Freeze a batch whose last member's end is decided, with what the members left behind."""
     if rows.are_open:
-        return TABLE, *_table(batch, rows, rows.origins), rows.plain()
+        return frozen_table(TABLE, batch, rows, rows.origins, rows.plain())
     rest = _plain_rest(batch)
     return BATCH, batch.span_count(), frozen_batch(batch), rows.plain(), *rest
 
 
-def frozen_leans(
-    batch: BatchRecord, rows: Rows, leans: PlainLeans, origins: Sequence[Origin]
+def frozen_table(
+    kind: int,
+    batch: BatchRecord,
+    rows: Rows,
+    origins: Sequence[Origin],
+    members: PlainRows | PlainLeans,
 ) -> Frozen:
-    """Freeze a batch that went well, as did all its members."""
-    return LEAN_TABLE, *_table(batch, rows, origins), leans
-
-
-def _table(batch: BatchRecord, rows: Rows, origins: Sequence[Origin]) -> tuple[Any, ...]:
+    """Freeze a batch that went well, with its members as they go out: a table of this kind."""
     spans = rows.spans + (_BATCH_SPANS + len(rows.customs) if batch.recording else 0)
-    return spans, frozen_batch(batch), [tuple(each) for each in origins], rows.customs
+    return kind, spans, frozen_batch(batch), [*map(tuple, origins)], rows.customs, members
 
 
 def frozen_startup(record: StartupRecord) -> Frozen:

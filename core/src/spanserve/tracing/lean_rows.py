@@ -32,13 +32,12 @@ parent; their own ids, None where they are those of the traces."""
 
 def plain_leans(
     leans: Sequence[LeanRequest], items: Sequence[ItemRecord], ids: bytes, ended_ns: int
-) -> tuple[PlainLeans, Sequence[Origin]] | None:
-    """Return what goes out of requests that are all of a batch's, and their different origins.
+) -> tuple[Sequence[Origin], PlainLeans] | None:
+    """Return the different origins of all requests of a batch, and what goes out of these.
 
     `ids` are what their traces were given, or empty where a client gave any; the last of them ended
-    at `ended_ns`. None where one has
-    something that needs a record: an id of its client's that is too long for a column, or a
-    client without a port.
+    at `ended_ns`. None where one has something that needs a record: an id of its client's that is
+    too long for a column, or a client without a port.
     """
     origins: Sequence[Origin] = [lean.client.origin(lean.path, lean.fields) for lean in leans]
     places = None
@@ -62,10 +61,10 @@ def plain_leans(
         ]
     )
     given = (None, None, None) if ids else _given(leans)
-    if given is None or not all(origin.is_peer for origin in origins):
+    if given is None or False in [origin.is_peer for origin in origins]:
         return None
     ids = ids or bytes.fromhex("".join([lean.trace_id for lean in leans]))
-    return (ids, marks, ended_ns, places, *given), origins
+    return origins, (ids, marks, ended_ns, places, *given)
 
 
 def _given(leans: Sequence[LeanRequest]) -> tuple[bytes, bytes, str] | None:
