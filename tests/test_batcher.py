@@ -115,6 +115,27 @@ def test_what_arrives_while_the_runner_is_busy_waits_for_it(bench: Bench) -> Non
     assert bench.batches == [[1], [2, 3]]
 
 
+def test_a_lone_item_is_answered_as_its_run_ends(bench: Bench) -> None:
+    bench.begin()
+    (item,) = bench.submit(1)
+    bench.loop.settle()
+    answer = answer_of(item)
+    bench.runner.step()
+    assert answer.result() == 1
+
+
+@pytest.mark.parametrize("together", [1, 2])
+def test_where_others_wait_they_run_before_answers_are_made(bench: Bench, together: int) -> None:
+    bench.begin(max_batch_size=together)
+    answers = [answer_of(item) for item in bench.submit(*range(together + 1))]
+    bench.loop.settle()
+    bench.runner.step()
+    assert bench.runner.busy
+    assert not any(answer.done() for answer in answers)
+    bench.run()
+    assert [answer.result() for answer in answers] == [*range(together + 1)]
+
+
 def test_items_that_do_not_go_together_run_apart_and_in_order(bench: Bench) -> None:
     bench.begin()
     bench.submit(Thing(1, key=0), Thing(2, key=1), Thing(3, key=0), Thing(4, key=1))

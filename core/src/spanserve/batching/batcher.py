@@ -265,22 +265,30 @@ class Batcher:
         self._running = None
         record = batch.record
         ended_ns = self._learned_ns = self._now_ns()
-        if record.retries:
-            self.tally.splits += 1
-            self.tally.retries += len(record.retries)
-            ended_ns = record.retries[0].started_ns  # what a run takes, it took until then
-        self._policy.observed(record.size, (ended_ns - record.released_ns) / 1e6)
         self.tally.ran(record, batch.items)
-        if batch.failed:
-            self.tally.failed_batches += 1
         if batch.has_failures:
             with entered(self._tracing.scope(*batch.place)):
                 batch.log_failures()
             batch.note_failures()
         if record.rows is not None:
             self._tracing.batch_ended(record)
-        # Later: to encode the answers takes longer than to start the next batch.
-        self._loop.call_soon(batch.hand_out)
+        if record.size > 1 or self._items:
+            # Later: to encode the answers takes longer than to start the next batch.
+            self._loop.call_soon(batch.hand_out)
+        else:  # a lone client has waited for a turn of the loop before
+            batch.hand_out()
+        self._learn(batch, ended_ns)
+
+    def _learn(self, batch: Batch, ended_ns: int) -> None:
+        """Count a batch that ended, and tell the policy how long its run took."""
+        record, tally = batch.record, self.tally
+        if record.retries:
+            tally.splits += 1
+            tally.retries += len(record.retries)
+            ended_ns = record.retries[0].started_ns  # what a run takes, it took until then
+        if batch.failed:
+            tally.failed_batches += 1
+        self._policy.observed(record.size, (ended_ns - record.released_ns) / 1e6)
 
     def _retry_after_s(self, queued: int) -> float:
         """Return when the items that are queued now will be gone, as far as is known."""

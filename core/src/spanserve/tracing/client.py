@@ -14,21 +14,25 @@ class Client:
 
     __slots__ = ("_address", "_host", "_newest", "_path", "_scheme", "_user_agent", "port")
 
+    _host: bytes | None
+    _user_agent: bytes | None
+
     def __init__(self, scheme: str, address: tuple[str, int] | None) -> None:
         self._address, self.port = address or ("", 0)
         self._scheme = scheme
         self._path = ""
-        self._host: bytes | None = None
-        self._user_agent: bytes | None = None
+        self._host = self._user_agent = None
         self._newest = _NO_ORIGIN
 
     def origin(self, path: str, fields: Mapping[bytes, bytes]) -> Origin:
         """Return the origin of a POST to `path` with these headers; most are as the one before."""
         host, user_agent = fields.get(b"host"), fields.get(b"user-agent")
         if path != self._path or host != self._host or user_agent != self._user_agent:
-            self._path, self._host, self._user_agent = path, host, user_agent
             is_peer = self.port > 0
-            self._newest = _origin(path, self._scheme, self._address, is_peer, host, user_agent)
+            newest = _origin(path, self._scheme, self._address, is_peer, host, user_agent)
+            # Those that all its connections share, and not this request's: they are in the cache.
+            self._path, self._host, self._user_agent = path, newest.host, newest.user_agent
+            self._newest = newest
         return self._newest
 
 
