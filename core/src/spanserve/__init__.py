@@ -4,6 +4,7 @@ from spanserve.errors import ConfigError
 from spanserve.service.array import Array
 from spanserve.service.bundle import bundle_path
 from spanserve.service.service import api, service
+from spanserve.tracing.breath import breathe
 from spanserve.tracing.hookspecs import ExportResult, hookimpl
 from spanserve.tracing.scope import SpanHandle, TraceIds, current_trace, outgoing_headers, span
 from spanserve.tracing.span import (
@@ -36,6 +37,7 @@ __all__ = [
     "Spans",
     "TraceIds",
     "api",
+    "breathe",
     "bundle_path",
     "current_trace",
     "hex_digits",

@@ -5,11 +5,11 @@ where it is called itself; `ProcessDelivery` (in `process`) has one do so in ano
 """
 
 import logging
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, Protocol
 
+from spanserve.tracing.breath import breathe
 from spanserve.tracing.expander import Expander
 from spanserve.tracing.failure import raised
 from spanserve.tracing.frozen import TABLES, Frozen, span_count
@@ -43,24 +43,17 @@ class Delivery(Protocol):
 
 
 class DirectDelivery:
-    """Calls the tracer's own hooks, `export` and `stopping`, on the calling thread.
-
-    `breathe` is called between small steps of expansion: a thread that works at a stretch
-    keeps the interpreter from the event loop.
-    """
+    """Calls the tracer's own hooks, `export` and `stopping`, on the calling thread."""
 
     def __init__(
         self,
         export: Callable[[Sequence[Span]], ExportResult | None],
         stopping: Callable[[float], None],
         expander: Expander,
-        *,
-        breathe: Callable[[], None] = lambda: time.sleep(0),
     ) -> None:
         self._export = export
         self._stopping = stopping
         self._expander = expander
-        self._breathe = breathe
         self._retry: Sequence[Span] = ()
         self._said = False
         self._lost = 0
@@ -97,7 +90,7 @@ class DirectDelivery:
             with self._losing(record):
                 spans += self._expander.spans(record, offset_ns)
             if number % RECORDS_A_STEP == 0:
-                self._breathe()
+                breathe()
         return spans
 
     @contextmanager

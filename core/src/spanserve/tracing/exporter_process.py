@@ -88,7 +88,6 @@ def _delivery(assignment: Assignment) -> DirectDelivery:
         lambda spans: hook.export_spans(spans=spans),
         lambda deadline_s: hook.tracer_stopping(deadline_s=deadline_s),
         Expander(batch_spans=assignment.batch_spans, exceptions=assignment.exceptions),
-        breathe=lambda: None,  # nobody else wants the interpreter
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from spanserve.tracing import names
+from spanserve.tracing.breath import breathe
 from spanserve.tracing.custom import PlainCustom
 from spanserve.tracing.frozen import LEAN_TABLE, Frozen
 from spanserve.tracing.http import Origin, server_attributes, span_name
@@ -112,7 +113,8 @@ class _Trace:
         which: Cells | None = None,
         own: Mapping[str, Cells] = _NO_OWN,
     ) -> Column:
-        """Return a column of parts, children of the roots."""
+        """Return a column of parts, children of the roots; a step of its own."""
+        breathe()
         return Column(
             name,
             SpanKind.INTERNAL,

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from spanserve import Column, Links, SpanKind, Spans, hex_digits
+from spanserve import Column, Links, SpanKind, Spans, breathe, hex_digits
 from spanserve_zipkin.cells import (
     Cells,
     Text,
@@ -90,6 +90,7 @@ def _at_once(write: Callable[[Cells], Text], several: Sequence[Cells]) -> dict[i
     distinct = {id(cells): cells for cells in several}
     if not distinct:
         return {}
+    breathe()
     cells = list(distinct.values())
     return dict(zip(distinct, np.split(write(np.concatenate(cells)), _ends(cells)), strict=True))
 
@@ -108,6 +109,7 @@ def _encoded(column: Column, encoder: Encoder, values: _Values) -> Iterable[byte
 
     Raises OddColumnError, for attributes that mean more to Zipkin than a tag among others.
     """
+    breathe()
     _check(column)
     tags = _tags(column, encoder, values)
     parts = [*_head(column, encoder, values), *tags]
