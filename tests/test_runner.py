@@ -281,6 +281,26 @@ async def test_a_busy_thread_takes_no_second_job() -> None:
     await rig.close()
 
 
+async def test_one_whose_job_cannot_go_on_does_not_hold_up_those_who_wait() -> None:
+    rig = Rig("thread")
+    await rig.start()
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _, context: told.append(context["exception"])
+    )
+    defect, first, last = ValueError("x"), Step("first", rig.steps), Step("last", rig.steps)
+
+    def fail() -> None:
+        raise defect
+
+    first.after = fail
+    rig.runner.submit(first)
+    submit_in_turn(rig.runner, last)
+    await rig.until_over(last)
+    await rig.close()
+    assert told == [defect]
+
+
 async def test_close_waits_for_the_job_that_runs_and_closes_after_it() -> None:
     rig = Rig("thread")
     await rig.start()

@@ -143,7 +143,12 @@ class ThreadRunner:
     def _finished(self, job: Job) -> None:
         self.busy = False
         self.free_ns = self._now_ns()
-        job.done()
+        try:
+            job.done()
+        finally:  # whatever became of that job, the others are not to wait for ever
+            self._ask_those_who_wait()
+
+    def _ask_those_who_wait(self) -> None:
         # Each is asked at most once a round: one that decides to wait asks again later.
         for _ in range(len(self._waiting)):
             if self.busy:

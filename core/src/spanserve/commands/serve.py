@@ -85,7 +85,7 @@ def serve(target: str, loaded: Loaded) -> None:
 def http_protocol() -> type[asyncio.Protocol] | Literal["auto"]:
     """Return the HTTP protocol of our own, or uvicorn's where ours cannot build on it."""
     try:
-        from spanserve.server import protocol, upstream  # noqa: PLC0415  # it may not be there
+        from spanserve.server import protocol, upstream  # noqa: PLC0415  # they need httptools
     except ImportError as error:
         lacking = str(error)
     else:

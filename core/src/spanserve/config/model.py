@@ -74,7 +74,7 @@ class QueueConfig(Section):
 
     max_spans: Count = Field(
         default=100_000,
-        description="Spans that may wait for a tracer; beyond, the oldest are dropped",
+        description="Spans that may wait for a tracer; beyond, the oldest hundredth is dropped",
     )
     flush_interval_ms: Length = Field(
         default=200, description="How long a span waits for others, at most"

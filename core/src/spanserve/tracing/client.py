@@ -14,14 +14,12 @@ class Client:
 
     __slots__ = ("_address", "_host", "_newest", "_path", "_scheme", "_user_agent", "port")
 
-    _host: bytes | None
-    _user_agent: bytes | None
-
     def __init__(self, scheme: str, address: tuple[str, int] | None) -> None:
         self._address, self.port = address or ("", 0)
         self._scheme = scheme
         self._path = ""
-        self._host = self._user_agent = None
+        self._host: bytes | None = None
+        self._user_agent: bytes | None = None
         self._newest = _NO_ORIGIN
 
     def origin(self, path: str, fields: Mapping[bytes, bytes]) -> Origin:

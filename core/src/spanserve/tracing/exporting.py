@@ -25,8 +25,8 @@ __all__ = ["Counters", "Drop", "Exporter", "QueueLimits", "State"]
 log = logging.getLogger(__name__)
 
 LONGEST_PAUSE_S: Final = 10.0
-_SPARE: Final = 100
-"""What part of a full queue is dropped at once."""
+_PARTS: Final = 100
+"""A full queue loses one of so many parts of it at once."""
 
 
 class State(StrEnum):
@@ -143,7 +143,7 @@ class Exporter:
         most = self._limits.max_spans
         if self._queued_spans > most:
             # Some more, so that a queue that stays full need not be looked after at each record.
-            self._drop_oldest(self._queued_spans - most + most // _SPARE)
+            self._drop_oldest(self._queued_spans - most + most // _PARTS)
         room = max(1, most - self._queued_spans + 1)
         self._look_at_spans = min(self._put_spans + room, self._newest_from_spans + self._enough)
 
