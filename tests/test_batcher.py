@@ -124,6 +124,18 @@ def test_a_lone_item_is_answered_as_its_run_ends(bench: Bench) -> None:
     assert answer.result() == 1
 
 
+def test_where_another_waits_for_the_runner_it_goes_first(bench: Bench) -> None:
+    bench.begin()
+    (item,) = bench.submit(1)
+    bench.loop.settle()
+    answer, asked = answer_of(item), []
+    bench.runner.when_free(lambda: asked.append(answer.done()))
+    bench.runner.step()
+    assert asked == [False]
+    bench.run()
+    assert answer.result() == 1
+
+
 @pytest.mark.parametrize("together", [1, 2])
 def test_where_others_wait_they_run_before_answers_are_made(bench: Bench, together: int) -> None:
     bench.begin(max_batch_size=together)

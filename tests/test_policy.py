@@ -6,12 +6,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate, repeat
 from random import Random
+from statistics import geometric_mean
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spanserve.batching.arrivals import Arrivals, Gaps, Prospect
+from spanserve.batching.arrivals import Arrivals, Bursts
+from spanserve.batching.gaps import Gaps, Prospect
+from spanserve.batching.gathering import Gathering, Outlook, Turns
 from spanserve.batching.policy import (
     Decision,
     Limits,
@@ -19,7 +23,6 @@ from spanserve.batching.policy import (
     Release,
     ReleaseReason,
     Situation,
-    Turns,
     Wait,
     decide,
 )
@@ -42,6 +45,7 @@ from support.simulator import (
     best,
     bursts,
     daily,
+    drawn,
     lead,
     linear,
     markdown,
@@ -57,10 +61,9 @@ TIMES_MS = st.floats(0, 1e5)
 SITUATIONS = st.builds(
     Situation,
     queued=st.integers(1, 300),
-    expected=st.integers(1, 300),
+    outlook=st.builds(Outlook, TIMES_MS, st.integers(1, 300)),
     oldest_wait_ms=TIMES_MS,
     quiet_ms=st.floats(-10, 1e5),
-    patience_ms=TIMES_MS,
     run_ms=TIMES_MS,
     draining=st.booleans(),
 )
@@ -86,9 +89,9 @@ class TestDecide:
         else:
             answered_ms = situation.oldest_wait_ms + decision.ms + situation.run_ms
             assert 0 < decision.ms < math.inf
-            assert decision.enough == (situation.expected if decision.ms <= 1 else 1)
+            assert decision.enough == (situation.outlook.enough if decision.ms <= 1 else 1)
             assert answered_ms <= limits.max_latency_ms + 1e-6
-            assert situation.quiet_ms + decision.ms <= situation.patience_ms + 1e-6
+            assert situation.quiet_ms + decision.ms <= situation.outlook.patience_ms + 1e-6
             assert situation.queued < limits.max_batch_size
             assert not situation.draining
 
@@ -112,27 +115,25 @@ class TestDecide:
             ({"queued": 99, "draining": True}, Release(8, ReleaseReason.FULL)),
             ({"draining": True}, Release(3, ReleaseReason.DRAIN)),
             ({"quiet_ms": 3.0}, Release(3, ReleaseReason.IDLE)),
-            ({"patience_ms": 0.0}, Release(3, ReleaseReason.IDLE)),
+            ({"outlook": Outlook(0.0, 3)}, Release(3, ReleaseReason.IDLE)),
             ({"oldest_wait_ms": 39.5}, Wait(0.5, enough=6)),
             ({"quiet_ms": 2.5}, Wait(0.5, enough=6)),
             ({"oldest_wait_ms": 40.0}, Release(3, ReleaseReason.DEADLINE)),
-            ({"oldest_wait_ms": 99.0, "patience_ms": 0.0}, Release(3, ReleaseReason.IDLE)),
+            ({"oldest_wait_ms": 99.0, "outlook": Outlook(0.0, 3)}, Release(3, ReleaseReason.IDLE)),
         ],
     )
     def test_the_reason_says_what_ended_the_waiting(
-        self, change: dict[str, float], expected: Decision
+        self, change: dict[str, Any], expected: Decision
     ) -> None:
         situation = Situation(
             queued=3,
-            expected=6,
+            outlook=Outlook(3, 6),
             oldest_wait_ms=5,
             quiet_ms=1,
-            patience_ms=3,
             run_ms=10,
             draining=False,
         )
-        changed = situation._replace(**change)  # type: ignore[arg-type]  # a table's values
-        assert decide(changed, Limits(8, 50)) == expected
+        assert decide(situation._replace(**change), Limits(8, 50)) == expected
 
 
 class TestRunTime:
@@ -189,7 +190,7 @@ class TestArrivals:
 
     def test_nobody_waits_where_nobody_came(self) -> None:
         gaps = Gaps()
-        gaps.missed()
+        gaps.missed(10.0)
         assert gaps.prospect(10, 1, 0.1) == Prospect(0, 0, 0)
 
     def test_old_gaps_are_forgotten(self) -> None:
@@ -220,14 +221,45 @@ class TestArrivals:
         assert arrivals.population == 2
         assert arrivals.after_arrival.prospect(10, 2, 0.1) == Prospect(0, 0, 0)
 
-    @given(st.lists(st.floats(0, 1e9), max_size=200), st.floats(0, 1e4), st.integers(1, 500))
+    def test_time_in_which_nobody_came_counts_in_the_mean(self) -> None:
+        gaps = Gaps()
+        assert gaps.mean_ms == math.inf
+        gaps.hit(4.0)
+        gaps.missed(20.0)
+        assert gaps.mean_ms == pytest.approx(24.0, rel=0.05)
+
+    def test_what_is_known_of_this_arrival_counts_for_its_short_gap(self) -> None:
+        gaps = Gaps()
+        for gap_ms in [0.05] * 9 + [60.0]:
+            gaps.hit(gap_ms)
+        assert gaps.prospect(10, 5, 0.1).patience_ms == 1
+        assert gaps.prospect(10, 5, 0.1, short_share=0.1).patience_ms == 0
+        assert gaps.prospect(10, 5, 0.1, short_share=0.5).chance == pytest.approx(0.5)
+
+    def test_those_just_answered_return_apart_from_others(self) -> None:
+        arrivals = Arrivals()
+        arrivals.arrived([float(i) / 10 for i in range(4)], 4)
+        arrivals.run_ended(10, 4)  # all of them are away now
+        arrivals.arrived([15.0, 15.1], 2)
+        arrivals.run_ended(20, 2)  # two are away since longer
+        arrivals.arrived([20.5], 1)
+        assert arrivals.returns.mean_ms == pytest.approx(5.0)
+        assert arrivals.after_run.mean_ms == pytest.approx(0.5)
+        assert arrivals.back_ms(4) == pytest.approx(5.0 + 4 * 0.1)
+
+    @given(
+        st.lists(st.floats(0, 1e9), max_size=200),
+        st.floats(-1e4, 1e4),
+        st.integers(1, 500),
+        st.none() | st.floats(0, 1),
+    )
     def test_a_prospect_is_always_a_number(
-        self, gaps_ms: list[float], prize_ms: float, cost: int
+        self, gaps_ms: list[float], prize_ms: float, cost: int, short_share: float | None
     ) -> None:
         gaps = Gaps()
         for gap_ms in gaps_ms:
             gaps.hit(gap_ms)
-        prospect = gaps.prospect(prize_ms, cost, 0.1)
+        prospect = gaps.prospect(prize_ms, cost, 0.1, short_share=short_share)
         assert 0 <= prospect.patience_ms < math.inf
         assert 0 <= prospect.chance <= 1
         assert 0 <= prospect.followers(7) <= 7
@@ -241,6 +273,115 @@ class TestArrivals:
         assert patience_ms >= min(max(gaps_ms), 8192)
         assert chance == pytest.approx(1)
         assert gap_ms == pytest.approx(times_ms[-1] / len(gaps_ms), abs=1e-6)
+
+
+class TestBursts:
+    @given(st.lists(st.tuples(st.booleans(), st.integers(1, 5)), min_size=1, max_size=30))
+    def test_bursts_are_counted_however_they_are_told(self, told: list[tuple[bool, int]]) -> None:
+        at_once, one_by_one, now_ms = Bursts(), Bursts(), 0.0
+        for is_new, size in told:
+            now_ms += 100 if is_new else 0.5
+            times_ms = [now_ms + 0.1 * i for i in range(size)]
+            now_ms = times_ms[-1]
+            at_once.arrived(times_ms)
+            for time_ms in times_ms:
+                one_by_one.arrived([time_ms])
+        assert at_once.chance(0.5) == one_by_one.chance(0.5)
+        assert at_once.left(99) == one_by_one.left(99)
+
+    def test_one_as_long_as_all_before_is_over(self) -> None:
+        bursts = told_of(6, 6, 6, 6)
+        bursts.arrived([1000.0 + 0.1 * i for i in range(5)])
+        assert bursts.chance(0.9) > 0.95
+        assert bursts.left(99) == 1
+        bursts.arrived([1000.5])
+        assert bursts.chance(0.9) < 0.2
+        assert bursts.left(99) == 99
+
+    def test_one_longer_than_all_before_is_as_any(self) -> None:
+        bursts = told_of(2, 3, 2)
+        bursts.arrived([1000.0 + 0.1 * i for i in range(5)])
+        assert bursts.chance(0.7) == 0.7
+
+
+def told_of(*sizes: int) -> Bursts:
+    bursts = Bursts()
+    for place, size in enumerate(sizes, 1):
+        bursts.arrived([10.0 * place + 0.1 * i for i in range(size)])
+    return bursts
+
+
+class TestGathering:
+    """Decisions at the end of a run, of clients whose ways are known."""
+
+    def test_a_few_too_many_for_a_batch_fill_it_where_they_are_soon_back(self) -> None:
+        taught = in_turns(clients=65, away_ms=0.4, run_time=learned([(64, 10.6), (32, 9.0)]))
+        patience_ms, enough = taught.outlook(1)
+        assert patience_ms > 0
+        assert enough > 32
+
+    def test_what_an_item_costs_the_others_is_weighed(self) -> None:
+        quick, slow = ([(size, 5 + ms * size) for size in (1, 8, 30, 4, 20)] for ms in (0.01, 0.3))
+        for runs, most in ((quick, 48), (slow, 17)):
+            taught = after_bursts(48, every_ms=70, gap_ms=0.1, run_time=learned(runs * 6))
+            assert taught.outlook(1).enough <= most
+            assert taught.outlook(1).patience_ms > 0
+        assert taught.outlook(17).patience_ms == 0
+
+    def test_a_burst_as_long_as_those_before_is_over_with_its_last(self) -> None:
+        run_time = learned([(10, 11.0)])
+        for came in range(1, 11):
+            taught = after_bursts(10, every_ms=100, gap_ms=0.1, run_time=run_time, came=came)
+            patience_ms, enough = taught.outlook(came)
+            assert (patience_ms > 0, enough) == ((True, 10) if came < 10 else (False, 30))
+
+    def test_half_is_enough_where_batches_take_turns(self) -> None:
+        runs = [(32, 13.2), (2, 10.2)] * 9
+        for do_turn in (True, False):
+            taught = in_turns(64, 10.0, learned(runs), came=20)
+            taught.turns.to_begin()  # not to be tried again now
+            taught.turns.run_ended(others_wait=do_turn)
+            assert taught.outlook(31).patience_ms > 0
+            assert (taught.outlook(32).patience_ms > 0) is not do_turn
+
+
+def in_turns(clients: int, away_ms: float, run_time: RunTime, *, came: int = 0) -> Gathering:
+    """Two halves, each back `away_ms` after its answers while the other runs; 0.06 ms apart.
+
+    A run has just ended, and `came` are back since.
+    """
+    arrivals, half = Arrivals(), clients // 2
+    gathering = Gathering(64, run_time, arrivals)
+    run_ms = run_time.predict_ms(half) or 0.0
+    arrivals.arrived([0.06 * i for i in range(clients)], clients)
+    now_ms = 10.0
+    for _ in range(20):
+        now_ms += max(run_ms, away_ms + 0.06 * half + 0.5)
+        arrivals.run_ended(now_ms, half)
+        gathering.turns.run_ended(others_wait=True)
+        back_ms = [now_ms + away_ms + 0.06 * i for i in range(half)]
+        arrivals.arrived(back_ms, clients)
+    now_ms += max(run_ms, away_ms + 0.06 * half + 0.5)
+    arrivals.run_ended(now_ms, half)
+    if came:
+        arrivals.arrived([now_ms + away_ms + 0.06 * i for i in range(came)], half + came)
+    return gathering
+
+
+def after_bursts(
+    size: int, every_ms: float, gap_ms: float, run_time: RunTime, *, came: int = 1
+) -> Gathering:
+    """Some requests of a burst are here, after many that were each one batch; twice three."""
+    arrivals = Arrivals()
+    gathering = Gathering(64, run_time, arrivals)
+    for burst in range(1, 30):
+        begin_ms = burst * every_ms
+        in_system = 3 * size if burst in {10, 25} else size
+        arrivals.arrived([begin_ms + gap_ms * i for i in range(size)], in_system)
+        arrivals.run_ended(begin_ms + gap_ms * size + 10, in_system)
+        gathering.turns.run_ended(others_wait=False)
+    arrivals.arrived([30 * every_ms + gap_ms * i for i in range(came)], came)
+    return gathering
 
 
 class TestTurns:
@@ -567,6 +708,10 @@ COMPARED = {
         "Poisson 30%",
         "Poisson 60%",
         "Poisson 90%",
+        "100 clients, back after 12 ms, 20 ms + 0.05 n",
+        "40 clients, back after 20 ms, 10 ms + 0.1 n",
+        "48 each 70 ms, 0.1 ms apart, 5 ms + 0.3 n",
+        "12 each 25 ms, 0.5 ms apart, 20 ms + 0.05 n",
         "32 each 30 ms, 0.3 ms apart",
         "10 at random, 8 ms",
         "1000/s on 20, off 60 ms",
@@ -589,6 +734,18 @@ def test_no_other_policy_is_better_by_a_twentieth_with_its_best_setting(
     assert lead(results) >= 0.95
     assert results[0].most_waits < scenario.max_batch_size
     assert results[0].on_time
+
+
+def test_the_same_seed_draws_the_same_scenarios() -> None:
+    once, again = ([scenario.name for scenario in drawn(20, 5)] for _ in range(2))
+    assert once == again
+    assert once != [scenario.name for scenario in drawn(20, 6)]
+
+
+def test_few_scenarios_that_nobody_chose_are_better_served_by_another() -> None:
+    leads = [lead(best(run(scenario, 0.1))) for scenario in drawn(12, 5)]
+    assert geometric_mean(leads) >= 0.97
+    assert sorted(leads)[2] >= 0.95
 
 
 def test_a_day_of_ten_thousand_a_second_keeps_its_target() -> None:

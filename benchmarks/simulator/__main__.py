@@ -1,6 +1,6 @@
 """Compare the batching policy with others, in simulated time.
 
-    python benchmarks/simulator [--quick] [--only WORDS] [--jobs N] [--out DIRECTORY]
+    python benchmarks/simulator [--quick] [--only WORDS] [--drawn N] [--out DIRECTORY]
 
 Every scenario is run with ours and with each setting of the others; shown is each one's best.
 The same command gives the same figures on any machine.
@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from simulator.compare import Result, compare
+from simulator.compare import Choice, Result, compare
 from simulator.plots import bars
 from simulator.report import markdown, summary, text
 
@@ -23,9 +23,9 @@ def main() -> None:
     """Run, print, and write what was asked for."""
     options = _options()
     begin_s = time.monotonic()
-    rows = compare(
-        scale=0.1 if options.quick else 1.0, jobs=options.jobs, words=options.only, told=_progress
-    )
+    choice = Choice(options.only, options.drawn, options.seed)
+    scale = 0.1 if options.quick else 1.0
+    rows = compare(choice, scale=scale, jobs=options.jobs, told=_progress)
     if not rows:
         sys.exit(f"no scenario has {options.only!r} in its name")
     print(text(rows))
@@ -42,6 +42,14 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="a tenth of the requests")
     parser.add_argument("--only", default="", metavar="WORDS", help="scenarios named so, e.g. 90%%")
+    parser.add_argument(
+        "--drawn",
+        type=int,
+        default=0,
+        metavar="N",
+        help="N loads drawn at random, in place of ours",
+    )
+    parser.add_argument("--seed", type=int, default=1, help="what they are drawn by (1)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes to use")
     parser.add_argument(
         "--out", type=Path, metavar="DIRECTORY", help="write batching.md and batching-*.svg there"

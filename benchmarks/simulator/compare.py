@@ -4,10 +4,23 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import NamedTuple
 
+from simulator.drawn import drawn
 from simulator.engine import Simulation
 from simulator.scenarios import OURS, POLICIES, Scenario, scenarios, settings
 
 WARM_UP = 10_000
+
+
+class Choice(NamedTuple):
+    """Which scenarios: ours, or `drawn` of them drawn by `seed`; those with `words` in the name."""
+
+    words: str = ""
+    drawn: int = 0
+    seed: int = 1
+
+    def scenarios(self) -> list[Scenario]:
+        every = drawn(self.drawn, self.seed) if self.drawn else scenarios()
+        return [scenario for scenario in every if self.words in scenario.name]
 
 
 class Result(NamedTuple):
@@ -80,20 +93,20 @@ def lead(results: Sequence[Result]) -> float:
 
 
 def compare(
-    *, scale: float, jobs: int, words: str = "", told: Callable[[int, int], None]
+    choice: Choice, *, scale: float, jobs: int, told: Callable[[int, int], None]
 ) -> list[list[Result]]:
     """Return each scenario's best results; `told(done, of)` is called as they come in."""
-    chosen = [i for i, s in enumerate(scenarios()) if words in s.name]
+    number = len(choice.scenarios())
     found: dict[int, list[Result]] = {}
-    told(0, len(chosen))
+    told(0, number)
     with ProcessPoolExecutor(jobs) as pool:
-        futures = {pool.submit(_scenario, index, scale): index for index in chosen}
+        futures = {pool.submit(_scenario, choice, index, scale): index for index in range(number)}
         for future in as_completed(futures):
             found[futures[future]] = future.result()
-            told(len(found), len(chosen))
-    return [found[index] for index in chosen]
+            told(len(found), number)
+    return [found[index] for index in range(number)]
 
 
-def _scenario(index: int, scale: float) -> list[Result]:
+def _scenario(choice: Choice, index: int, scale: float) -> list[Result]:
     # Scenarios hold functions, which no process can send to another: their places can be sent.
-    return best(run(list(scenarios())[index], scale))
+    return best(run(choice.scenarios()[index], scale))

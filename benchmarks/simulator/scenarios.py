@@ -89,7 +89,7 @@ def scenarios() -> Iterator[Scenario]:
     yield from _closed_loops()
     yield from _streams()
     yield from _bursts()
-    yield from unseen()
+    yield from _other_models()
 
 
 def _closed_loops() -> Iterator[Scenario]:
@@ -143,19 +143,18 @@ def _bursts() -> Iterator[Scenario]:
         yield Scenario(f"{per_s}/s on {on_ms}, off {off_ms} ms", source, ACCELERATOR, False)
 
 
-def unseen() -> Iterator[Scenario]:
-    """Yield loads that had no part in choosing the policy's constants."""
+def _other_models() -> Iterator[Scenario]:
     models = {
         "5 ms + 0.3 n": linear(5, 0.3),
         "20 ms + 0.05 n": linear(20, 0.05),
         "10 ms + 0.1 n": ACCELERATOR,
     }
     for name, model in models.items():
-        for label, source, closed in _unseen_loads(64_000 / model(64, Random(1))):  # noqa: S311
-            yield Scenario(f"unseen: {label}, {name}", source, model, closed)
+        for label, source, closed in _loads(64_000 / model(64, Random(1))):  # noqa: S311
+            yield Scenario(f"{label}, {name}", source, model, closed)
 
 
-def _unseen_loads(capacity_per_s: float) -> Iterator[tuple[str, Source, bool]]:
+def _loads(capacity_per_s: float) -> Iterator[tuple[str, Source, bool]]:
     for clients, away_ms in ((24, 0.2), (48, 5), (100, 12), (40, 20)):
         loop = ClosedLoop(clients, return_ms=away_ms)
         yield f"{clients} clients, back after {away_ms} ms", loop, True

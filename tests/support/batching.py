@@ -66,6 +66,10 @@ class StepRunner:
     def busy(self) -> bool:
         return self.job is not None
 
+    @property
+    def awaited(self) -> bool:
+        return bool(self._waiting)
+
     async def start(self) -> None:
         self.instance = self._instantiate()
         warm_up = getattr(self.instance, "warm_up", None)

@@ -1,6 +1,7 @@
 """The simulator of `benchmarks/`, for tests."""
 
 from simulator.compare import best, lead, run
+from simulator.drawn import drawn
 from simulator.engine import Batching, Outcome, Refuse, RunTimeModel, Simulation, Source
 from simulator.load import ClosedLoop, OpenLoop, bursts, daily, linear, on_off, poisson, stepped
 from simulator.plots import bars
@@ -26,6 +27,7 @@ __all__ = [
     "best",
     "bursts",
     "daily",
+    "drawn",
     "lead",
     "linear",
     "markdown",

@@ -272,8 +272,8 @@ class Batcher:
             batch.note_failures()
         if record.rows is not None:
             self._tracing.batch_ended(record)
-        if record.size > 1 or self._items:
-            # Later: to encode the answers takes longer than to start the next batch.
+        if record.size > 1 or self._items or self._runner.awaited:
+            # Later: to encode the answers takes longer than to start the next batch, or another's.
             self._loop.call_soon(batch.hand_out)
         else:  # a lone client has waited for a turn of the loop before
             batch.hand_out()

@@ -46,6 +46,10 @@ class Runner(Protocol):
         """Whether a job is running."""
 
     @property
+    def awaited(self) -> bool:
+        """Whether anyone asked to be told when it is free, and was not yet."""
+
+    @property
     def free_ns(self) -> int:
         """When the runner last became free (a monotonic mark)."""
 
@@ -85,6 +89,11 @@ class ThreadRunner:
         self._thread: threading.Thread | None = None
         self.busy = False
         self.free_ns = 0
+
+    @property
+    def awaited(self) -> bool:
+        """Whether anyone waits for it."""
+        return bool(self._waiting)
 
     @property
     def instance(self) -> object:
@@ -165,7 +174,7 @@ class InlineRunner:
     def __init__(self, owner: ThreadRunner, clock: Clock) -> None:
         self._owner = owner
         self._now_ns = clock.now_ns
-        self.busy = False
+        self.busy = self.awaited = False
         self.free_ns = 0
 
     async def start(self) -> None:
