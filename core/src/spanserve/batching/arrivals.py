@@ -27,7 +27,8 @@ class Bursts:
         else:
             for time_ms in times_ms:
                 if time_ms - self._last_ms > SHORT_MS:
-                    self._sizes.append(self._size)
+                    if self._size:
+                        self._sizes.append(self._size)
                     self._size = 0
                 self._size += 1
                 self._last_ms = time_ms

@@ -1,9 +1,8 @@
 """How soon the next request comes: a histogram that forgets, and what waiting by it promises."""
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
-from math import frexp
+from math import frexp, inf
 from typing import Final, NamedTuple
 
 _BINS: Final = 14
@@ -86,7 +85,7 @@ class Gaps:
     def mean_ms(self) -> float:
         """The time for each arrival, that in which nobody came counted; infinite where none did."""
         hits = sum(self._counts)
-        return (sum(self._sums) + self._missed_ms) / hits if hits else math.inf
+        return (sum(self._sums) + self._missed_ms) / hits if hits else inf
 
     @property
     def short_ms(self) -> float:
