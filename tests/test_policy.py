@@ -236,6 +236,13 @@ class TestArrivals:
         assert gaps.prospect(10, 5, 0.1, short_share=0.1).patience_ms == 0
         assert gaps.prospect(10, 5, 0.1, short_share=0.5).chance == pytest.approx(0.5)
 
+    def test_what_was_long_ago_is_no_more_than_rare(self) -> None:
+        gaps = Gaps()
+        gaps.hit(0.05)
+        for _ in range(36_000):  # its count gets too small to be divided by
+            gaps.hit(5.0)
+        assert gaps.prospect(100, 1, 0.1, short_share=0.5) == gaps.prospect(100, 1, 0.1)
+
     def test_those_just_answered_return_apart_from_others(self) -> None:
         arrivals = Arrivals()
         arrivals.arrived([float(i) / 10 for i in range(4)], 4)

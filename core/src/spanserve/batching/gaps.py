@@ -13,6 +13,7 @@ _GROWTH: Final = 1.02
 _MOST_FORGOTTEN: Final = 16
 _FORGETTING: Final = tuple(_GROWTH**times for times in range(_MOST_FORGOTTEN + 1))
 _RESCALE_AT: Final = 1e9
+_RARE: Final = 1e-6
 
 
 class Prospect(NamedTuple):
@@ -107,7 +108,9 @@ class Gaps:
         likely it comes after a short gap.
         """
         counts, sums, total = self._counts, self._sums, self._total
-        if short_share is not None and 0 < counts[0] < total:
+        if not total:
+            return Prospect(0.0, 0.0, 0.0)
+        if short_share is not None and _RARE < counts[0] / total < 1 - _RARE:
             short = short_share * total / counts[0]
             other = (1 - short_share) * total / (total - counts[0])
             counts = [short * counts[0], *(other * count for count in counts[1:])]

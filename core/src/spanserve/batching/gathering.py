@@ -144,10 +144,10 @@ class Gathering:
 
     def _enough(self, queued: int, absent: int, item_ms: float) -> int:
         """Return for how many others to wait: no more than come in this burst, or than pay."""
-        arrivals = self._arrivals
+        arrivals, fixed_ms = self._arrivals, self._run_time.fixed_ms
         expected = min(absent, arrivals.bursts.left(absent))
         gap_ms = arrivals.after_arrival.short_ms
-        if gap_ms + item_ms <= 0.0:
+        each_ms = gap_ms + item_ms
+        if each_ms * (queued + expected) <= fixed_ms - gap_ms:
             return expected
-        paying = ceil((self._run_time.fixed_ms - gap_ms) / (gap_ms + item_ms)) - queued
-        return min(expected, max(paying, 1))
+        return min(expected, max(ceil((fixed_ms - gap_ms) / each_ms) - queued, 1))
