@@ -2,7 +2,8 @@
 
     python benchmarks/simulator [--quick] [--only WORDS] [--drawn N] [--out DIRECTORY]
 
-Every scenario is run with ours and with each setting of the others; shown is each one's best.
+Every scenario, of the docs or drawn at random, is run with ours and with each setting of the
+others; shown is each one's best.
 The same command gives the same figures on any machine.
 """
 
@@ -43,11 +44,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a tenth of the requests")
     parser.add_argument("--only", default="", metavar="WORDS", help="scenarios named so, e.g. 90%%")
     parser.add_argument(
-        "--drawn",
-        type=int,
-        default=0,
-        metavar="N",
-        help="N loads drawn at random, in place of ours",
+        "--drawn", type=int, default=0, metavar="N", help="N scenarios drawn at random, instead"
     )
     parser.add_argument("--seed", type=int, default=1, help="what they are drawn by (1)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes to use")

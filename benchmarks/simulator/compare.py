@@ -12,7 +12,7 @@ WARM_UP = 10_000
 
 
 class Choice(NamedTuple):
-    """Which scenarios: ours, or `drawn` of them drawn by `seed`; those with `words` in the name."""
+    """Those of the docs, or so many `drawn` by `seed`; of them, those with `words` in the name."""
 
     words: str = ""
     drawn: int = 0
