@@ -20,7 +20,7 @@ from services.socket_time import SocketTime
 from spanserve import Resource, Span, hookimpl
 from spanserve.config.model import QueueConfig, TracingConfig
 from spanserve.tracing.client import Client
-from spanserve.tracing.lean import LeanRequest
+from spanserve.tracing.lean import UNDECIDED, LeanRequest
 from spanserve.tracing.loading import LoadedTracer, opened
 from spanserve.tracing.plugins import load_plugin
 from spanserve.tracing.record import ItemRecord, RequestRecord
@@ -70,12 +70,16 @@ class Request(LeanRequest):
 
     def __init__(self, tracing: Tracing) -> None:
         self.started_ns = tracing.now_ns()
-        self.request_id, self.trace_id = "request", ""
+        self.request_id = self.trace_id = ""
         self.item = self.record = None
-        self.recording = False
+        self.decision = UNDECIDED
         self.client, self.fields = CLIENT, FIELDS
-        self.path, self.is_bare = "/predict", True
-        self.caller, self.debug = None, False
+        self.is_bare = True
+
+    @property
+    def path(self) -> str:
+        """The path that it was sent to."""
+        return "/predict"
 
     @property
     def full_record(self) -> RequestRecord:

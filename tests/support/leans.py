@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hypothesis import strategies as st
 
 from spanserve.tracing.client import Client
-from spanserve.tracing.lean import LeanRequest
+from spanserve.tracing.lean import UNDECIDED, LeanRequest
 from spanserve.tracing.record import ItemRecord, RequestRecord
 from spanserve.tracing.tracing import Tracing
 
@@ -68,12 +68,16 @@ class Lean(LeanRequest):
         self.request_id = call.request_id
         self.trace_id = ""
         self.client = Client("http", ("127.0.0.1", call.port))
-        self.path = "/predict"
-        self.caller, self.debug = None, False
+        self.decision = UNDECIDED
         name, value = (each.encode() for each in call.caller)
         self.fields = {b"user-agent": call.user_agent} | ({name: value} if name else {})
         self.is_bare = False
         self.own = self.item = ItemRecord(self, tracing.now_ns(), 0)
+
+    @property
+    def path(self) -> str:
+        """The path that it was sent to."""
+        return "/predict"
 
     @property
     def full_record(self) -> RequestRecord:

@@ -90,6 +90,11 @@ class DirectRequest(Exchange):
         self.response_complete = False
 
     @property
+    def path(self) -> str:
+        """The path that it was sent to: its endpoint's."""
+        return self._endpoint.spec.route
+
+    @property
     def full_record(self) -> RequestRecord:
         """Return the request's record, which is made when it is first asked for."""
         if self.record is None:
@@ -164,7 +169,7 @@ class DirectRequest(Exchange):
 
     def _refuse(self, error: Exception) -> None:
         """Answer with an error, and see the request out."""
-        self._front.admit_direct(self)
+        self._front.admit_direct(self, self._endpoint)
         self._end(self._endpoint.refused(self, error))
 
     def _end(self, answer: Answer, encoded_ns: int = 0) -> None:
@@ -182,7 +187,7 @@ class DirectRequest(Exchange):
             log.exception("request %s could not be answered", self.request_id)
             connection.broken()
         finally:
-            if self.recording and not encoded_ns:  # else its batch ends it
+            if not encoded_ns and self.recording:  # else its batch ends it
                 front.end_direct(self, self._decoded_ns, answer.status)
                 self.record = None
             connection.request_done(self)

@@ -60,6 +60,7 @@ class Endpoint(ABC):
     ) -> None:
         self.spec = spec
         self.tracing = tracing
+        self.is_traced = tracing.traces(spec.route)
         self._now_ns = tracing.now_ns
         self.max_request_bytes = max_request_bytes
         self.timeout_ms = request_timeout_ms
@@ -208,7 +209,7 @@ class BatchEndpoint(Endpoint):
         limited = self.timeout_ms is not None or exchange.limit_ms is not None
         return self.batcher.submit(
             value,
-            request=exchange if exchange.is_traced else None,
+            request=exchange if self.is_traced else None,
             gone=gone,
             waiter=waiter,
             deadline_ns=self.deadline_ns(exchange) if limited else 0,

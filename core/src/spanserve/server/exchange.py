@@ -9,7 +9,7 @@ from typing import Any, Final
 from spanserve.server.answer import Answer, too_large
 from spanserve.server.fields import HeadersRead
 from spanserve.tracing.failure import Failure
-from spanserve.tracing.lean import LeanRequest
+from spanserve.tracing.lean import UNDECIDED, LeanRequest
 from spanserve.tracing.record import RequestRecord
 
 Scope = MutableMapping[str, Any]
@@ -52,14 +52,19 @@ class Exchange(LeanRequest):
         self.request_id, self.body_length, self.limit_ms = read
         self.started_ns = started_ns
         self.record = None
-        self.is_traced = False
         self.trace_id = ""
-        self.recording = False
+        self.decision = UNDECIDED
         self.failure: Failure | None = None
         """What went wrong in the server, or in the user's code outside a batch."""
         self.client_left = False
         self.timing: tuple[int, int] | None = None
         """Nanoseconds in the queue and in the run."""
+
+    @property
+    def path(self) -> str:
+        """The path that it was sent to."""
+        path: str = self.scope["path"]
+        return path
 
     @property
     def full_record(self) -> RequestRecord:
@@ -102,11 +107,12 @@ class Exchange(LeanRequest):
             return b"x-request-id: %b\r\n" % request_id
         queue_ns, run_ns = self.timing
         times = queue_ns / 1e6, run_ns / 1e6, (now_ns - self.started_ns) / 1e6
-        if not self.trace_id:
+        trace_id = self.trace_id
+        if not trace_id:
             return _HEAD % (request_id, *times)
-        own = self.trace_id is not self.request_id
-        trace_id = self.trace_id.encode("latin-1") if own else request_id
-        return _TRACED_HEAD % (request_id, trace_id, *times)
+        if trace_id is self.request_id:  # nearly always
+            return _TRACED_HEAD % (request_id, request_id, *times)
+        return _TRACED_HEAD % (request_id, trace_id.encode("latin-1"), *times)
 
     async def body(self, limit: int) -> bytes:
         """Read the whole body, up to `limit` bytes.

@@ -67,7 +67,6 @@ class FrontDoor:
         self._now_ns = tracing.now_ns
         self._new_id = Ids().texts().__next__
         self.trace_headers = trace_headers
-        self._traces = {route: tracing.traces(route) for route in endpoints}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
@@ -127,20 +126,15 @@ class FrontDoor:
         started_ns = self._now_ns()
         read = read_fields(fields, are_bare=request.is_bare)
         Exchange.__init__(request, _NO_SCOPE, _nothing_left, read, started_ns)
-        route = endpoint.spec.route
-        if self._traces[route]:
-            request.is_traced = True
-            request.path = route
+        if endpoint.is_traced:
             request.client = client
             request.fields = fields
-            request.caller = None
-            request.debug = False
         elif not request.request_id:
             request.request_id = self._new_id()
 
-    def admit_direct(self, request: Exchange) -> None:
+    def admit_direct(self, request: Exchange, endpoint: Endpoint) -> None:
         """Give a request that began so the ids that it would have got with its batch."""
-        if request.is_traced and not request.trace_id:
+        if endpoint.is_traced and not request.trace_id:
             self._tracing.admit((request,))
 
     def end(self, exchange: Exchange) -> None:

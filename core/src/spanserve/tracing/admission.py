@@ -2,16 +2,19 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
+from typing import Final
 
 from spanserve.config.model import TracingConfig
 from spanserve.tracing.clock import Ids, root_ids
 from spanserve.tracing.keeping import Rules
-from spanserve.tracing.lean import LeanRequest
+from spanserve.tracing.lean import Decision, LeanRequest
 from spanserve.tracing.loading import LoadedTracer
 from spanserve.tracing.propagation import KNOWN_FORMATS, Propagators
 from spanserve.tracing.record import RequestRecord
 from spanserve.tracing.remote import Remote
 from spanserve.tracing.sampling import RatioSampler
+
+_SAMPLED: Final = Decision(sampled=True, recording=True)
 
 
 class Admission:
@@ -30,6 +33,7 @@ class Admission:
         self._decide, self._bound = sampler.decide, sampler.bound
         self._samples_all = rules.sample_rate == 1
         self.keeps = rules.keeps
+        self._unsampled = Decision(sampled=False, recording=rules.keeps)
 
     def admitted(
         self, headers: Iterable[tuple[bytes, bytes]], fields: Mapping[bytes, bytes]
@@ -56,39 +60,42 @@ class Admission:
         sampled, and none of their callers asked for more than that; and their traces' ids, 16
         bytes each, empty where a client gave any id.
         """
-        keeps, has_no_caller = self.keeps, self._has_no_caller
-        are_usual = True
         bits, trace_ids = self._ids.some(len(leans))
-        decided = repeat(True) if self._samples_all else self._decided(bits)
-        for lean, trace_id, sampled in zip(leans, trace_ids, decided, strict=False):
-            if not (lean.is_bare or has_no_caller(lean.fields)):
+        decisions = self._decisions(bits)
+        are_usual = self._samples_all or self._unsampled not in decisions
+        for lean, trace_id, decision in zip(leans, trace_ids, decisions, strict=False):
+            if lean.is_bare:  # most are: as few steps as there can be
+                lean.trace_id = lean.request_id = trace_id
+                lean.decision = decision
+                continue
+            if not self._has_no_caller(lean.fields):
                 self._admit_called(lean)
                 are_usual = are_usual and lean.sampled and lean.record is None
                 bits = b""
                 continue
-            lean.trace_id = trace_id  # as in `admitted`, without its calls
+            lean.trace_id = trace_id
+            lean.decision = decision
             if lean.request_id:
                 bits = b""
             else:
                 lean.request_id = trace_id
-            lean.sampled = sampled
-            lean.recording = sampled or keeps
-            are_usual = are_usual and sampled
         return are_usual, bits
 
-    def _decided(self, bits: bytes) -> Iterable[bool]:
-        """Say for each of these traces without callers whether it is sampled."""
-        bound = self._bound
-        return [root_id < bound for root_id in root_ids(bits)]
+    def _decisions(self, bits: bytes) -> Iterable[Decision]:
+        """Decide on each of these traces, which have no callers."""
+        if self._samples_all:
+            return repeat(_SAMPLED)
+        bound, unsampled = self._bound, self._unsampled
+        return [_SAMPLED if root_id < bound else unsampled for root_id in root_ids(bits)]
 
     def _admit_called(self, lean: LeanRequest) -> None:
         """Begin a request that may have a caller."""
         ids = self.admitted(lean.fields.items(), lean.fields)
-        lean.trace_id, lean.called_root_id, lean.sampled, lean.caller = ids
-        lean.request_id = lean.request_id or self.request_id(lean.trace_id, lean.caller)
-        lean.recording = lean.sampled or self.keeps
-        lean.debug = self._trusts and lean.caller is not None and lean.caller.debug
-        if lean.caller is not None and not (self._trusts and lean.caller.is_plain):
+        lean.trace_id, root_id, sampled, caller = ids
+        debug = self._trusts and caller is not None and caller.debug
+        lean.decision = Decision(sampled, sampled or self.keeps, debug, caller, root_id)
+        lean.request_id = lean.request_id or self.request_id(lean.trace_id, caller)
+        if caller is not None and not (self._trusts and caller.is_plain):
             lean.record = self.record_of(lean)
 
     def record_of(self, lean: LeanRequest) -> RequestRecord:

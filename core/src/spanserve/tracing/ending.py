@@ -72,13 +72,14 @@ class Ending:
         if rows is None:
             return
         now_ns = self._now_ns()
+        leans, batch.leans = cast("Sequence[LeanRequest]", batch.leans), ()
         # Where none of them has ended on its own, all ended now.
-        if rows.are_usual and rows.are_open and batch.pending == batch.size:
-            requests = cast("list[LeanRequest]", [item.request for item in items])
-            if (leans := plain_leans(requests, items, rows.ids, now_ns)) is not None:
+        if leans and rows.are_open and batch.pending == batch.size:
+            plain = plain_leans(batch.endpoint, leans, items, batch.lean_ids, now_ns)
+            if plain is not None:
                 batch.pending = 0
                 rows.count(batch.size)
-                self._submit(frozen_table(LEAN_TABLE, batch, rows, *leans))
+                self._submit(frozen_table(LEAN_TABLE, batch, rows, *plain))
                 return
         ended = [
             (lean, item)

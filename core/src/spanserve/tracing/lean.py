@@ -12,66 +12,97 @@ processor has long forgotten code and data (measured: 1.1 µs a request instead 
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Final, NamedTuple, cast
 
 from spanserve.tracing.client import Client
 from spanserve.tracing.record import ItemRecord, RequestRecord, TracedRequest
 from spanserve.tracing.remote import Remote
 
 
+class Decision(NamedTuple):
+    """What was decided of a request as it came in; the same one for all that were decided alike.
+
+    `root_id` is that of its root where it has a `caller`.
+    """
+
+    sampled: bool
+    recording: bool
+    debug: bool = False
+    caller: Remote | None = None
+    root_id: int = 0
+
+
+UNDECIDED: Final = Decision(sampled=False, recording=False)
+"""Of a request that was not admitted, or not yet."""
+
+
 class LeanRequest:
     """What a server keeps of a request for tracing.
 
     It takes the place of a `RequestRecord` in the batcher. `record` is that, once there is one.
-    `fields` are its headers by name; it `is_bare` where none of them can say who called. Its ids,
-    `trace_id` being empty before, and what was decided of it are there once it was admitted
-    (`Tracing.admit`); `called_root_id` only with a caller. `encode_ns` is when the answer was
-    begun, `encoded_ns` when a result's was there, to be sent then, and the rest left to the batch;
-    0 where that was not reached.
+    `fields` are its headers by name; it `is_bare` where none of them can say who called, or give
+    it an id. Its ids, `trace_id` being empty before, and the decision are there once it was
+    admitted (`Tracing.admit`). `encode_ns` is when the answer was begun, `encoded_ns` when a
+    result's was there, to be sent then, and the rest left to the batch; 0 where that was not
+    reached.
     """
 
     __slots__ = (
-        "called_root_id",
-        "caller",
         "client",
-        "debug",
+        "decision",
         "encode_ns",
         "encoded_ns",
         "fields",
         "is_bare",
-        "is_traced",
         "item",
-        "path",
         "record",
-        "recording",
         "request_id",
-        "sampled",
         "started_ns",
         "trace_id",
     )
 
-    called_root_id: int
-    caller: Remote | None
     client: Client
-    debug: bool
+    decision: Decision
     encode_ns: int
     encoded_ns: int
     fields: Mapping[bytes, bytes]
     is_bare: bool
-    is_traced: bool
     item: ItemRecord | None
-    path: str
     record: RequestRecord | None
-    recording: bool
     request_id: str
-    sampled: bool
     started_ns: int
     trace_id: str
 
     @property
+    @abstractmethod
+    def path(self) -> str:
+        """The path that it was sent to."""
+
+    @property
+    def sampled(self) -> bool:
+        """Whether its trace is sampled."""
+        return self.decision.sampled
+
+    @property
+    def recording(self) -> bool:
+        """Whether it is recorded: it is sampled, or may be kept."""
+        return self.decision.recording
+
+    @property
+    def debug(self) -> bool:
+        """Whether its caller, being trusted, asked for its trace."""
+        return self.decision.debug
+
+    @property
+    def caller(self) -> Remote | None:
+        """Who called, if anyone said."""
+        return self.decision.caller
+
+    @property
     def root_id(self) -> int:
         """The id of its root: the lower half of its trace's, where that may not be a caller's."""
-        return int(self.trace_id[16:], 16) if self.caller is None else self.called_root_id
+        _, _, _, caller, root_id = self.decision
+        return int(self.trace_id[16:], 16) if caller is None else root_id
 
     @property
     @abstractmethod

@@ -31,15 +31,19 @@ parent; their own ids, None where they are those of the traces."""
 
 
 def plain_leans(
-    leans: Sequence[LeanRequest], items: Sequence[ItemRecord], ids: bytes, ended_ns: int
+    path: str,
+    leans: Sequence[LeanRequest],
+    items: Sequence[ItemRecord],
+    ids: bytes,
+    ended_ns: int,
 ) -> tuple[Sequence[Origin], PlainLeans] | None:
-    """Return the different origins of all requests of a batch, and what goes out of these.
+    """Return the different origins of a batch's requests, all to `path`, and what goes out of them.
 
     `ids` are what their traces were given, or empty where a client gave any; the last of them ended
     at `ended_ns`. None where one has something that needs a record: an id of its client's that is
     too long for a column, or a client without a port.
     """
-    origins: Sequence[Origin] = [lean.client.origin(lean.path, lean.fields) for lean in leans]
+    origins: Sequence[Origin] = [lean.client.origin(path, lean.fields) for lean in leans]
     places = None
     if origins.count(origins[0]) == len(origins):  # nearly always
         origins = origins[:1]

@@ -7,7 +7,7 @@ thread. The marks are written through methods, so that the records of a live tra
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from spanserve.tracing.attempt import Attempt, Retry
 from spanserve.tracing.base import Record
@@ -15,6 +15,7 @@ from spanserve.tracing.failure import Failure
 from spanserve.tracing.http import Origin
 from spanserve.tracing.places import RUN
 from spanserve.tracing.rows import MAX_REQUEST_ID, Rows
+from spanserve.tracing.waits import Waits
 
 _OK: Final = 200
 
@@ -184,10 +185,19 @@ class TracedRequest(Protocol):
     """What a batch needs of the requests in it: their records, or what stands in their place."""
 
     trace_id: str
-    sampled: bool
-    recording: bool
     request_id: str
-    debug: bool
+
+    @property
+    def sampled(self) -> bool:
+        """The decision that goes out in headers."""
+
+    @property
+    def recording(self) -> bool:
+        """Whether it is recorded."""
+
+    @property
+    def debug(self) -> bool:
+        """Whether its caller asked for its trace, whatever the sampling says."""
 
     @property
     def full_record(self) -> RequestRecord:
@@ -219,24 +229,11 @@ class ItemRecord:
         self.batch: BatchRecord | None = None
         self.failure: Failure | None = None
 
-    def waits_ns(self, batch: "BatchRecord", until_ns: int) -> "Waits":
+    def waits_ns(self, batch: "BatchRecord", until_ns: int) -> Waits:
         """Split the wait for this batch into the three things that it can be."""
         released_ns = min(batch.released_ns, until_ns)
         ready_ns = max(self.queued_ns, min(batch.runner_free_ns, released_ns))
         return Waits(ready_ns - self.queued_ns, released_ns - ready_ns, until_ns - released_ns)
-
-
-class Waits(NamedTuple):
-    """An item's wait, in the order in which its parts come; nanoseconds."""
-
-    for_runner_ns: int
-    """The runner was busy with what came before."""
-
-    for_peers_ns: int
-    """The runner was free, and the policy waited for others."""
-
-    for_start_ns: int
-    """The batch was released and on its way to the runner."""
 
 
 class BatchRecord(Attempt, Record):
@@ -244,7 +241,7 @@ class BatchRecord(Attempt, Record):
 
     Every batch has one, traced or not: the batcher learns from its marks. It has rows only
     where a request in it is recorded, and ids only where it holds more than one item, too.
-    It names its members by value, never by reference, so that records form no cycles.
+    Once it is answered it names its members by value, so that records form no cycles.
     """
 
     trace_id = ""
@@ -257,6 +254,11 @@ class BatchRecord(Attempt, Record):
 
     pending: int = 0
     """Ends that are still to come: each recorded member's, and the batch's own."""
+
+    leans: Sequence[TracedRequest] = ()
+    lean_ids: bytes = b""
+    """All its members until their answers are out, where all began as usual and have no records;
+    and 16 bytes of trace id each, where no client of theirs gave any id."""
 
     def __init__(
         self, endpoint: str, reason: str, size: int, *, runner_free_ns: int, released_ns: int

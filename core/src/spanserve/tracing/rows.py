@@ -77,10 +77,8 @@ class Rows:
     """The rows of one batch.
 
     `kept` counts those that there are, and `spans` what its whole ones make. Those are taken
-    while the rows are open: after a batch ended as most do. `are_usual` says that all members
-    began as usual, and `ids` are the 16 bytes of each one's trace, if no client gave any id.
-    `customs` are the spans of the model's code in its run, which are its own, or its only
-    request's.
+    while the rows are open: after a batch ended as most do. `customs` are the spans of the
+    model's code in its run, which are its own, or its only request's.
     """
 
     __slots__ = (
@@ -89,20 +87,14 @@ class Rows:
         "_plain",
         "_size",
         "are_open",
-        "are_usual",
         "customs",
-        "ids",
         "kept",
         "spans",
         "spans_each",
     )
 
-    def __init__(
-        self, size: int, spans_each: int = 0, *, are_usual: bool = False, ids: bytes = b""
-    ) -> None:
+    def __init__(self, size: int, spans_each: int = 0) -> None:
         self.are_open = False
-        self.are_usual = are_usual
-        self.ids = ids
         self.customs: tuple[PlainCustom, ...] = ()
         self.kept = self.spans = 0
         self.spans_each = spans_each

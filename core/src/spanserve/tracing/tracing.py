@@ -26,7 +26,7 @@ from spanserve.tracing.live import Live, LiveBatchRecord, LiveRequestRecord
 from spanserve.tracing.loading import LoadedTracer
 from spanserve.tracing.pieces import Pieces
 from spanserve.tracing.places import ROOT
-from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord, TracedRequest
+from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
 from spanserve.tracing.rows import Rows
 from spanserve.tracing.scope import Scope, entered
 from spanserve.tracing.span import Resource
@@ -171,24 +171,27 @@ class Tracing:
         every = [item.request for item in items]
         leans = leans_of(every)
         are_usual, ids = self.admit(leans)
-        requests: Sequence[TracedRequest] = leans
-        if len(leans) < batch.size:
-            requests = [each for each in every if each is not None]
+        if are_usual and 1 < batch.size == len(leans):  # nearly always, under load
+            batch.trace_id, batch.root_id = self._admission.next_root()
+            batch.recording = batch.sampled = True
+            batch.rows = Rows(batch.size, self._spans_each[True])
+            batch.pending = batch.size + 1
+            batch.leans, batch.lean_ids = leans, ids
+            return
+        requests = [each for each in every if each is not None]
         if not requests:
             return
-        are_usual = are_usual and 1 < batch.size == len(leans)
-        recorded = batch.size if are_usual else [each.recording for each in requests].count(True)
+        recorded = [each.recording for each in requests].count(True)
         if recorded:
-            spans_each = self._spans_each[batch.size > 1]
-            batch.rows = Rows(batch.size, spans_each, are_usual=are_usual, ids=ids)
+            batch.rows = Rows(batch.size, self._spans_each[batch.size > 1])
             batch.pending = recorded + 1
         if batch.size == 1:
             _ = requests[0].full_record  # the model's code may open spans in it, on another thread
         else:
             batch.trace_id, batch.root_id = self._admission.next_root()
             batch.recording = recorded > 0
-            batch.sampled = are_usual or any(request.sampled for request in requests)
-            batch.debug = not are_usual and any(request.debug for request in requests)
+            batch.sampled = any(request.sampled for request in requests)
+            batch.debug = any(request.debug for request in requests)
 
     def scope(self, record: Record | None, place: int) -> Scope | None:
         """Return the scope in which to run the user's code at this place of a record."""
