@@ -101,10 +101,9 @@ class Admission:
     def record_of(self, lean: LeanRequest) -> RequestRecord:
         """Return a record of what is known of a request that was admitted without."""
         ids = lean.trace_id, lean.root_id, lean.sampled
-        path, client = lean.path, lean.client
-        origin, port = client.origin(path, lean.fields), client.port
-        record = RequestRecord(*ids, origin, port, lean.started_ns, lean.request_id, path)
-        record.endpoint = path
+        came = lean.origin, lean.client.port, lean.started_ns
+        record = RequestRecord(*ids, *came, lean.request_id, lean.path)
+        record.endpoint = lean.path
         record.recording = lean.recording
         if lean.caller is not None:
             self.note_caller(record, lean.caller)

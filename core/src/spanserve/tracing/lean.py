@@ -14,7 +14,8 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, cast
 
-from spanserve.tracing.client import Client
+from spanserve.tracing.client import Client, post_origin
+from spanserve.tracing.http import Origin
 from spanserve.tracing.record import ItemRecord, RequestRecord, TracedRequest
 from spanserve.tracing.remote import Remote
 
@@ -77,6 +78,12 @@ class LeanRequest:
     @abstractmethod
     def path(self) -> str:
         """The path that it was sent to."""
+
+    @property
+    def origin(self) -> Origin:
+        """What it has in common with others."""
+        host, user_agent = self.fields.get(b"host"), self.fields.get(b"user-agent")
+        return post_origin(self.path, self.client.source, host, user_agent)
 
     @property
     def sampled(self) -> bool:

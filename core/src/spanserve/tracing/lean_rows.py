@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Sequence
 from typing import Final
 
+from spanserve.tracing.client import post_origin
 from spanserve.tracing.http import Origin
 from spanserve.tracing.lean import LeanRequest
 from spanserve.tracing.record import ItemRecord
@@ -43,14 +44,16 @@ def plain_leans(
     at `ended_ns`. None where one has something that needs a record: an id of its client's that is
     too long for a column, or a client without a port.
     """
-    origins: Sequence[Origin] = [lean.client.origin(path, lean.fields) for lean in leans]
-    places = None
-    if origins.count(origins[0]) == len(origins):  # nearly always
-        origins = origins[:1]
-    else:
-        known = {origin: place for place, origin in enumerate(dict.fromkeys(origins))}
-        places = array("I", [known[origin] for origin in origins]).tobytes()
-        origins = list(known)
+    came = [
+        (lean.client.source, lean.fields.get(b"host"), lean.fields.get(b"user-agent"))
+        for lean in leans
+    ]
+    known, places = came[:1], None
+    if came.count(came[0]) != len(came):  # rarely
+        known = list(dict.fromkeys(came))
+        place_of = {each: place for place, each in enumerate(known)}
+        places = array("I", [place_of[each] for each in came]).tobytes()
+    origins = [post_origin(path, *each) for each in known]
     marks = b"".join(
         [
             _pack(
