@@ -229,6 +229,12 @@ span_count: Callable[[Frozen], int] = itemgetter(1)
 """Returns how many spans a frozen record makes."""
 
 
+def batch_size(table: Frozen) -> int:
+    """Return how many members the batch of a table has."""
+    size: int = table[2][BATCH_FIELDS.index("size")]
+    return size
+
+
 def plain(value: Any) -> Any:
     """Return a value without subclasses of plain types (enums and their like), deep down."""
     if isinstance(value, (tuple, list)):

@@ -18,12 +18,9 @@ Cells: TypeAlias = npt.NDArray[Any]
 """A value for each row: integers, `timedelta64[ns]` for a length, shown in ms, or ASCII bytes."""
 
 
-_HEX = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), "<u2")
-
-
 def hex_digits(ids: Cells) -> Cells:
     """Return the 16 hex digits (`S16`) of each id of a column."""
-    return _HEX[ids.astype(">u8").view(np.uint8)].view("S16")
+    return np.frombuffer(ids.astype(">u8").tobytes().hex().encode(), "S16")
 
 
 class Links(NamedTuple):

@@ -12,7 +12,7 @@ import numpy as np
 from spanserve.tracing import names
 from spanserve.tracing.breath import breathe
 from spanserve.tracing.custom import PlainCustom
-from spanserve.tracing.frozen import LEAN_TABLE, Frozen
+from spanserve.tracing.frozen import LEAN_TABLE, Frozen, batch_size
 from spanserve.tracing.http import Origin, server_attributes, span_name
 from spanserve.tracing.members import of_leans, of_rows
 from spanserve.tracing.places import (
@@ -47,7 +47,7 @@ def blocks_of(tables: Sequence[Frozen], offset_ns: int, *, with_runs: bool) -> l
     """
     groups: dict[tuple[Any, ...], list[Frozen]] = {}
     for table in tables:
-        key = table[2][2], _size(table) == 1, table[0], *_outline(table[4])
+        key = table[2][2], batch_size(table) == 1, table[0], *_outline(table[4])
         groups.setdefault(key, []).append(table)
     blocks: list[Block] = []
     for (endpoint, alone, *_), group in groups.items():
@@ -56,11 +56,6 @@ def blocks_of(tables: Sequence[Frozen], offset_ns: int, *, with_runs: bool) -> l
         if not alone:
             blocks.append(_batches(batches))
     return [block for block in blocks if len(block[0].span_id)]
-
-
-def _size(table: Frozen) -> int:
-    size: int = table[2][4]
-    return size
 
 
 def _outline(customs: Sequence[PlainCustom]) -> Iterator[tuple[str, str, int]]:
@@ -131,7 +126,7 @@ class _Trace:
 
 def _members(batches: _Batches, *, with_runs: bool, alone: bool) -> Block:
     """Return the spans of the usual requests of these batches."""
-    whole = batches.rows["kind"] == WHOLE
+    whole = _those(batches.rows["kind"] == WHOLE)
     rows, batch = batches.rows[whole], batches.batch[whole]
     marks = {name: each[batch] for name, each in batches.marks.items()}
     trace = _Trace(
@@ -167,7 +162,7 @@ def _members(batches: _Batches, *, with_runs: bool, alone: bool) -> Block:
     return block
 
 
-def _servers(batches: _Batches, whole: Cells, trace: _Trace) -> Column:
+def _servers(batches: _Batches, whole: Cells | slice, trace: _Trace) -> Column:
     """Return the root spans of requests."""
     rows, batch = batches.rows[whole], batches.batch[whole]
     endpoint = batches.endpoint
@@ -271,7 +266,7 @@ def _customs(
 
 def _links(batches: _Batches) -> Links:
     """Return a link to the queue span of each member that was kept."""
-    kept = batches.rows["kind"] != NOTHING
+    kept = _those(batches.rows["kind"] != NOTHING)
     rows, batch = batches.rows[kept], batches.batch[kept]
     counts = np.bincount(batch, minlength=len(batches.own))
     steps = (rows["index"].astype(np.uint64)) * np.uint64(_ITEM_STEP)
@@ -283,6 +278,11 @@ def _links(batches: _Batches) -> Links:
         queues,
         {names.LINK_POSITION: batches.position[kept], names.LINK_WAIT_MS: waits},
     )
+
+
+def _those(chosen: Cells) -> Cells | slice:
+    """Return what takes the chosen rows: without a copy where those are all, as they mostly are."""
+    return slice(None) if chosen.all() else chosen
 
 
 def _derived(root_id: Cells, step: int | Cells) -> Cells:

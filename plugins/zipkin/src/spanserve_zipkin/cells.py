@@ -19,6 +19,7 @@ _FOUR: Final = 10_000
 _EIGHT: Final = 100_000_000
 _NS_IN_MS: Final = 1_000_000
 _HUNDRED: Final = 100
+_TEN: Final = 10
 
 
 def _table(form: str, count: int, kind: str) -> Cells:
@@ -37,6 +38,11 @@ _QUOTED: Final = np.frombuffer(
 _QUOTED_MS: Final = np.frombuffer(
     b"".join(f'"{number}.'.rjust(8).encode() for number in range(_FOUR)), "<u8"
 )
+_BLANK_MS: Final = np.frombuffer(_QUOTED_MS.tobytes().replace(b'"', b" "), "<u8")
+_MS_TEXT: Final = ("whole", "<u8"), ("four", "<u4"), ("two", "<u2")
+# Five digits in quotes: what is the same in all, and the bits where the first and the rest go.
+_FIVE: Final = np.uint64(int.from_bytes(b' "0\0\0\0\0"', "little"))
+_FIRST, _REST = np.uint64(16), np.uint64(24)
 
 
 def fixed(cells: Cells) -> Text:
@@ -60,8 +66,11 @@ def digits(numbers: Cells) -> Text:
     upper = numbers // _EIGHT
     lower = (numbers - upper * _EIGHT).astype(np.uint32)
     if upper.min() == upper.max():  # as of times of one call
-        front = np.frombuffer(b"%d" % int(upper[0]), np.uint8)
-        return np.hstack((np.broadcast_to(front, (len(numbers), len(front))), _eight(lower)))
+        front = b"%d" % int(upper[0])
+        text = np.empty(len(numbers), [("front", f"S{len(front)}"), ("eight", "S8")])
+        text["front"] = front
+        text["eight"] = _eight(lower).view("S8")[:, 0]
+        return fixed(text)
     return _filled_up([b"%d" % number for number in numbers.tolist()])
 
 
@@ -70,42 +79,40 @@ def quoted_digits(numbers: Cells) -> Text:
     largest = int(numbers.max(initial=0))
     if largest < _FOUR:
         return fixed(_QUOTED[numbers.astype(np.intp)])
-    if largest >= _EIGHT:
+    if largest >= _TEN * _FOUR:
         return _filled_up([b'"%d"' % number for number in numbers.tolist()])
-    text = _up_to_eight(numbers.astype(np.uint32), largest)
-    quoted = np.full((len(text), text.shape[1] + 2), _BLANK, np.uint8)
-    quoted[:, 1:-1] = text
-    quoted[:, -1] = _QUOTE
-    quoted[np.arange(len(text)), np.count_nonzero(text == _BLANK, axis=1)] = _QUOTE
-    return quoted
+    upper = numbers // _FOUR
+    lower = (numbers - upper * _FOUR).astype(np.intp)
+    first, rest = upper.astype(np.uint64), _FOUR_FILLED[lower].astype(np.uint64)
+    return fixed(np.where(upper, _FIVE | first << _FIRST | rest << _REST, _QUOTED[lower]))
 
 
 def milliseconds(lengths: Cells) -> Text:
     """Return lengths, none of them negative, as milliseconds, filled up with blanks in front."""
-    text = _milliseconds(lengths).copy()
-    text[text == _QUOTE] = _BLANK
-    return text
+    return _milliseconds(lengths, _BLANK_MS, b"")
 
 
 def quoted_milliseconds(lengths: Cells) -> Text:
     """Return the same in quotes, which stand close to the number."""
-    text = _milliseconds(lengths)
-    return np.hstack((text, np.full((len(text), 1), _QUOTE, np.uint8)))
+    return _milliseconds(lengths, _QUOTED_MS, b'"')
 
 
-def _milliseconds(lengths: Cells) -> Text:
-    """Return lengths as milliseconds after a quote."""
+def _milliseconds(lengths: Cells, whole: Cells, quote: bytes) -> Text:
+    """Return lengths as milliseconds between quotes; `whole` are the texts up to the point."""
     numbers = lengths.astype(np.int64)
     if int(numbers.max(initial=0)) >= _FOUR * _NS_IN_MS:
-        return _filled_up([f'"{ns / _NS_IN_MS:.6f}'.encode() for ns in numbers.tolist()])
+        texts = [f"{ns / _NS_IN_MS:.6f}".encode() for ns in numbers.tolist()]
+        return _filled_up([quote + text + quote for text in texts])
     ms = numbers // _NS_IN_MS
     rest = (numbers - ms * _NS_IN_MS).astype(np.uint32)
     front = rest // _HUNDRED
-    text = np.empty((len(numbers), 14), np.uint8)
-    text[:, :8] = fixed(_QUOTED_MS[ms])
-    text[:, 8:12] = fixed(_FOUR_FILLED[front])
-    text[:, 12:] = fixed(_TWO_FILLED[rest - front * _HUNDRED])
-    return text
+    text = np.empty(len(numbers), [*_MS_TEXT, ("quote", f"S{len(quote)}")][: 3 + len(quote)])
+    text["whole"] = whole[ms]
+    text["four"] = _FOUR_FILLED[front]
+    text["two"] = _TWO_FILLED[rest - front * _HUNDRED]
+    if quote:
+        text["quote"] = quote
+    return fixed(text)
 
 
 def quoted_text(cells: Cells) -> Text:

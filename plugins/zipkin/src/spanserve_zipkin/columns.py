@@ -4,7 +4,7 @@ What is the same for all is copied into all rows at once, and what differs is wr
 field, each by a few calls of NumPy for all rows. JSON's blanks make up for different lengths.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Final, TypeAlias
 
@@ -27,12 +27,13 @@ from spanserve_zipkin.text import quote
 
 _PORT: Final = "network.peer.port"
 _TAGS: Final = b',"tags":{'
+_OPEN, _CLOSE = b"[]"
 
 Parts: TypeAlias = Sequence[bytes | Text]
 """The pieces of a row, from left to right: the same for all rows, or a text for each."""
 
 
-def body_of_columns(spans: Spans, encoder: Encoder) -> bytes | None:
+def body_of_columns(spans: Spans, encoder: Encoder) -> bytearray | None:
     """Return the body of a post with all spans; None where that takes a look at each of them.
 
     They say what `encoder` has each of them say, and it writes what many have in common.
@@ -43,12 +44,28 @@ def body_of_columns(spans: Spans, encoder: Encoder) -> bytes | None:
     columns = [column for block in spans.blocks for column in block]
     try:
         values = _Values(columns)
-        pieces = [piece for each in columns for piece in _encoded(each, encoder, values)]
+        pieces = [_encoded(each, encoder, values) for each in columns]
     except OddColumnError:
         return None
-    body = b"".join((*pieces, utf8("".join(others.pieces)), b"]"))
-    # Each begins with the comma that parts the spans.
-    return b"[" + body[1:] if len(body) > 1 else b"[]"
+    return _joined([*pieces, utf8("".join(others.pieces))])
+
+
+def _joined(pieces: "Sequence[_Rows | bytes]") -> bytearray:
+    """Return an array of JSON of its members, in pieces, each with a comma before it.
+
+    Megabytes: so they are written at once where they shall stand, and not copied together.
+    """
+    body = bytearray(max(1, sum(map(len, pieces))) + 1)
+    end = 0
+    for piece in pieces:
+        start, end = end, end + len(piece)
+        if isinstance(piece, bytes):
+            body[start:end] = piece
+        else:
+            breathe()
+            piece.write(body, start)
+    body[0], body[-1] = _OPEN, _CLOSE
+    return body
 
 
 class OddColumnError(Exception):
@@ -104,8 +121,8 @@ def _hexadecimal(ids: Cells) -> Text:
     return fixed(hex_digits(ids))
 
 
-def _encoded(column: Column, encoder: Encoder, values: _Values) -> Iterable[bytes]:
-    """Return a column's spans as JSON objects, a comma before each; in pieces.
+def _encoded(column: Column, encoder: Encoder, values: _Values) -> "_Rows | bytes":
+    """Return a column's spans as JSON objects, a comma before each.
 
     Raises OddColumnError, for attributes that mean more to Zipkin than a tag among others.
     """
@@ -115,12 +132,12 @@ def _encoded(column: Column, encoder: Encoder, values: _Values) -> Iterable[byte
     parts = [*_head(column, encoder, values), *tags]
     if column.links is not None:
         parts += (b"," if tags else _TAGS), f'"{LINKED_TRACES_TAG}":"'.encode()
-        return _with_links(_rows(parts, len(column.span_id)), column.links)
+        return b"".join(_with_links(_text(parts, len(column.span_id)), column.links))
     if tags:
         parts.append(b"}")
     if column.kind is SpanKind.SERVER:
         parts += _remote(column, encoder)
-    return (_rows([*parts, b"}"], len(column.span_id)).tobytes(),)
+    return _Rows([*parts, b"}"], len(column.span_id))
 
 
 def _check(column: Column) -> None:
@@ -158,7 +175,7 @@ def _parent(parent_id: Cells, text: Text) -> Parts:
     before, after = b'"parentId":"', b'",'
     if parent_id.all():
         return before, text, after
-    member = _rows([before, text, after], len(parent_id))
+    member = _text([before, text, after], len(parent_id))
     member[parent_id == 0] = ord(" ")
     return (member,)
 
@@ -199,15 +216,28 @@ def _chosen(texts: Sequence[bytes], which: Cells) -> bytes | Text:
 
 def _with_links(start: Text, links: Links) -> Iterator[bytes]:
     """Return spans from their starts and their links, whose number differs."""
-    trace_ids = links.trace_id.tolist()
     tags = _link_tags(links)
-    for row, (first, last) in zip(start, pairwise(links.bounds.tolist()), strict=True):
+    bounds = pairwise(links.bounds.tolist())
+    for row, traces, (first, last) in zip(start, _linked_traces(links), bounds, strict=True):
         yield row.tobytes()
-        # With spaces, for people: the web page breaks lines there, and each id can be copied.
-        yield b", ".join(dict.fromkeys(trace_ids[first:last]))
+        yield traces
         yield b'"'
         yield tags[first:last].tobytes()
         yield b"}}"
+
+
+def _linked_traces(links: Links) -> Iterator[bytes]:
+    """Return the ids of the traces that the links of each span lead to, each id once."""
+    # With spaces, for people: the web page breaks lines there, and each id can be copied.
+    between = b", "
+    bounds = pairwise(links.bounds.tolist())
+    # Hexadecimal, of which the end is random: mostly that tells that no two are the same.
+    ends = np.sort(fixed(links.trace_id)[:, -8:].copy().view(np.uint64)[:, 0])
+    if (ends[1:] == ends[:-1]).any():
+        ids = links.trace_id.tolist()
+        return (between.join(dict.fromkeys(ids[first:last])) for first, last in bounds)
+    rows = _text([fixed(links.trace_id), between], len(ends))
+    return (rows[first:last].tobytes()[: -len(between)] for first, last in bounds)
 
 
 def _link_tags(links: Links) -> Text:
@@ -228,21 +258,42 @@ def _link_tags(links: Links) -> Text:
         *attributes,
         b'}|0"',
     ]
-    return _rows(parts, len(number))
+    return _text(parts, len(number))
 
 
-def _rows(parts: Parts, count: int) -> Text:
-    """Put parts together: first what is the same for all rows, then what is not."""
-    widths = [len(part) if isinstance(part, bytes) else part.shape[1] for part in parts]
-    template = b"".join(
-        part if isinstance(part, bytes) else bytes(width)
-        for part, width in zip(parts, widths, strict=True)
-    )
-    rows = np.empty((count, len(template)), np.uint8)
-    rows[:] = np.frombuffer(template, np.uint8)
-    place = 0
-    for part, width in zip(parts, widths, strict=True):
-        if not isinstance(part, bytes):
-            rows[:, place : place + width] = part
-        place += width
-    return rows
+class _Rows:
+    """Rows of one width: what is the same in all, and what is not."""
+
+    def __init__(self, parts: Parts, count: int) -> None:
+        self._parts = parts
+        self._widths = [len(part) if isinstance(part, bytes) else part.shape[1] for part in parts]
+        self.shape = count, sum(self._widths)
+
+    def __len__(self) -> int:
+        """How many bytes they are."""
+        count, width = self.shape
+        return count * width
+
+    def write(self, body: bytearray, start: int) -> None:
+        """Write all rows, one after the other, from this place of a body on."""
+        count, width = self.shape
+        template = b"".join(
+            part if isinstance(part, bytes) else bytes(width)
+            for part, width in zip(self._parts, self._widths, strict=True)
+        )
+        rows = np.ndarray(self.shape, np.uint8, body, start)
+        rows[:] = np.frombuffer(template, np.uint8)
+        for part, each in zip(self._parts, self._widths, strict=True):
+            if not isinstance(part, bytes):
+                # A part is one value of so many bytes: quicker by a third than a byte each.
+                kind = f"V{each}"
+                np.ndarray((count,), kind, body, start, (width,))[:] = part.view(kind)[:, 0]
+            start += each
+
+
+def _text(parts: Parts, count: int) -> Text:
+    """Return the rows of such parts."""
+    rows = _Rows(parts, count)
+    text = bytearray(len(rows))
+    rows.write(text, 0)
+    return np.frombuffer(text, np.uint8).reshape(rows.shape)

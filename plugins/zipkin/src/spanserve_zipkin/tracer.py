@@ -99,7 +99,7 @@ class _Exporter:
             reason=f"{reason}; {result.reason}" if result.reason else reason,
         )
 
-    def _body(self, spans: Spans) -> bytes | None:
+    def _body(self, spans: Spans) -> bytearray | None:
         """Return the body of a post with all spans at once, or None where that cannot be had."""
         try:
             return body_of_columns(spans, self._encoder)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from importlib.metadata import version
+from typing import cast
 
 import urllib3
 from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError, SSLError
@@ -65,7 +66,7 @@ class Transport:
             timeout=urllib3.Timeout(connect=settings.timeout_s, read=settings.timeout_s),
         )
 
-    def post(self, body: bytes) -> Answer:
+    def post(self, body: bytes | bytearray) -> Answer:
         """Send one body of JSON; never raises for what the network or the other side does."""
         headers = self._headers.copy()
         if self._gzips:
@@ -75,7 +76,7 @@ class Transport:
             response = self._pool.urlopen(
                 "POST",
                 self._path,
-                body=body,
+                body=cast("bytes", body),  # it takes whatever has bytes
                 headers=headers,
                 retries=False,
                 redirect=False,
