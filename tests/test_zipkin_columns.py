@@ -1,11 +1,14 @@
 """Columns as Zipkin's JSON: what they say is what each of their spans says alone."""
 
 import json
+from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from spanserve import Column, Resource, Span, SpanKind, Spans
 from spanserve_zipkin.cells import (
@@ -96,7 +99,7 @@ def test_spans_beside_the_columns_come_after_them() -> None:
     body = body_of_columns(Spans([[column_of()]], [other]), Encoder(RESOURCE))
     assert body is not None
     assert [span["name"] for span in read_spans(body)] == ["run", "other"]
-    assert body_of_columns(Spans([]), Encoder(RESOURCE)) == b"[]"
+    assert body_of_columns(Spans([]), Encoder(RESOURCE)) == bytearray(b"[]")
 
 
 @pytest.mark.parametrize("rows", [1, 2])
@@ -123,7 +126,16 @@ def rows_of(text: Text) -> list[bytes]:
 
 
 @pytest.mark.parametrize(
-    "numbers", [[0, 9, 1234], [0, 12_345, 99_999_999], [0, 7, 10**17], [], [10**15 + 7, 10**15]]
+    "numbers",
+    [
+        [0, 9, 1234],
+        [0, 9_999, 10_000, 65_535, 99_999],
+        [100_000],
+        [0, 12_345, 99_999_999],
+        [0, 7, 10**17],
+        [],
+        [10**15 + 7, 10**15],
+    ],
 )
 def test_numbers_are_filled_up_with_blanks(numbers: list[int]) -> None:
     texts = rows_of(digits(np.array(numbers, np.int64)))
@@ -142,6 +154,25 @@ def test_lengths_are_milliseconds_with_six_decimals(more: list[int]) -> None:
     assert [text.strip() for text in rows_of(milliseconds(lengths))] == expected
     quoted = [text.strip() for text in rows_of(quoted_milliseconds(lengths))]
     assert quoted == [b'"%b"' % text for text in expected]
+
+
+@settings(max_examples=100, deadline=None)
+@given(calls(), st.integers(1, 5))
+def test_spans_in_parts_are_the_same_spans(spans: Spans, count: int) -> None:
+    parts = spans.parts(count)
+    assert len(parts) == count
+    assert sum(map(len, parts)) == len(spans)
+    longest = max(map(len, parts)) - min(map(len, parts))
+    assert longest <= 1 + sum(len(block) for block in spans.blocks)
+    assert spans_by_id(chain(*parts)) == spans_by_id(spans)
+    assert spans_by_id(Spans.joined(parts)) == spans_by_id(spans)
+    assert spans_by_id(Spans.joined([list(spans), *parts[1:]])) == spans_by_id(
+        [*spans, *chain(*parts[1:])]
+    )
+
+
+def spans_by_id(spans: Iterable[Span]) -> list[str]:
+    return sorted(map(repr, spans))
 
 
 @settings(max_examples=100, deadline=None)

@@ -6,10 +6,11 @@ from contextlib import contextmanager
 from email.utils import formatdate
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from spanserve import ExportResult, Resource, Span, SpanKind
+from spanserve import Column, ExportResult, Resource, Span, SpanKind, Spans
 from spanserve_zipkin.delivery import Delivery
 from spanserve_zipkin.encode import Encoded
 from spanserve_zipkin.settings import ZipkinSettings
@@ -177,6 +178,49 @@ def test_a_body_that_is_too_large_is_halved_and_the_limit_remembered() -> None:
         more = [span._replace(span_id=f"f{span.span_id[1:]}") for span in spans]
         assert tracer.export_spans(more) == ExportResult(delivered=256)
         assert 413 not in [request.status for request in sink.requests[3:]]
+        assert sink.violations == []
+
+
+def make_columns(number: int, first_id: int) -> Spans:
+    ids = np.arange(first_id, first_id + number, dtype=np.uint64)
+    none = np.zeros(number, np.uint64)
+    trace_id = np.full(number, TRACE_ID.encode())
+    start_ns = np.full(number, START_NS)
+    common = [{"text": "x" * 800}]
+    which = np.zeros(number, np.intp)
+    run = Column(
+        "run", SpanKind.INTERNAL, trace_id, ids, none, start_ns, start_ns, common, which, {}
+    )
+    other = make_spans(1, name="other")[0]._replace(span_id=f"{first_id + number:016x}")
+    return Spans([[run]], [other])
+
+
+def test_columns_that_were_too_long_for_a_post_go_out_in_several_from_then_on() -> None:
+    with ZipkinSink() as sink, started(sink.url) as tracer:
+        sink.refuse_if(lambda body: len(body) > 160_000, 413)
+        assert tracer.export_spans(make_columns(255, 1)) == ExportResult(delivered=256)
+        assert [request.status for request in sink.requests] == [413, 413, 202, 202]
+        assert tracer.export_spans(make_columns(255, 1001)) == ExportResult(delivered=256)
+        assert [request.status for request in sink.requests[4:]] == [202] * 3
+        assert len(sink.spans) == 512
+        assert sink.violations == []
+
+
+def test_of_columns_in_several_posts_those_that_were_not_taken_are_handed_back() -> None:
+    with ZipkinSink() as sink, started(sink.url) as tracer:
+        sink.refuse_if(lambda body: len(body) > 160_000, 413)
+        tracer.export_spans(make_columns(255, 1))
+        sink.refuse_if(holds(f"{1001 + 100:016x}".encode()), 503, b"busy")  # in the second of three
+        result = tracer.export_spans(make_columns(255, 1001))
+        assert [request.status for request in sink.requests[4:]] == [202, 503]
+        assert (result.delivered, len(result.retry), result.reason) == (
+            86,
+            170,
+            "answered 503: busy",
+        )
+        sink.accept()
+        assert tracer.export_spans(result.retry) == ExportResult(delivered=170)
+        assert len(sink.spans) == 512
         assert sink.violations == []
 
 

@@ -24,7 +24,7 @@ class RefusedError(Exception):
     """The server answers 400, with this text."""
 
 
-def read_spans(body: bytes) -> list[JsonObject]:
+def read_spans(body: bytes | bytearray) -> list[JsonObject]:
     """Return the spans of a post's body, or raise `RefusedError` as the server would."""
     if not body:
         return []

@@ -34,6 +34,16 @@ class Links(NamedTuple):
     span_id: Cells
     attributes: Mapping[str, Cells]
 
+    def part(self, first: int, last: int) -> "Links":
+        """Return those of the rows from `first` up to `last`, without a copy of what they hold."""
+        start, end = self.bounds[[first, last]].tolist()
+        return Links(
+            self.bounds[first : last + 1] - start,
+            self.trace_id[start:end],
+            self.span_id[start:end],
+            {key: cells[start:end] for key, cells in self.attributes.items()},
+        )
+
 
 class Column(NamedTuple):
     """Spans that are alike, a row each; their fields mean what they mean in `Span`.
@@ -54,6 +64,19 @@ class Column(NamedTuple):
     which: Cells
     own: Mapping[str, Cells]
     links: Links | None = None
+
+    def part(self, first: int, last: int) -> "Column":
+        """Return the rows from `first` up to `last`, without a copy of what they hold."""
+        return self._replace(
+            trace_id=self.trace_id[first:last],
+            span_id=self.span_id[first:last],
+            parent_id=self.parent_id[first:last],
+            start_ns=self.start_ns[first:last],
+            end_ns=self.end_ns[first:last],
+            which=self.which[first:last],
+            own={key: cells[first:last] for key, cells in self.own.items()},
+            links=None if self.links is None else self.links.part(first, last),
+        )
 
     def spans(self) -> Iterator[Span]:
         """Make all spans, in the order of the rows."""
@@ -86,6 +109,34 @@ class Spans(Sequence[Span]):
         self.blocks = blocks
         self.others = others
         self._made: Sequence[Span] | None = None
+
+    @classmethod
+    def joined(cls, several: Iterable[Sequence[Span]]) -> "Spans":
+        """Return spans in one sequence: those that are in columns stay so."""
+        blocks: list[Block] = []
+        others: list[Span] = []
+        for spans in several:
+            blocks += spans.blocks if isinstance(spans, Spans) else ()
+            others += spans.others if isinstance(spans, Spans) else spans
+        return cls(blocks, others)
+
+    def parts(self, count: int) -> "Sequence[Spans]":
+        """Return the same spans in so many parts, about as long as each other, by whole records."""
+        if count == 1:
+            return [self]
+        lengths = [len(block[0].span_id) for block in self.blocks]
+        parts = []
+        for number in range(count):
+            share = [
+                (length * number // count, length * (number + 1) // count) for length in lengths
+            ]
+            blocks = [
+                [column.part(*rows) for column in block]
+                for block, rows in zip(self.blocks, share, strict=True)
+                if rows[0] < rows[1]
+            ]
+            parts.append(Spans(blocks, self.others[number::count]))
+        return parts
 
     def __len__(self) -> int:
         return sum(len(column.span_id) for block in self.blocks for column in block) + len(

@@ -1,7 +1,10 @@
 """The hooks of the Zipkin tracer."""
 
 import logging
+import math
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 
 from spanserve import ExportResult, Resource, Span, Spans, hookimpl
 from spanserve_zipkin.columns import body_of_columns
@@ -12,6 +15,9 @@ from spanserve_zipkin.target import path_warnings, query_path, redacted, viewer_
 from spanserve_zipkin.transport import Transport
 
 log = logging.getLogger(__name__)
+
+_FULL = 0.9
+"""As full as a body may be by what its spans may take: not all take the same."""
 
 
 class Zipkin:
@@ -73,10 +79,29 @@ class _Exporter:
         self._encoder = Encoder(resource)
         self._transport = Transport(settings)
         self._delivery = Delivery(self._transport.post)
+        self._span_bytes = 0.0
         self._said = False
 
     def export(self, spans: Sequence[Span]) -> ExportResult:
-        body = self._body(spans) if isinstance(spans, Spans) else None
+        if not isinstance(spans, Spans):
+            return self._export_each(spans)
+        posts = deque(spans.parts(self._posts(spans)))
+        total = ExportResult()
+        while posts and not total.retry:
+            total = _both(total, self._export_columns(posts.popleft()))
+        # The others would fare no better now.
+        return replace(total, retry=Spans.joined([total.retry, *posts])) if posts else total
+
+    def _posts(self, spans: Spans) -> int:
+        """Return how many posts it takes, by what a span took in the last."""
+        body_bytes = len(spans) * self._span_bytes
+        return max(1, math.ceil(body_bytes / (_FULL * self._delivery.max_body_bytes)))
+
+    def _export_columns(self, spans: Spans) -> ExportResult:
+        """Send spans in one post; span by span where that cannot be, or is refused."""
+        body = self._body(spans)
+        if body is not None:
+            self._span_bytes = len(body) / max(1, len(spans))
         if body is not None and len(body) <= self._delivery.max_body_bytes:
             answer = self._transport.post(body)
             if answer.is_delivered:
@@ -84,7 +109,10 @@ class _Exporter:
             if answer.is_transient:
                 retry_after_s, reason = answer.retry_after_s, answer.reason
                 return ExportResult(retry=spans, retry_after_s=retry_after_s, reason=reason)
-        # What is refused, or cannot be written at once, is looked at span by span.
+        return self._export_each(spans)
+
+    def _export_each(self, spans: Sequence[Span]) -> ExportResult:
+        """Write span by span, in as many posts as it takes."""
         encoded = self._encoder.encode(spans)
         result = self._delivery.deliver(encoded)
         if not encoded.rejected:
@@ -118,3 +146,13 @@ class _Exporter:
 
     def close(self) -> None:
         self._transport.close()
+
+
+def _both(first: ExportResult, second: ExportResult) -> ExportResult:
+    """Return what became of the spans of two posts, of which the first left none to retry."""
+    return replace(
+        second,
+        delivered=first.delivered + second.delivered,
+        rejected=first.rejected + second.rejected,
+        reason=second.reason or first.reason,
+    )
