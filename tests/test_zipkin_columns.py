@@ -102,6 +102,13 @@ def test_spans_beside_the_columns_come_after_them() -> None:
     assert body_of_columns(Spans([]), Encoder(RESOURCE)) == bytearray(b"[]")
 
 
+def test_spans_may_have_nothing_in_common_in_more_than_one_way() -> None:
+    column = column_of(common=[{}, {}], own={"x": np.array([7])})
+    body = body_of_columns(Spans([[column]]), Encoder(RESOURCE))
+    assert body is not None
+    assert [span["tags"] for span in read_spans(body)] == [{"x": "7"}]
+
+
 @pytest.mark.parametrize("rows", [1, 2])
 def test_cells_may_be_fields_of_records(rows: int) -> None:
     records = np.array([(b"1" * 32, 7, b"x"), (b"2" * 32, 8, b"xy")][:rows], "S32, u8, S36")

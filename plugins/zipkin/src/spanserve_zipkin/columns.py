@@ -284,7 +284,7 @@ class _Rows:
         rows = np.ndarray(self.shape, np.uint8, body, start)
         rows[:] = np.frombuffer(template, np.uint8)
         for part, each in zip(self._parts, self._widths, strict=True):
-            if not isinstance(part, bytes):
+            if each and not isinstance(part, bytes):
                 # A part is one value of so many bytes: quicker by a third than a byte each.
                 kind = f"V{each}"
                 np.ndarray((count,), kind, body, start, (width,))[:] = part.view(kind)[:, 0]
