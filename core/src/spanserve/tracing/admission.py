@@ -53,16 +53,15 @@ class Admission:
         """Return an id for a request whose client gave none: its trace's, where that is its own."""
         return trace_id if caller is None else self.next_root()[0]
 
-    def admit(self, leans: Sequence[LeanRequest]) -> tuple[bool, bytes]:
+    def admit(self, leans: Sequence[LeanRequest]) -> tuple[Decision | None, bytes]:
         """Begin some requests that have no records, as `Tracing.begin` does one that has.
 
-        The `request_id` of each is empty where its client gave none. Returns whether all are
-        sampled, and none of their callers asked for more than that; and their traces' ids, 16
-        bytes each, empty where a client gave any id.
+        The `request_id` of each is empty where its client gave none. Returns what was decided of
+        all of them, if all were decided alike and none of their callers asked for more than to be
+        joined; and their traces' ids, 16 bytes each, empty where a client gave any id.
         """
         bits, trace_ids = self._ids.some(len(leans))
-        decisions = self._decisions(bits)
-        are_usual = self._samples_all or self._unsampled not in decisions
+        common, decisions = self._decided(bits)
         for lean, trace_id, decision in zip(leans, trace_ids, decisions, strict=False):
             if lean.is_bare:  # most are: as few steps as there can be
                 lean.trace_id = lean.request_id = trace_id
@@ -70,7 +69,8 @@ class Admission:
                 continue
             if not self._has_no_caller(lean.fields):
                 self._admit_called(lean)
-                are_usual = are_usual and lean.sampled and lean.record is None
+                if common is not _SAMPLED or not lean.sampled or lean.record is not None:
+                    common = None
                 bits = b""
                 continue
             lean.trace_id = trace_id
@@ -79,14 +79,16 @@ class Admission:
                 bits = b""
             else:
                 lean.request_id = trace_id
-        return are_usual, bits
+        return common, bits
 
-    def _decisions(self, bits: bytes) -> Iterable[Decision]:
-        """Decide on each of these traces, which have no callers."""
+    def _decided(self, bits: bytes) -> tuple[Decision | None, Iterable[Decision]]:
+        """Decide on these traces, which have no callers: on all alike, if so, and on each."""
         if self._samples_all:
-            return repeat(_SAMPLED)
-        bound, unsampled = self._bound, self._unsampled
-        return [_SAMPLED if root_id < bound else unsampled for root_id in root_ids(bits)]
+            return _SAMPLED, repeat(_SAMPLED)
+        ids, bound, unsampled = root_ids(bits), self._bound, self._unsampled
+        if min(ids, default=bound) >= bound:  # nearly always, where few are sampled
+            return unsampled, repeat(unsampled)
+        return None, [_SAMPLED if root_id < bound else unsampled for root_id in ids]
 
     def _admit_called(self, lean: LeanRequest) -> None:
         """Begin a request that may have a caller."""

@@ -141,3 +141,14 @@ def leans_of(requests: Sequence[TracedRequest | None]) -> Sequence[LeanRequest]:
     if len(kinds) == 1 and issubclass(kinds.pop(), LeanRequest):
         return cast("Sequence[LeanRequest]", requests)
     return [each for each in requests if isinstance(each, LeanRequest)]
+
+
+def decided_on(requests: Sequence[TracedRequest]) -> tuple[int, bool, bool]:
+    """Return how many of some requests are recorded, whether any is sampled, and any debugged."""
+    # By what was decided on them: to ask each request would cost a call.
+    decisions = [each.decision if isinstance(each, LeanRequest) else each for each in requests]
+    recorded = [each.recording for each in decisions].count(True)
+    if not recorded:
+        return 0, False, False
+    sampled = True in [each.sampled for each in decisions]
+    return recorded, sampled, True in [each.debug for each in decisions]

@@ -20,7 +20,7 @@ from spanserve.tracing.failure import failure_of
 from spanserve.tracing.frozen import Frozen, frozen_startup
 from spanserve.tracing.http import Origin, origin_of
 from spanserve.tracing.keeping import Rules
-from spanserve.tracing.lean import leans_of
+from spanserve.tracing.lean import decided_on, leans_of
 from spanserve.tracing.listeners import Listeners
 from spanserve.tracing.live import Live, LiveBatchRecord, LiveRequestRecord
 from spanserve.tracing.loading import LoadedTracer
@@ -170,18 +170,19 @@ class Tracing:
     def _gather(self, batch: BatchRecord, items: Sequence[ItemRecord]) -> None:
         every = [item.request for item in items]
         leans = leans_of(every)
-        are_usual, ids = self.admit(leans)
-        if are_usual and 1 < batch.size == len(leans):  # nearly always, under load
+        common, ids = self.admit(leans)
+        if common is not None and 1 < batch.size == len(leans):  # nearly always, under load
             batch.trace_id, batch.root_id = self._admission.next_root()
-            batch.recording = batch.sampled = True
-            batch.rows = Rows(batch.size, self._spans_each[True])
-            batch.pending = batch.size + 1
-            batch.leans, batch.lean_ids = leans, ids
+            batch.sampled, batch.recording = common.sampled, common.recording
+            if batch.recording:
+                batch.rows, batch.pending = Rows(batch.size, self._spans_each[True]), batch.size + 1
+            if batch.sampled:
+                batch.leans, batch.lean_ids = leans, ids
             return
         requests = [each for each in every if each is not None]
         if not requests:
             return
-        recorded = [each.recording for each in requests].count(True)
+        recorded, sampled, debug = decided_on(requests)
         if recorded:
             batch.rows = Rows(batch.size, self._spans_each[batch.size > 1])
             batch.pending = recorded + 1
@@ -190,8 +191,7 @@ class Tracing:
         else:
             batch.trace_id, batch.root_id = self._admission.next_root()
             batch.recording = recorded > 0
-            batch.sampled = any(request.sampled for request in requests)
-            batch.debug = any(request.debug for request in requests)
+            batch.sampled, batch.debug = sampled, debug
 
     def scope(self, record: Record | None, place: int) -> Scope | None:
         """Return the scope in which to run the user's code at this place of a record."""
