@@ -254,6 +254,29 @@ def test_requests_without_records_make_the_spans_that_records_of_them_make(
     assert sum(each[1] for each in sent) == len(expected)
 
 
+@pytest.mark.parametrize("keeps", [False, True])
+@pytest.mark.parametrize("rate", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("request_id", ["", "x"])
+def test_requests_of_a_batch_are_sampled_by_their_traces(
+    *, request_id: str, rate: float, keeps: bool
+) -> None:
+    tracing, _ = on(sample_rate=rate, keep={"errors": keeps})
+    call = Call(("", ""), b"curl", request_id, 5555, fails=False)
+    for size in (2, 3, 32):
+        leans = [Lean(tracing, call) for _ in range(size)]
+        batch = released(tracing, [lean.own for lean in leans])
+        sampled = [int(lean.trace_id[16:], 16) < rate * 2**64 for lean in leans]
+        assert [lean.sampled for lean in leans] == sampled
+        assert [lean.recording for lean in leans] == [each or keeps for each in sampled]
+        assert [lean.request_id for lean in leans] == [
+            request_id or lean.trace_id for lean in leans
+        ]
+        assert (batch.sampled, batch.recording) == (any(sampled), keeps or any(sampled))
+        assert (batch.rows is not None) == batch.recording
+        assert len(batch.trace_id) == 32
+    assert len(set(sampled)) == (2 if 0 < rate < 1 else 1)
+
+
 def spans_of_leans(tracing: Tracing, watch: Watch, calls: list[Call], *, runs: str) -> list[Span]:
     """Have calls answered in one batch, and return the spans that records of them would make."""
     leans = [Lean(tracing, call) for call in calls]

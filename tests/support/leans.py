@@ -71,7 +71,7 @@ class Lean(LeanRequest):
         self.decision = UNDECIDED
         name, value = (each.encode() for each in call.caller)
         self.fields = {b"user-agent": call.user_agent} | ({name: value} if name else {})
-        self.is_bare = False
+        self.is_bare = not (name or call.request_id)
         self.own = self.item = ItemRecord(self, tracing.now_ns(), 0)
 
     @property
