@@ -181,12 +181,12 @@ def test_a_body_that_is_too_large_is_halved_and_the_limit_remembered() -> None:
         assert sink.violations == []
 
 
-def make_columns(number: int, first_id: int) -> Spans:
+def make_columns(number: int, first_id: int, *, chars: int = 800) -> Spans:
     ids = np.arange(first_id, first_id + number, dtype=np.uint64)
     none = np.zeros(number, np.uint64)
     trace_id = np.full(number, TRACE_ID.encode())
     start_ns = np.full(number, START_NS)
-    common = [{"text": "x" * 800}]
+    common = [{"text": "x" * chars}]
     which = np.zeros(number, np.intp)
     run = Column(
         "run", SpanKind.INTERNAL, trace_id, ids, none, start_ns, start_ns, common, which, {}
@@ -203,6 +203,19 @@ def test_columns_that_were_too_long_for_a_post_go_out_in_several_from_then_on() 
         assert tracer.export_spans(make_columns(255, 1001)) == ExportResult(delivered=256)
         assert [request.status for request in sink.requests[4:]] == [202] * 3
         assert len(sink.spans) == 512
+        assert sink.violations == []
+
+
+def test_there_is_no_post_without_spans() -> None:
+    def long_ones(number: int, first_id: int) -> Spans:
+        return Spans(make_columns(number, first_id, chars=61_000).blocks)
+
+    with ZipkinSink() as sink, started(sink.url) as tracer:
+        sink.refuse_if(lambda body: len(body) > 64_000, 413)
+        tracer.export_spans(long_ones(2, 1))
+        before = len(sink.requests)
+        assert tracer.export_spans(long_ones(3, 101)) == ExportResult(delivered=3)
+        assert [len(request.body) > 61_000 for request in sink.requests[before:]] == [True] * 3
         assert sink.violations == []
 
 

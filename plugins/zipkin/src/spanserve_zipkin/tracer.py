@@ -85,7 +85,7 @@ class _Exporter:
     def export(self, spans: Sequence[Span]) -> ExportResult:
         if not isinstance(spans, Spans):
             return self._export_each(spans)
-        posts = deque(spans.parts(self._posts(spans)))
+        posts = deque(filter(len, spans.parts(self._posts(spans))))
         total = ExportResult()
         while posts and not total.retry:
             total = _both(total, self._export_columns(posts.popleft()))
