@@ -121,7 +121,10 @@ class Spans(Sequence[Span]):
         return cls(blocks, others)
 
     def parts(self, count: int) -> "Sequence[Spans]":
-        """Return the same spans in so many parts, about as long as each other, by whole records."""
+        """Return the same spans in so many parts, about as long as each other.
+
+        Those in columns are parted by whole records. Where there are few, a part may be empty.
+        """
         if count == 1:
             return [self]
         lengths = [len(block[0].span_id) for block in self.blocks]

@@ -106,7 +106,7 @@ def _milliseconds(lengths: Cells, whole: Cells, quote: bytes) -> Text:
     ms = numbers // _NS_IN_MS
     rest = (numbers - ms * _NS_IN_MS).astype(np.uint32)
     front = rest // _HUNDRED
-    text = np.empty(len(numbers), [*_MS_TEXT, ("quote", f"S{len(quote)}")][: 3 + len(quote)])
+    text = np.empty(len(numbers), [*_MS_TEXT, ("quote", "S1")] if quote else [*_MS_TEXT])
     text["whole"] = whole[ms]
     text["four"] = _FOUR_FILLED[front]
     text["two"] = _TWO_FILLED[rest - front * _HUNDRED]
