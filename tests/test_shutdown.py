@@ -8,12 +8,15 @@ import subprocess
 import tempfile
 import textwrap
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import uvicorn
+from uvicorn.supervisors.multiprocess import SIGNALS
 
 from spanserve.commands import serve
 from support.serving import DEADLINE_S, SubprocessServer, metrics_of, subprocess_server, until
@@ -223,6 +226,36 @@ def test_ctrl_c_that_reaches_the_workers_too_starts_no_others(service: Path) -> 
         server.process.send_signal(signal.SIGCONT)
         assert server.process.wait(DEADLINE_S) == 0
     assert server.text() == log
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """Give back how this process takes its signals: uvicorn's supervisor takes them all."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_dead_worker_is_followed_by_another_unless_the_next_look_knows_of_a_stop() -> None:
+    # Ctrl-C may have ended the workers, while another thread still has to tell of it.
+    supervisor = serve.Supervisor(uvicorn.Config("absent:app", log_config=None), sockets=[])
+    supervisor.init_processes()
+    (first,) = supervisor.processes
+    first.process.kill()
+    first.join()
+    supervisor.keep_subprocess_alive()
+    assert supervisor.processes == [first]
+    supervisor.keep_subprocess_alive()
+    (second,) = supervisor.processes
+    assert second is not first
+    second.process.kill()
+    second.join()
+    supervisor.keep_subprocess_alive()
+    supervisor.handle_int()
+    supervisor.keep_subprocess_alive()
+    assert supervisor.processes == [second]
 
 
 def ended(pid: str) -> bool:

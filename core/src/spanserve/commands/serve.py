@@ -103,7 +103,7 @@ def http_protocol() -> type[asyncio.Protocol] | Literal["auto"]:
 def run(options: uvicorn.Config, listener: socket.socket) -> None:
     """Run one process, or a supervisor of several; ends the process with what became of it."""
     if options.workers > 1:
-        supervisor = _Supervisor(options, sockets=[listener])
+        supervisor = Supervisor(options, sockets=[listener])
         supervisor.run()
         if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
             sys.exit(STARTUP_FAILURE)
@@ -124,21 +124,31 @@ def more_of(listener: socket.socket) -> list[socket.socket]:
     return [listener.dup() for _ in range(CLIENTS_A_TURN - 1)]
 
 
-class _Supervisor(Multiprocess):
+class Supervisor(Multiprocess):
     """Starts workers again that died, and stops them all when it is told to stop."""
+
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
+        super().__init__(config, sockets)
+        self._found_dead: set[Process] = set()
 
     def keep_subprocess_alive(self) -> None:
         # Without uvicorn's pings: it kills a worker that is slow to answer one, and a model may
         # well hold its interpreter for long.
-        if self.should_exit.is_set():  # Ctrl-C in a terminal reaches the workers, too
+        if self.should_exit.is_set():
             return
         for place, worker in enumerate(self.processes):
             if worker.process.is_alive():
                 continue
-            worker.kill()  # closes its pipes
             if worker.exitcode == STARTUP_FAILURE:
                 self.should_exit.set()
                 return
+            # Ctrl-C in a terminal reaches the workers, too, and they may be gone before it is
+            # handled here (another thread may have taken it): so at the next look.
+            if worker not in self._found_dead:
+                self._found_dead.add(worker)
+                continue
+            self._found_dead.remove(worker)
+            worker.kill()  # closes its pipes
             log.error(
                 "worker %s died (exit code %s); starting another", worker.pid, worker.exitcode
             )
