@@ -310,6 +310,21 @@ def test_a_body_in_pieces_that_gets_too_large_is_refused(client: httpx.Client) -
     assert client.post("/row", content=iter([b"[" + b" " * 900, b"1,2]"])).json() == [1.0, 2.0]
 
 
+def test_a_body_whose_last_piece_makes_it_too_large_is_refused_at_once(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spanserve.server.exchange._LONGEST_DISCARD_S", 2 * DEADLINE_S)
+    connection = HTTPConnection(client.base_url.host, client.base_url.port or 0, timeout=DEADLINE_S)
+    connection.putrequest("POST", "/row")
+    connection.putheader("Transfer-Encoding", "chunked")
+    connection.endheaders(b"%x\r\n%b\r\n" % (600, b"1" * 600))
+    assert client.post("/row", json=[1, 2]).status_code == 200  # by now that piece was taken
+    connection.send(b"%x\r\n%b\r\n0\r\n\r\n" % (600, b"1" * 600))
+    response = connection.getresponse()
+    assert (response.status, json.load(response)["code"]) == (413, "body_too_large")
+    connection.close()
+
+
 @pytest.mark.parametrize(("method", "path"), [("GET", "/row"), ("PUT", "/add"), ("DELETE", "/row")])
 def test_another_method_is_not_allowed(client: httpx.Client, method: str, path: str) -> None:
     response = client.request(method, path)

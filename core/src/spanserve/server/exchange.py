@@ -121,8 +121,8 @@ class Exchange(LeanRequest):
         """
         receive = self.receive
         chunks: list[bytes] = []
-        length = 0
-        while self.body_length <= limit:
+        length, more = self.body_length if self.body_length > limit else 0, True
+        while more and length <= limit:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise ClientLeftError
@@ -132,12 +132,11 @@ class Exchange(LeanRequest):
                 return within(chunk, limit)
             chunks.append(chunk)
             length += len(chunk)
-            if length > limit:
-                break
-            if not more:
-                return b"".join(chunks)
+        if length <= limit:
+            return b"".join(chunks)
         chunks.clear()
-        await self._discard_rest()
+        if more:  # else the next receive would wait for the client to leave
+            await self._discard_rest()
         raise too_large(limit)
 
     async def _discard_rest(self) -> None:
