@@ -13,7 +13,7 @@ from spanserve.tracing.frozen import LEAN_TABLE
 from spanserve_jaeger.packets import PacketEncoder
 from spanserve_zipkin.columns import body_of_columns
 from spanserve_zipkin.encode import Encoder
-from support.gate import Sent, gate, released, run
+from support.gate import Sent, gate, ran, released
 from support.leans import Call, Lean
 
 RESOURCE = Resource("test", {"service.name": "test"})
@@ -66,7 +66,7 @@ def spans_of_a_batch(steps: list[None]) -> tuple[Spans, int]:
     leans = [Lean(tracing, Call(("", ""), b"curl", "", 5555, fails=False)) for _ in range(2)]
     items = [lean.own for lean in leans]
     batch = released(tracing, items)
-    run(tracing, batch)
+    ran(tracing, batch)
     for lean in leans:
         lean.answer(fails=False)
     tracing.answered(batch, items)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from enum import StrEnum
 from http import HTTPStatus
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any, Literal
 
 import pytest
@@ -30,6 +30,7 @@ from spanserve.tracing.frozen import (
 from spanserve.tracing.pieces import Pieces
 from spanserve.tracing.places import RUN, item_place
 from spanserve.tracing.record import ItemRecord, RequestRecord
+from spanserve.tracing.rows import Rows
 from spanserve.tracing.scope import entered
 from spanserve.tracing.tracing import Tracing
 from support.gate import (
@@ -237,13 +238,21 @@ def test_any_usual_batches_together_make_the_spans_that_each_makes_alone(
     batches=batches_of_calls,
     rate=st.sampled_from([0.0, 0.5, 1.0]),
     errors=st.booleans(),
+    slower_than_ms=st.sampled_from([None, 0.01, 0.02, 1.0]),
     trusts=st.booleans(),
     runs=st.sampled_from(RUNS),
 )
 def test_requests_without_records_make_the_spans_that_records_of_them_make(
-    batches: list[list[Call]], *, rate: float, errors: bool, trusts: bool, runs: str
+    batches: list[list[Call]],
+    *,
+    rate: float,
+    errors: bool,
+    slower_than_ms: float | None,
+    trusts: bool,
+    runs: str,
 ) -> None:
-    tracing, watch = on(sample_rate=rate, keep={"errors": errors}, trust_incoming=trusts)
+    keep = {"errors": errors, "slower_than_ms": slower_than_ms}
+    tracing, watch = on(sample_rate=rate, keep=keep, trust_incoming=trusts)
     sent = Sent.of(tracing)
     expected: list[Span] = []
     for calls in batches:
@@ -272,7 +281,7 @@ def test_requests_of_a_batch_are_sampled_by_their_traces(
             request_id or lean.trace_id for lean in leans
         ]
         assert (batch.sampled, batch.recording) == (any(sampled), keeps or any(sampled))
-        assert (batch.rows is not None) == batch.recording
+        assert batch.is_traced == batch.recording
         assert len(batch.trace_id) == 32
     assert len(set(sampled)) == (2 if 0 < rate < 1 else 1)
 
@@ -288,23 +297,27 @@ def spans_of_leans(tracing: Tracing, watch: Watch, calls: list[Call], *, runs: s
             pass
     if runs == "not":
         batch.failure = items[0].failure = failure_of(ValueError("v"), tracing.now_ns())
-    end_run(tracing, batch)
+    batch.run_ended(tracing.now_ns())
+    batch.ended(tracing.now_ns())
     for lean, call in zip(leans, calls, strict=True):
         lean.answer(fails=call.fails)
-    answered_ns = watch.now + watch.tick_ns
+    # Each answer was out as the next was begun, of those that were not ended by their records.
+    begun_ns = [lean.encode_ns for lean in leans if lean.own.request is lean]
+    ends_ns = dict(pairwise([*begun_ns, watch.now + watch.tick_ns]))
     tracing.answered(batch, items)
-    answered = [lean for lean in leans if lean.recording and lean.encoded_ns]
-    assert not any(lean.record for lean in answered)  # a connection keeps its last
+    assert not any(lean.record for lean in leans if lean.encoded_ns)  # a connection keeps its last
     assert batch.pending == 0
-    # The others were ended by their records.
-    ends_ns = [*(lean.encode_ns for lean in answered[1:]), answered_ns]
-    for lean, ended_ns in zip(answered, ends_ns, strict=False):
-        lean.write_record(lean.own, 0, 200).ended(ended_ns)
+    for lean in leans:
+        if lean.recording and lean.encoded_ns:
+            record = lean.write_record(lean.own, 0, 200)
+            record.ended(ends_ns[lean.encode_ns])
+            record.kept_by = "" if lean.sampled else tracing.rules.kept_by(record)
+            event(f"kept {record.kept_by}")
+    batch.rows = batch.rows or Rows(batch.size)  # where the link to each will stand
     spans: list[Span] = []
     for lean in leans:
         if lean.recording and (lean.sampled or tracing.rules.kept_by(lean.full_record)):
             spans += expand(lean.full_record)
-            assert batch.rows is not None
             write_link(batch.rows, lean.full_record, lean.own)
     return spans + expand(batch) if batch.recording and spans else spans
 

@@ -185,7 +185,7 @@ def test_a_batch_is_handed_over_after_its_own_end_and_its_members_in_any_order(
     ends = [
         lambda: answered(tracing, requests[0]),
         lambda: answered(tracing, requests[1]),
-        lambda: tracing.batch_ended(batch),
+        lambda: tracing.answered(batch, ()),
     ]
     (exporter,) = tracing.exporters
     waiting = []

@@ -98,8 +98,6 @@ def one_batch(tracing: Tracing) -> None:
     batch = tracing.batch("/predict", "idle", items, runner_free_ns=0, released_ns=now_ns())
     for mark in (batch.collate_started, batch.run_started, batch.run_ended, batch.ended):
         mark(now_ns())
-    if batch.rows is not None:
-        tracing.batch_ended(batch)
     for request in requests:
         request.encode_ns, request.encoded_ns = now_ns(), now_ns()
     tracing.answered(batch, items)

@@ -137,8 +137,7 @@ def end_run(tracing: Tracing, batch: BatchRecord) -> None:
     """End a batch that was begun."""
     batch.run_ended(tracing.now_ns())
     batch.ended(tracing.now_ns())
-    if batch.rows is not None:
-        tracing.batch_ended(batch)
+    tracing.answered(batch, ())
 
 
 def answered(tracing: Tracing, record: RequestRecord, status: int = 200) -> None:

@@ -134,8 +134,7 @@ class Workload:
         batch.ended(now_ns())
         if how == "items":
             self._fail_one(batch, items)
-        if batch.rows is not None:
-            self.tracing.batch_ended(batch)
+        self.tracing.answered(batch, ())
 
     def _fail(self, batch: BatchRecord, items: list[ItemRecord]) -> None:
         now_ns = self.tracing.now_ns()

@@ -270,8 +270,6 @@ class Batcher:
             with entered(self._tracing.scope(*batch.place)):
                 batch.log_failures()
             batch.note_failures()
-        if record.rows is not None:
-            self._tracing.batch_ended(record)
         if record.size > 1 or self._items or self._runner.awaited:
             # Later: to encode the answers takes longer than to start the next batch, or another's.
             self._loop.call_soon(batch.hand_out)

@@ -75,7 +75,7 @@ class Tally:
         for_peers.add_until(released_ns, queued_ns[early:])
         for_peers.add(released_ns - ready_ns, early)
         # The oldest waited longest.
-        example, trace_id = _example(items) if batch.rows is not None else (None, "")
+        example, trace_id = _example(items) if batch.is_traced else (None, "")
         if example is not None:
             begin_ns = max(ready_ns, example.queued_ns)
             for_runner.show(begin_ns - example.queued_ns, trace_id)

@@ -5,7 +5,7 @@ from itertools import repeat
 from typing import Final
 
 from spanserve.config.model import TracingConfig
-from spanserve.tracing.clock import Ids, root_ids
+from spanserve.tracing.clock import ID_BYTES, ROOT_ID_AT, Ids, root_ids
 from spanserve.tracing.keeping import Rules
 from spanserve.tracing.lean import Decision, LeanRequest
 from spanserve.tracing.loading import LoadedTracer
@@ -15,6 +15,8 @@ from spanserve.tracing.remote import Remote
 from spanserve.tracing.sampling import RatioSampler
 
 _SAMPLED: Final = Decision(sampled=True, recording=True)
+_BYTE: Final = 1 << 8
+_OTHER_BITS: Final = 56
 
 
 class Admission:
@@ -53,15 +55,16 @@ class Admission:
         """Return an id for a request whose client gave none: its trace's, where that is its own."""
         return trace_id if caller is None else self.next_root()[0]
 
-    def admit(self, leans: Sequence[LeanRequest]) -> tuple[Decision | None, bytes]:
+    def admit(self, leans: Sequence[LeanRequest]) -> tuple[Sequence[int] | None, bytes]:
         """Begin some requests that have no records, as `Tracing.begin` does one that has.
 
-        The `request_id` of each is empty where its client gave none. Returns what was decided of
-        all of them, if all were decided alike and none of their callers asked for more than to be
-        joined; and their traces' ids, 16 bytes each, empty where a client gave any id.
+        The `request_id` of each is empty where its client gave none. Returns the positions of those
+        that are sampled, if none of their callers asked for more than to be joined; and the ids of
+        all traces, 16 bytes each, empty where a client gave any id.
         """
         bits, trace_ids = self._ids.some(len(leans))
-        common, decisions = self._decided(bits)
+        sampled, decisions = self._decided(bits)
+        called = False
         for lean, trace_id, decision in zip(leans, trace_ids, decisions, strict=False):
             if lean.is_bare:  # most are: as few steps as there can be
                 lean.trace_id = lean.request_id = trace_id
@@ -69,8 +72,7 @@ class Admission:
                 continue
             if not self._has_no_caller(lean.fields):
                 self._admit_called(lean)
-                if common is not _SAMPLED or not lean.sampled or lean.record is not None:
-                    common = None
+                called = True
                 bits = b""
                 continue
             lean.trace_id = trace_id
@@ -79,16 +81,22 @@ class Admission:
                 bits = b""
             else:
                 lean.request_id = trace_id
-        return common, bits
+        return _sampled(leans) if called else sampled, bits
 
-    def _decided(self, bits: bytes) -> tuple[Decision | None, Iterable[Decision]]:
-        """Decide on these traces, which have no callers: on all alike, if so, and on each."""
+    def _decided(self, bits: bytes) -> tuple[Sequence[int], Iterable[Decision]]:
+        """Decide on traces without callers: which are sampled, and what was decided on each."""
+        count = len(bits) // ID_BYTES
         if self._samples_all:
-            return _SAMPLED, repeat(_SAMPLED)
-        ids, bound, unsampled = root_ids(bits), self._bound, self._unsampled
-        if min(ids, default=bound) >= bound:  # nearly always, where few are sampled
-            return unsampled, repeat(unsampled)
-        return None, [_SAMPLED if root_id < bound else unsampled for root_id in ids]
+            return range(count), repeat(_SAMPLED)
+        bound, unsampled = self._bound, self._unsampled
+        # The first bytes of the roots' ids tell it nearly always, where few are sampled.
+        if min(bits[ROOT_ID_AT::ID_BYTES], default=_BYTE) > (bound - 1) >> _OTHER_BITS:
+            return (), repeat(unsampled)
+        sampled = [place for place, root_id in enumerate(root_ids(bits)) if root_id < bound]
+        decisions = [unsampled] * count
+        for place in sampled:
+            decisions[place] = _SAMPLED
+        return sampled, decisions
 
     def _admit_called(self, lean: LeanRequest) -> None:
         """Begin a request that may have a caller."""
@@ -126,6 +134,13 @@ class Admission:
         if caller.debug_id:
             record.debug_id = caller.debug_id
             record.usual = False
+
+
+def _sampled(leans: Sequence[LeanRequest]) -> Sequence[int] | None:
+    """Return the positions of those that are sampled; None where one has a record by now."""
+    if any(lean.record is not None for lean in leans):
+        return None
+    return [place for place, lean in enumerate(leans) if lean.decision.sampled]
 
 
 def _propagators(tracers: Sequence[LoadedTracer], config: TracingConfig) -> Propagators:

@@ -8,8 +8,12 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
+ID_BYTES: Final = 16
+"""Of a trace's id."""
+ROOT_ID_AT: Final = 8
+"""Where its root's begins."""
+
 _DRAWN: Final = 256
-_ID_BYTES: Final = 16
 _NO_ID: Final = bytes(8)
 
 
@@ -58,16 +62,16 @@ class Ids:
 
     def some(self, count: int) -> tuple[bytes, Sequence[str]]:
         """Return the ids of so many traces, all in one and as 32 hex digits each."""
-        start, end = self._next, self._next + count * _ID_BYTES
+        start, end = self._next, self._next + count * ID_BYTES
         if end > len(self._bits):
             self._bits = self._drawn(max(count, _DRAWN))
-            start, end = 0, count * _ID_BYTES
+            start, end = 0, count * ID_BYTES
         self._next = end
         bits = self._bits[start:end]
-        return bits, bits.hex(" ", _ID_BYTES).split(" ")
+        return bits, bits.hex(" ", ID_BYTES).split(" ")
 
     def _drawn(self, count: int) -> bytes:
-        while _NO_ID in (bits := self._bytes(count * _ID_BYTES)):
+        while _NO_ID in (bits := self._bytes(count * ID_BYTES)):
             continue
         return bits
 

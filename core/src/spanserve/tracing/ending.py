@@ -5,9 +5,9 @@ A batch is handed over after its last member's end is decided, and its usual mem
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Final, cast
+from typing import Final
 
-from spanserve.tracing.custom import plain_customs
+from spanserve.tracing.custom import PlainCustom, plain_customs
 from spanserve.tracing.frozen import (
     LEAN_TABLE,
     Frozen,
@@ -19,13 +19,15 @@ from spanserve.tracing.frozen import (
     write_record,
 )
 from spanserve.tracing.keeping import Rules
-from spanserve.tracing.lean import LeanRequest
+from spanserve.tracing.lean import LeanRequest, Leans
 from spanserve.tracing.lean_rows import plain_leans
 from spanserve.tracing.places import RUN, item_place
 from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
 from spanserve.tracing.rows import MAX_REQUEST_ID, Rows
 
 _OK: Final = 200
+_SPANS_ALONE: Final = 7
+"""Of a usual request that is alone in its batch."""
 
 
 class Ending:
@@ -43,6 +45,7 @@ class Ending:
         self._now_ns = now_ns
         self._submit = submit
         self._with_runs = with_runs
+        self._spans_each = 5 if with_runs else 4
         self.kept: Counter[str] = Counter()
 
     def request_ended(self, record: RequestRecord) -> None:
@@ -52,13 +55,13 @@ class Ending:
     def _record_ended(self, record: RequestRecord, now_ns: int) -> None:
         record.ended(now_ns)
         kept = record.sampled or (record.recording and self._keep(record))
-        whole = kept and record.is_usual and _has_usual_customs(record, record.items[0])
+        whole = kept and _is_usual(record) and _has_usual_customs(record, record.items[0])
         if kept and not whole:
             self._submit(frozen_request(record, with_runs=self._with_runs))
         for item in record.items:
             item.request = None  # so that records form no cycles
             batch = item.batch
-            if batch is None or (rows := batch.rows) is None or not record.recording:
+            if batch is None or not record.recording or (rows := self._rows_of(batch)) is None:
                 continue
             if whole:
                 write_record(rows, record, item)
@@ -66,30 +69,62 @@ class Ending:
                 write_link(rows, record, item)
             self._settle(batch)
 
+    def keep_rows(self, batch: BatchRecord, recorded: int) -> Rows:
+        """Let a batch keep a row of each of so many recorded members."""
+        batch.rows = rows = Rows(batch.size, self._spans_each if batch.size > 1 else _SPANS_ALONE)
+        batch.pending = recorded + 1
+        return rows
+
+    def _rows_of(self, batch: BatchRecord) -> Rows | None:
+        if batch.rows is None and batch.leans is not None:
+            return self.keep_rows(batch, batch.leans.recorded)
+        return batch.rows
+
     def answered(self, batch: BatchRecord, items: Sequence[ItemRecord]) -> None:
-        """End the requests without a record that ended as the answers of their batch went out."""
-        rows = batch.rows
-        if rows is None:
+        """End a batch whose answers are out, and its requests without a record that have one.
+
+        The members that have records end by themselves, before this or after it.
+        """
+        if not batch.is_traced:
             return
         now_ns = self._now_ns()
-        leans, batch.leans = cast("Sequence[LeanRequest]", batch.leans), ()
-        # Where none of them has ended on its own, all ended now.
-        if leans and rows.are_open and batch.pending == batch.size:
-            plain = plain_leans(batch.endpoint, leans, items, batch.lean_ids, now_ns)
-            if plain is not None:
-                batch.pending = 0
-                rows.count(batch.size)
-                self._submit(frozen_table(LEAN_TABLE, batch, rows, *plain))
-                return
-        ended = [
-            (lean, item)
-            for item in items
-            if isinstance(lean := item.request, LeanRequest) and lean.recording and lean.encoded_ns
-        ]
-        # Each as the next answer was begun: the loop did nothing in between but send.
-        ends_ns = [*(lean.encode_ns for lean, _ in ended[1:]), now_ns]
-        for (lean, item), ended_ns in zip(ended, ends_ns, strict=False):
+        if self._ended_as_usual(batch, items, now_ns):
+            batch.leans = None
+            return
+        rows = self._rows_of(batch)
+        batch.leans = None
+        if rows is not None and batch.is_usual:
+            rows.are_open = True
+            if batch.custom_spans:
+                self._take_customs(batch, rows)
+        for lean, item, ended_ns in _ends(items, now_ns):
             self._lean_ended(lean, item, batch, ended_ns)
+        self._settle(batch)
+
+    def _ended_as_usual(self, batch: BatchRecord, items: Sequence[ItemRecord], now_ns: int) -> bool:
+        """Hand over a batch of which nothing but rows is left; say whether this is such a batch."""
+        leans = batch.leans
+        if leans is None or batch.rows is not None or not batch.is_usual:
+            return False  # where it has rows by now, a member ended by itself
+        if leans.recorded > len(leans.sampled) and self._may_keep(leans, now_ns):
+            return False
+        if not leans.sampled:
+            return True
+        customs: Sequence[PlainCustom] | None = ()
+        if batch.custom_spans:
+            customs = plain_customs(batch.custom_spans, RUN, batch.ran_ns)
+        plain = plain_leans(batch.endpoint, leans, items, now_ns)
+        if customs is None or plain is None:
+            return False
+        each = self._spans_each + (len(customs) if self._with_runs else 0)
+        spans = each * len(leans.sampled)
+        self._submit(frozen_table(LEAN_TABLE, batch, spans, customs, *plain))
+        return True
+
+    def _may_keep(self, leans: Leans, now_ns: int) -> bool:
+        """Whether any of these, which were answered without failure, may be kept."""
+        oldest_ns = min([lean.started_ns for lean in leans.requests])
+        return self.rules.keeps_after(now_ns - oldest_ns)
 
     def _lean_ended(
         self, lean: LeanRequest, item: ItemRecord, batch: BatchRecord, ended_ns: int
@@ -120,14 +155,6 @@ class Ending:
         record.usual = False
         return True
 
-    def batch_ended(self, batch: BatchRecord) -> None:
-        """End a batch that has rows: its members learn what became of it, and end, after this."""
-        if (rows := batch.rows) is not None and batch.is_usual:
-            rows.are_open = True
-            if batch.custom_spans:
-                self._take_customs(batch, rows)
-        self._settle(batch)
-
     def _take_customs(self, batch: BatchRecord, rows: Rows) -> None:
         """Take a batch's custom spans into its rows, where they fit."""
         customs = plain_customs(batch.custom_spans, RUN, batch.ran_ns)
@@ -150,6 +177,42 @@ class Ending:
     def _hand_over(self, batch: BatchRecord, rows: Rows) -> None:
         if rows.spans or (rows.kept and batch.recording):
             self._submit(frozen_members(batch, rows))
+
+
+def _ends(
+    items: Sequence[ItemRecord], now_ns: int
+) -> Sequence[tuple[LeanRequest, ItemRecord, int]]:
+    """Return the recorded requests without a record that have their answers, and when they ended.
+
+    Each as the next answer was begun: the loop did nothing in between but send.
+    """
+    ended: list[tuple[LeanRequest, ItemRecord, int]] = []
+    for item in reversed(items):
+        lean = item.request
+        if isinstance(lean, LeanRequest) and lean.encode_ns:
+            if lean.recording and lean.encoded_ns:
+                ended.append((lean, item, now_ns))
+            now_ns = lean.encode_ns
+    return ended[::-1]
+
+
+def _is_usual(record: RequestRecord) -> bool:
+    """Say whether an ended record fits a row of its only item's batch."""
+    if not (record.usual and record.decode_ns and record.encoded_ns and record.items):
+        return False
+    (item,) = record.items
+    batch = item.batch
+    return (
+        batch is not None
+        and batch.rows is not None
+        and batch.rows.are_open
+        and batch.ended_ns <= record.ended_ns
+        and record.status == _OK
+        and record.route == batch.endpoint
+        and record.port > 0
+        and 0 < len(record.request_id) <= MAX_REQUEST_ID
+        and not (item.failure or record.failure or record.client_left)
+    )
 
 
 def _has_usual_customs(record: RequestRecord, item: ItemRecord) -> bool:

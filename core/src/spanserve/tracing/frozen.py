@@ -12,7 +12,7 @@ from operator import attrgetter, itemgetter
 from typing import Any, Final
 
 from spanserve.tracing.attempt import Retry
-from spanserve.tracing.custom import CustomSpan
+from spanserve.tracing.custom import CustomSpan, PlainCustom
 from spanserve.tracing.failure import Failure
 from spanserve.tracing.http import Origin
 from spanserve.tracing.lean import LeanRequest
@@ -144,21 +144,22 @@ frozen_batch: Callable[[BatchRecord], Frozen] = attrgetter(*BATCH_FIELDS)
 def frozen_members(batch: BatchRecord, rows: Rows) -> Frozen:
     """Freeze a batch whose last member's end is decided, with what the members left behind."""
     if rows.are_open:
-        return frozen_table(TABLE, batch, rows, rows.origins, rows.plain())
+        return frozen_table(TABLE, batch, rows.spans, rows.customs, rows.origins, rows.plain())
     rest = _plain_rest(batch)
     return BATCH, batch.span_count(), frozen_batch(batch), rows.plain(), *rest
 
 
-def frozen_table(
+def frozen_table(  # noqa: PLR0917  # called for every batch: keywords would cost
     kind: int,
     batch: BatchRecord,
-    rows: Rows,
+    members_spans: int,
+    customs: Sequence[PlainCustom],
     origins: Sequence[Origin],
     members: PlainRows | PlainLeans,
 ) -> Frozen:
     """Freeze a batch that went well, with its members as they go out: a table of this kind."""
-    spans = rows.spans + (_BATCH_SPANS + len(rows.customs) if batch.recording else 0)
-    return kind, spans, frozen_batch(batch), [*map(tuple, origins)], rows.customs, members
+    spans = members_spans + (_BATCH_SPANS + len(customs) if batch.recording else 0)
+    return kind, spans, frozen_batch(batch), [*map(tuple, origins)], customs, members
 
 
 def frozen_startup(record: StartupRecord) -> Frozen:

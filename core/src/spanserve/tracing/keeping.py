@@ -29,7 +29,9 @@ class Rules(NamedTuple):
         """Return the rule that keeps an ended request, `error` or `slow`; empty where none does."""
         if self.keep_errors and (record.failure is not None or record.status >= _SERVER_ERROR):
             return ERROR
+        return SLOW if self.keeps_after(record.ended_ns - record.started_ns) else ""
+
+    def keeps_after(self, duration_ns: int) -> bool:
+        """Whether a request is kept that took so long, however it went."""
         limit_ms = self.keep_slower_than_ms
-        if limit_ms is not None and record.ended_ns - record.started_ns > limit_ms * 1e6:
-            return SLOW
-        return ""
+        return limit_ms is not None and duration_ns > limit_ms * 1e6

@@ -1,4 +1,4 @@
-"""What a batch leaves behind all of whose requests stayed usual, and had no records: most do.
+"""What a batch leaves behind whose sampled requests all stayed usual, and had no records: most do.
 
 It says nothing twice, and nothing that follows from the rest: what is the same for all, or can be
 counted out, `members` puts back, for many batches at once.
@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from spanserve.tracing.client import post_origin
+from spanserve.tracing.clock import ID_BYTES
 from spanserve.tracing.http import Origin
-from spanserve.tracing.lean import LeanRequest
+from spanserve.tracing.lean import LeanRequest, Leans
 from spanserve.tracing.record import ItemRecord
 from spanserve.tracing.rows import BETWEEN, FIELDS, MAX_REQUEST_ID
 
@@ -24,29 +25,41 @@ for seven."""
 
 _pack: Final = struct.Struct("@" + "".join(code for _, _, code in MARKS)).pack
 
-PlainLeans = tuple[bytes, bytes, int, bytes | None, bytes | None, bytes | None, str | None]
+PlainLeans = tuple[
+    bytes,
+    bytes,
+    int,
+    tuple[bytes, bytes] | None,
+    bytes | None,
+    bytes | None,
+    bytes | None,
+    str | None,
+]
 """The requests of a batch as they go out: 16 bytes of trace id each; their marks; when the last of
-them ended; 4 bytes each that say where their origins stand, None where there is one; 8 bytes each
-of root's and of parent's id, None where a root's is the lower half of its trace's and none has a
-parent; their own ids, None where they are those of the traces."""
+them ended; 4 bytes each that say where they stand in the batch, and 8 when they ended, None where
+all that were in it are here; 4 bytes each that say where their origins stand, None where there is
+one; 8 bytes each of root's and of parent's id, None where a root's is the lower half of its trace's
+and none has a parent; their own ids, None where they are those of the traces."""
 
 
 def plain_leans(
-    path: str,
-    leans: Sequence[LeanRequest],
-    items: Sequence[ItemRecord],
-    ids: bytes,
-    ended_ns: int,
+    path: str, batch: Leans, items: Sequence[ItemRecord], ended_ns: int
 ) -> tuple[Sequence[Origin], PlainLeans] | None:
-    """Return the different origins of a batch's requests, all to `path`, and what goes out of them.
+    """Return the different origins of a batch's sampled requests to `path`, and what goes out.
 
-    `ids` are what their traces were given, or empty where a client gave any; the last of them ended
-    at `ended_ns`. None where one has something that needs a record: an id of its client's that is
-    too long for a column, or a client without a port.
+    The last answer was out at `ended_ns`. None where one has something that needs a record: an id
+    of its client's that is too long for a column, or a client without a port.
     """
+    requests, ids, sampled, _ = batch
+    chosen = None
+    if len(sampled) < len(items):
+        chosen = _chosen(requests, sampled, ended_ns)
+        requests = [requests[place] for place in sampled]
+        items = [items[place] for place in sampled]
+        ids = b"".join([ids[ID_BYTES * each : ID_BYTES * (each + 1)] for each in sampled])
     came = [
         (lean.client.source, lean.fields.get(b"host"), lean.fields.get(b"user-agent"))
-        for lean in leans
+        for lean in requests
     ]
     known, places = came[:1], None
     if came.count(came[0]) != len(came):  # rarely
@@ -64,14 +77,26 @@ def plain_leans(
                 item.depth,
                 lean.client.port,
             )
-            for lean, item in zip(leans, items, strict=True)
+            for lean, item in zip(requests, items, strict=True)
         ]
     )
-    given = (None, None, None) if ids else _given(leans)
+    given = (None, None, None) if ids else _given(requests)
     if given is None or False in [origin.is_peer for origin in origins]:
         return None
-    ids = ids or bytes.fromhex("".join([lean.trace_id for lean in leans]))
-    return origins, (ids, marks, ended_ns, places, *given)
+    ids = ids or bytes.fromhex("".join([lean.trace_id for lean in requests]))
+    return origins, (ids, marks, ended_ns, chosen, places, *given)
+
+
+def _chosen(
+    requests: Sequence[LeanRequest], sampled: Sequence[int], ended_ns: int
+) -> tuple[bytes, bytes]:
+    """Return where the sampled requests of a batch stand, and when they ended.
+
+    Each as the next answer was begun: the loop did nothing in between but send.
+    """
+    begun_ns = [*(lean.encode_ns for lean in requests), ended_ns]
+    ends_ns = [next(filter(None, begun_ns[place + 1 :])) for place in sampled]
+    return array("I", sampled).tobytes(), array("q", ends_ns).tobytes()
 
 
 def _given(leans: Sequence[LeanRequest]) -> tuple[bytes, bytes, str] | None:

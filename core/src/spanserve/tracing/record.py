@@ -7,17 +7,18 @@ thread. The marks are written through methods, so that the records of a live tra
 """
 
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from spanserve.tracing.attempt import Attempt, Retry
 from spanserve.tracing.base import Record
 from spanserve.tracing.failure import Failure
 from spanserve.tracing.http import Origin
 from spanserve.tracing.places import RUN
-from spanserve.tracing.rows import MAX_REQUEST_ID, Rows
+from spanserve.tracing.rows import Rows
 from spanserve.tracing.waits import Waits
 
-_OK: Final = 200
+if TYPE_CHECKING:
+    from spanserve.tracing.lean import Leans
 
 
 class RequestRecord(Record):
@@ -125,25 +126,6 @@ class RequestRecord(Record):
     def ended(self, now_ns: int) -> None:
         """Be done: the answer was sent, or the client left."""
         self.ended_ns = now_ns
-
-    @property
-    def is_usual(self) -> bool:
-        """Whether this ended record fits a row of its only item's batch."""
-        if not (self.usual and self.decode_ns and self.encoded_ns and self.items):
-            return False
-        (item,) = self.items
-        batch = item.batch
-        return (
-            batch is not None
-            and batch.rows is not None
-            and batch.rows.are_open
-            and batch.ended_ns <= self.ended_ns
-            and self.status == _OK
-            and self.route == batch.endpoint
-            and self.port > 0
-            and 0 < len(self.request_id) <= MAX_REQUEST_ID
-            and not (item.failure or self.failure or self.client_left)
-        )
 
     def reached(self, mark_ns: int) -> bool:
         """Say whether a mark, perhaps one of a batch, was made before this record ended."""
@@ -255,10 +237,9 @@ class BatchRecord(Attempt, Record):
     pending: int = 0
     """Ends that are still to come: each recorded member's, and the batch's own."""
 
-    leans: Sequence[TracedRequest] = ()
-    lean_ids: bytes = b""
-    """All its members until their answers are out, where all began as usual and have no records;
-    and 16 bytes of trace id each, where no client of theirs gave any id."""
+    leans: "Leans | None" = None
+    """Its requests until their answers are out, where none has a record, and some are recorded: it
+    gets rows then only once that turns out to be needed."""
 
     def __init__(
         self, endpoint: str, reason: str, size: int, *, runner_free_ns: int, released_ns: int
@@ -268,6 +249,11 @@ class BatchRecord(Attempt, Record):
         self.size = size
         self.runner_free_ns = runner_free_ns
         self.released_ns = released_ns
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether any request in it is recorded."""
+        return self.rows is not None or self.leans is not None
 
     @property
     def is_usual(self) -> bool:

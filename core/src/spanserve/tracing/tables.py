@@ -83,10 +83,8 @@ class _Batches:
         marks = np.array([own[_FIRST_MARK:] for own in self.own], np.int64)
         self.marks = dict(zip(_MARKS, marks.T, strict=True))
         members_of = of_leans if tables[0][0] == LEAN_TABLE else of_rows
-        self.trace_ids, self.request_ids, self.rows = members_of([rows for *_, rows in tables])
-        self.batch = np.repeat(np.arange(len(tables)), self.size)
-        first = np.cumsum(self.size) - self.size
-        self.position = np.arange(len(self.rows)) - first[self.batch]
+        members = members_of([rows for *_, rows in tables])
+        self.trace_ids, self.request_ids, self.rows, self.batch, self.position = members
 
 
 class _Trace:

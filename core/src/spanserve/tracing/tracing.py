@@ -20,14 +20,13 @@ from spanserve.tracing.failure import failure_of
 from spanserve.tracing.frozen import Frozen, frozen_startup
 from spanserve.tracing.http import Origin, origin_of
 from spanserve.tracing.keeping import Rules
-from spanserve.tracing.lean import decided_on, leans_of
+from spanserve.tracing.lean import Leans, decided_on, leans_of
 from spanserve.tracing.listeners import Listeners
 from spanserve.tracing.live import Live, LiveBatchRecord, LiveRequestRecord
 from spanserve.tracing.loading import LoadedTracer
 from spanserve.tracing.pieces import Pieces
 from spanserve.tracing.places import ROOT
 from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
-from spanserve.tracing.rows import Rows
 from spanserve.tracing.scope import Scope, entered
 from spanserve.tracing.span import Resource
 from spanserve.tracing.startup import StartupRecord
@@ -65,7 +64,6 @@ class Tracing:
         self.admit, self.record_of = self._admission.admit, self._admission.record_of
         self.request_ended = self._ending.request_ended
         self.answered = self._ending.answered
-        self.batch_ended = self._ending.batch_ended
         self.configured = Rules(config.sample_rate, config.keep.errors, config.keep.slower_than_ms)
         self.apply(self.configured)
         self.kept = self._ending.kept
@@ -73,8 +71,6 @@ class Tracing:
         self._listeners = Listeners(self.tracers)
         self.is_live = bool(self._listeners)
         self._new_record = self._new_live_record if self.is_live else RequestRecord
-        # Of a request that was alone in its batch, and of one that shared it.
-        self._spans_each = (7, 5 if config.batch_spans == "full" else 4)
         self.live_failures = self._listeners.failures
         self.exporters = tuple(
             exporter_of(tracer, config, resource, clock=self.clock, offset_ns=self._offset_ns)
@@ -170,22 +166,20 @@ class Tracing:
     def _gather(self, batch: BatchRecord, items: Sequence[ItemRecord]) -> None:
         every = [item.request for item in items]
         leans = leans_of(every)
-        common, ids = self.admit(leans)
-        if common is not None and 1 < batch.size == len(leans):  # nearly always, under load
+        places, ids = self.admit(leans)
+        if places is not None and 1 < batch.size == len(leans):  # nearly always, under load
             batch.trace_id, batch.root_id = self._admission.next_root()
-            batch.sampled, batch.recording = common.sampled, common.recording
-            if batch.recording:
-                batch.rows, batch.pending = Rows(batch.size, self._spans_each[True]), batch.size + 1
-            if batch.sampled:
-                batch.leans, batch.lean_ids = leans, ids
+            recorded = batch.size if self._admission.keeps else len(places)
+            if recorded:
+                batch.sampled, batch.recording = len(places) > 0, True
+                batch.leans = Leans(leans, ids, places, recorded)
             return
         requests = [each for each in every if each is not None]
         if not requests:
             return
         recorded, sampled, debug = decided_on(requests)
         if recorded:
-            batch.rows = Rows(batch.size, self._spans_each[batch.size > 1])
-            batch.pending = recorded + 1
+            self._ending.keep_rows(batch, recorded)
         if batch.size == 1:
             _ = requests[0].full_record  # the model's code may open spans in it, on another thread
         else:
