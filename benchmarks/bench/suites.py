@@ -121,6 +121,11 @@ def _traced(model: str) -> list[Server]:
         spanserve(model, name="spanserve, Zipkin, one core", tracing=ZIPKIN, together=True),
         spanserve(model, name="spanserve, Zipkin, 1 %", tracing=f"sample_rate: 0.01, {ZIPKIN}"),
         spanserve(
+            model,
+            name="spanserve, Zipkin, 1 % and errors",
+            tracing=f"sample_rate: 0.01, keep: {{errors: true}}, {ZIPKIN}",
+        ),
+        spanserve(
             model, name="spanserve, Zipkin, on a thread", tracing=f"exporter: thread, {ZIPKIN}"
         ),
         spanserve(model, name="spanserve, Jaeger over UDP", tracing=JAEGER),
