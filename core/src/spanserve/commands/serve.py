@@ -142,8 +142,8 @@ class Supervisor(Multiprocess):
             if worker.exitcode == STARTUP_FAILURE:
                 self.should_exit.set()
                 return
-            # Ctrl-C in a terminal reaches the workers, too, and they may be gone before it is
-            # handled here (another thread may have taken it): so at the next look.
+            # Ctrl-C in a terminal reaches the workers, too, and may have ended them before it is
+            # handled here, where another thread may have taken it: that is known at the next look.
             if worker not in self._found_dead:
                 self._found_dead.add(worker)
                 continue

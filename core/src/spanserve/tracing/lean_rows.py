@@ -57,16 +57,7 @@ def plain_leans(
         requests = [requests[place] for place in sampled]
         items = [items[place] for place in sampled]
         ids = b"".join([ids[ID_BYTES * each : ID_BYTES * (each + 1)] for each in sampled])
-    came = [
-        (lean.client.source, lean.fields.get(b"host"), lean.fields.get(b"user-agent"))
-        for lean in requests
-    ]
-    known, places = came[:1], None
-    if came.count(came[0]) != len(came):  # rarely
-        known = list(dict.fromkeys(came))
-        place_of = {each: place for place, each in enumerate(known)}
-        places = array("I", [place_of[each] for each in came]).tobytes()
-    origins = [post_origin(path, *each) for each in known]
+    origins, places = _origins(path, requests)
     marks = b"".join(
         [
             _pack(
@@ -85,6 +76,20 @@ def plain_leans(
         return None
     ids = ids or bytes.fromhex("".join([lean.trace_id for lean in requests]))
     return origins, (ids, marks, ended_ns, chosen, places, *given)
+
+
+def _origins(path: str, requests: Sequence[LeanRequest]) -> tuple[Sequence[Origin], bytes | None]:
+    """Return the different origins of requests, and where each has its own: None if all are one."""
+    came = [
+        (lean.client.source, lean.fields.get(b"host"), lean.fields.get(b"user-agent"))
+        for lean in requests
+    ]
+    known, places = came[:1], None
+    if came.count(came[0]) != len(came):  # rarely
+        known = list(dict.fromkeys(came))
+        place_of = {each: place for place, each in enumerate(known)}
+        places = array("I", [place_of[each] for each in came]).tobytes()
+    return [post_origin(path, *each) for each in known], places
 
 
 def _chosen(
