@@ -121,7 +121,8 @@ class Exchange(LeanRequest):
         """
         receive = self.receive
         chunks: list[bytes] = []
-        length, more = self.body_length if self.body_length > limit else 0, True
+        length = self.body_length if self.body_length > limit else 0  # by its own word
+        more = True
         while more and length <= limit:
             message = await receive()
             if message["type"] == "http.disconnect":

@@ -15,8 +15,8 @@ from spanserve.tracing.remote import Remote
 from spanserve.tracing.sampling import RatioSampler
 
 _SAMPLED: Final = Decision(sampled=True, recording=True)
-_BYTE: Final = 1 << 8
-_OTHER_BITS: Final = 56
+_BITS_BUT_A_BYTE: Final = 56
+"""Of a root's id, those behind its first byte."""
 
 
 class Admission:
@@ -90,7 +90,7 @@ class Admission:
             return range(count), repeat(_SAMPLED)
         bound, unsampled = self._bound, self._unsampled
         # The first bytes of the roots' ids tell it nearly always, where few are sampled.
-        if min(bits[ROOT_ID_AT::ID_BYTES], default=_BYTE) > (bound - 1) >> _OTHER_BITS:
+        if not bits or min(bits[ROOT_ID_AT::ID_BYTES]) > (bound - 1) >> _BITS_BUT_A_BYTE:
             return (), repeat(unsampled)
         sampled = [place for place, root_id in enumerate(root_ids(bits)) if root_id < bound]
         decisions = [unsampled] * count

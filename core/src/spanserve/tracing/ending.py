@@ -5,7 +5,7 @@ A batch is handed over after its last member's end is decided, and its usual mem
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, cast
 
 from spanserve.tracing.custom import PlainCustom, plain_customs
 from spanserve.tracing.frozen import (
@@ -20,7 +20,7 @@ from spanserve.tracing.frozen import (
 )
 from spanserve.tracing.keeping import Rules
 from spanserve.tracing.lean import LeanRequest, Leans
-from spanserve.tracing.lean_rows import plain_leans
+from spanserve.tracing.lean_rows import ends_of, plain_leans
 from spanserve.tracing.places import RUN, item_place
 from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
 from spanserve.tracing.rows import MAX_REQUEST_ID, Rows
@@ -97,8 +97,11 @@ class Ending:
             rows.are_open = True
             if batch.custom_spans:
                 self._take_customs(batch, rows)
-        for lean, item, ended_ns in _ends(items, now_ns):
-            self._lean_ended(lean, item, batch, ended_ns)
+        left = [item for item in items if isinstance(item.request, LeanRequest)]
+        leans = [cast("LeanRequest", item.request) for item in left]
+        for lean, item, ended_ns in zip(leans, left, ends_of(leans, now_ns), strict=True):
+            if lean.recording and lean.encoded_ns:
+                self._lean_ended(lean, item, batch, ended_ns)
         self._settle(batch)
 
     def _ended_as_usual(self, batch: BatchRecord, items: Sequence[ItemRecord], now_ns: int) -> bool:
@@ -177,23 +180,6 @@ class Ending:
     def _hand_over(self, batch: BatchRecord, rows: Rows) -> None:
         if rows.spans or (rows.kept and batch.recording):
             self._submit(frozen_members(batch, rows))
-
-
-def _ends(
-    items: Sequence[ItemRecord], now_ns: int
-) -> Sequence[tuple[LeanRequest, ItemRecord, int]]:
-    """Return the recorded requests without a record that have their answers, and when they ended.
-
-    Each as the next answer was begun: the loop did nothing in between but send.
-    """
-    ended: list[tuple[LeanRequest, ItemRecord, int]] = []
-    for item in reversed(items):
-        lean = item.request
-        if isinstance(lean, LeanRequest) and lean.encode_ns:
-            if lean.recording and lean.encoded_ns:
-                ended.append((lean, item, now_ns))
-            now_ns = lean.encode_ns
-    return ended[::-1]
 
 
 def _is_usual(record: RequestRecord) -> bool:

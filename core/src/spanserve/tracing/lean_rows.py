@@ -95,13 +95,22 @@ def _origins(path: str, requests: Sequence[LeanRequest]) -> tuple[Sequence[Origi
 def _chosen(
     requests: Sequence[LeanRequest], sampled: Sequence[int], ended_ns: int
 ) -> tuple[bytes, bytes]:
-    """Return where the sampled requests of a batch stand, and when they ended.
+    """Return where the sampled requests of a batch stand, and when they ended."""
+    ends_ns = ends_of(requests, ended_ns)
+    chosen_ns = array("q", [ends_ns[place] for place in sampled])
+    return array("I", sampled).tobytes(), chosen_ns.tobytes()
+
+
+def ends_of(requests: Sequence[LeanRequest], ended_ns: int) -> Sequence[int]:
+    """Return when the requests of a batch ended, whose last answer was out at `ended_ns`.
 
     Each as the next answer was begun: the loop did nothing in between but send.
     """
-    begun_ns = [*(lean.encode_ns for lean in requests), ended_ns]
-    ends_ns = [next(filter(None, begun_ns[place + 1 :])) for place in sampled]
-    return array("I", sampled).tobytes(), array("q", ends_ns).tobytes()
+    ends_ns = []
+    for lean in reversed(requests):
+        ends_ns.append(ended_ns)
+        ended_ns = lean.encode_ns or ended_ns
+    return ends_ns[::-1]
 
 
 def _given(leans: Sequence[LeanRequest]) -> tuple[bytes, bytes, str] | None:
