@@ -1,11 +1,17 @@
-"""What holds for all tests: a skip is said with its reason, and in CI it is a failure."""
+"""What holds for all tests: Ctrl-C is heard; a skip is said, and in CI it is a failure."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 pytest_plugins = ("support.real_servers",)
+
+
+def pytest_configure() -> None:
+    """Let all that tests start hear Ctrl-C: what a script runs in the background ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
