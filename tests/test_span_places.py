@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -22,6 +23,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, StatusCode, TraceFl
 from spanserve import Span, api, current_trace, service, span
 from spanserve import SpanKind as Kind
 from spanserve.tracing import names
+from spanserve.tracing.clock import Clock
 from support.serving import Serving, serving, until
 from support.traces import Keeps, Tree, check_all, one, tree
 
@@ -182,6 +184,36 @@ def spans_of(route: str, opens: Opens, inner: Opens, monkeypatch: pytest.MonkeyP
         httpx.request(method, f"{server.url}{route}", json=body).raise_for_status()
     check_all(kept.spans)
     return kept.spans
+
+
+class Interrupted:
+    """A clock, each fifth reading of which is followed by a long turn of another thread."""
+
+    turn_ns = 3_000_000
+
+    def __init__(self) -> None:
+        self.readings = 0
+
+    def now_ns(self) -> int:
+        now_ns = time.perf_counter_ns()
+        self.readings += 1
+        if self.readings % 5 == 0:
+            while time.perf_counter_ns() < now_ns + self.turn_ns:
+                pass
+        return now_ns
+
+
+def test_it_lies_there_though_other_threads_run_while_the_clocks_are_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Places, "opens", staticmethod(tracer.start_as_current_span))
+    kept = Keeps()
+    clock = Clock(Interrupted().now_ns)
+    with serving(Places, tracers=[("kept", kept, {})], clock=clock) as server:
+        for _ in range(5):
+            httpx.post(f"{server.url}/on_the_loop", json={}).raise_for_status()
+    check_all(kept.spans)
+    assert [each["run"] for each in tree(kept.spans).values()] == [NESTED] * 5
 
 
 @service

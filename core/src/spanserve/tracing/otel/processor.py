@@ -1,6 +1,5 @@
 """What an SDK's tracer provider needs to put its spans into spanserve's records."""
 
-import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -12,6 +11,7 @@ from opentelemetry.trace import SpanContext, SpanKind, TraceState, get_current_s
 from opentelemetry.util.types import Attributes as OtelAttributes
 
 from spanserve.tracing import names
+from spanserve.tracing.clock import Clock
 from spanserve.tracing.custom import CustomEvent
 from spanserve.tracing.failure import MAX_STACK_CHARS, Failure
 from spanserve.tracing.otel.current import Opened, opened, scope_in
@@ -110,8 +110,7 @@ def scope_provider() -> TracerProvider:
 
 def _mark(outlet: Outlet, unix_ns: int | None) -> int:
     """Return the mark on the monotonic clock of what happened at this time."""
-    now_ns = outlet.now_ns()
-    return now_ns if unix_ns is None else now_ns - (time.time_ns() - unix_ns)
+    return outlet.now_ns() if unix_ns is None else unix_ns - Clock(outlet.now_ns).offset_ns()
 
 
 def _event(outlet: Outlet, event: Event) -> CustomEvent:
