@@ -24,7 +24,10 @@ RECORDS_A_STEP: Final = 16
 
 
 class Delivery(Protocol):
-    """What an exporter needs; called from its thread alone, but for `abandon`."""
+    """What an exporter needs; called from its thread alone, but for `packed` and `abandon`."""
+
+    def packed(self, record: Frozen) -> Frozen:
+        """Return a record as it is to wait for `deliver`; called on the event loop."""
 
     def start(self) -> None:
         """Get ready, without waiting for it."""
@@ -57,6 +60,10 @@ class DirectDelivery:
         self._retry: Sequence[Span] = ()
         self._said = False
         self._lost = 0
+
+    def packed(self, record: Frozen) -> Frozen:
+        """Return it as it is: nothing is gained here by packing it."""
+        return record
 
     def start(self) -> None:
         """Be ready."""

@@ -19,6 +19,7 @@ from spanserve.tracing.delivery import DirectDelivery
 from spanserve.tracing.expander import Expander
 from spanserve.tracing.frames import read_frame, write_frame
 from spanserve.tracing.outcome import Outcome
+from spanserve.tracing.packing import unpacked
 from spanserve.tracing.plugins import load_plugin
 from spanserve.tracing.process import AGAIN, DELIVER, STOP, Assignment
 
@@ -65,7 +66,7 @@ def _outcomes(delivery: DirectDelivery, questions: BinaryIO) -> Iterator[Outcome
         verb, *rest = marshal.loads(read_frame(questions))  # noqa: S302  # as above
         if verb == DELIVER:
             offset_ns, records = rest
-            yield delivery.deliver(records, offset_ns)
+            yield delivery.deliver([unpacked(each) for each in records], offset_ns)
         elif verb == AGAIN:
             yield delivery.again()
         elif verb == STOP:

@@ -80,6 +80,7 @@ class Exporter:
         self.reason: str | None = None
         self.counters = Counters()
         self._delivery = delivery
+        self._packed = delivery.packed
         self._offset_ns = offset_ns
         self._limits = limits
         self._clock = clock
@@ -125,7 +126,7 @@ class Exporter:
         if self._is_stopped:
             self._drop_late(span_count(record))
             return
-        self._newest.append(record)
+        self._newest.append(self._packed(record))
         if self._put_spans >= self._look_at_spans:
             self._look_after_queue()
 

@@ -17,7 +17,6 @@ from spanserve.tracing.failure import Failure
 from spanserve.tracing.http import Origin
 from spanserve.tracing.lean import LeanRequest
 from spanserve.tracing.lean_rows import PlainLeans
-from spanserve.tracing.plain import plain_text
 from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
 from spanserve.tracing.rows import LINK, WHOLE, PlainRows, Rows, pack_row
 from spanserve.tracing.startup import StartupRecord
@@ -27,12 +26,14 @@ LEAN_TABLE: Final = 1
 BATCH: Final = 2
 REQUEST: Final = 3
 STARTUP: Final = 4
+PACKED: Final = 5
 TABLES: Final = TABLE, LEAN_TABLE
 
 _BATCH_SPANS: Final = 4
 
 Frozen = tuple[Any, ...]
-"""A frozen record: its kind, one of those above, its number of spans, its fields."""
+"""A frozen record: its kind, one of those above, its number of spans, and its fields: bytes where
+it is packed (`packing`)."""
 
 _REQUEST_FIELDS: Final = (
     "trace_id",
@@ -234,16 +235,3 @@ def batch_size(table: Frozen) -> int:
     """Return how many members the batch of a table has."""
     size: int = table[2][BATCH_FIELDS.index("size")]
     return size
-
-
-def plain(value: Any) -> Any:
-    """Return a value without subclasses of plain types (enums and their like), deep down."""
-    if isinstance(value, (tuple, list)):
-        return tuple(map(plain, value))
-    if isinstance(value, dict):
-        return {plain(key): plain(each) for key, each in value.items()}
-    if value is None or isinstance(value, (bool, bytes)):
-        return value
-    if isinstance(value, (int, float)):
-        return int(value) if isinstance(value, int) else float(value)
-    return str.__str__(value) if isinstance(value, str) else plain_text(value)

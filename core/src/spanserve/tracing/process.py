@@ -21,8 +21,9 @@ from pydantic import BaseModel
 
 from spanserve.tracing.delivery import Delivery
 from spanserve.tracing.frames import read_frame, write_frame
-from spanserve.tracing.frozen import Frozen, plain, span_count
+from spanserve.tracing.frozen import Frozen, span_count
 from spanserve.tracing.outcome import Drop, Outcome
+from spanserve.tracing.packing import packed, unpacked
 from spanserve.tracing.span import Resource
 
 try:
@@ -65,6 +66,10 @@ class ProcessDelivery:
         self._held = 0
         self._alone = False
 
+    def packed(self, record: Frozen) -> Frozen:
+        """Return the record as bytes."""
+        return packed(record)
+
     def start(self) -> None:
         """Start the process; it gets ready while the server does."""
         command = [sys.executable, "-P", "-m", MODULE]
@@ -90,7 +95,9 @@ class ProcessDelivery:
             self._held = sum(map(span_count, records))
             outcome = self._asked((DELIVER, offset_ns, records))
         # One that dies before it ever answered has delivered nothing.
-        return self._fallback.deliver(records, offset_ns) if self._alone else outcome
+        if self._alone:
+            return self._fallback.deliver([unpacked(each) for each in records], offset_ns)
+        return outcome
 
     def again(self) -> Outcome:
         """Have the process hand over again what it holds."""
@@ -114,7 +121,7 @@ class ProcessDelivery:
         if process is None:
             return Outcome()
         try:
-            write_frame(_stdin(process), _marshalled(question))
+            write_frame(_stdin(process), marshal.dumps(question))
             outcome, lines = marshal.loads(read_frame(_stdout(process)))  # noqa: S302  # our own child's
         except (OSError, EOFError):
             return self._died(f"exit code {_end(process)}")
@@ -133,13 +140,6 @@ class ProcessDelivery:
         log.error("the exporter process of tracer %s died (%s); %s", name, why, then)
         reason = f"its exporter process died ({why})"
         return Outcome({Drop.EXPORTER_DIED: lost}, lost, reason=reason)
-
-
-def _marshalled(question: tuple[Any, ...]) -> bytes:
-    try:
-        return marshal.dumps(question)
-    except ValueError:  # something is of a subclass of a plain type, such as an enum's
-        return marshal.dumps(plain(question))
 
 
 def _end(process: subprocess.Popen[bytes]) -> int:
