@@ -1,5 +1,6 @@
 """What is measured: each suite yields tables, the most telling cells first."""
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +30,8 @@ FULL = 64
 CONNECTIONS = (FULL, 1, 16, 256, 1024)
 MODEL_MS = 10.1
 _A_SITTING = 2
+_STEADY = 5
+"""How many times as long a turn is whose first moments shall not show in the 99th percentile."""
 ZIPKIN = f"type: zipkin, zipkin: {{url: 'http://127.0.0.1:{SINK_PORT}/api/v2/spans'}}"
 JAEGER = f"type: jaeger, jaeger: {{address: 127.0.0.1, port: {UDP_PORT}}}"
 HANGING = f"type: zipkin, zipkin: {{url: 'http://127.0.0.1:{HANGING_PORT}/api/v2/spans'}}"
@@ -147,11 +150,25 @@ def _otel(server: Server) -> list[Server]:
     return [off, traced("1 %", "0.01"), traced("100 %", "1")]
 
 
+def tails(plan: Plan) -> Iterator[Shown]:
+    """The slowest answers once a server has found its pace."""
+    ours = [
+        spanserve("noop"),
+        spanserve("noop", name="spanserve, Zipkin", tracing=ZIPKIN),
+    ]
+    servers = [*plan.wanted([echo()]), *ours, *plan.wanted(peers("noop"))]
+    rounds, seconds = plan.turns.rounds, plan.turns.seconds
+    turns = replace(plan.turns, rounds=math.ceil(rounds / 2), seconds=_STEADY * seconds)
+    title = f"{TITLES['noop']}, turns of {turns.seconds:g} s"
+    with sinks():
+        yield _table("tails", title, servers, replace(plan, turns=turns))
+
+
 def scaling(plan: Plan) -> Iterator[Shown]:
-    """One worker and two."""
+    """One worker and two; as many clients for each of two as fill the batches of one."""
     one, two = spanserve("noop", name="one worker"), spanserve("noop", name="two workers")
     two = replace(two, command=[*two.command, "--workers", "2"], cpus=(0, 1))
-    yield _table("workers", TITLES["noop"], [one, two], plan)
+    yield _table("workers", TITLES["noop"], [one, two], plan, connections=2 * FULL)
 
 
 def costs(plan: Plan) -> Iterator[Shown]:
@@ -164,6 +181,7 @@ SUITES: dict[str, Callable[[Plan], Iterator[Shown]]] = {
     "comparison": comparison,
     "overhead": overhead,
     "parts": costs,
+    "tails": tails,
     "scaling": scaling,
     "open-loop": lambda plan: iter([open_loops(plan.port, plan.turns)]),
     "starts": lambda plan: iter(
@@ -174,9 +192,11 @@ SUITES: dict[str, Callable[[Plan], Iterator[Shown]]] = {
 }
 
 
-def _table(key: str, title: str, servers: Sequence[Server], plan: Plan) -> Table:
+def _table(
+    key: str, title: str, servers: Sequence[Server], plan: Plan, connections: int = FULL
+) -> Table:
     with raised(servers, first_port=plan.port) as group:
-        return _cell(group, key, title, FULL, plan.turns)
+        return _cell(group, key, title, connections, plan.turns)
 
 
 def _sittings(key: str, title: str, servers: Sequence[Server], plan: Plan) -> Table:
