@@ -19,8 +19,9 @@ from spanserve.tracing.frozen import (
     write_record,
 )
 from spanserve.tracing.keeping import Rules
-from spanserve.tracing.lean import LeanRequest, Leans
+from spanserve.tracing.lean import LeanRequest
 from spanserve.tracing.lean_rows import ends_of, plain_leans
+from spanserve.tracing.leans import Leans
 from spanserve.tracing.places import RUN, item_place
 from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
 from spanserve.tracing.rows import MAX_REQUEST_ID, Rows
@@ -124,7 +125,7 @@ class Ending:
         self._submit(frozen_table(LEAN_TABLE, batch, spans, customs, *plain))
         return True
 
-    def _may_keep(self, leans: Leans, now_ns: int) -> bool:
+    def _may_keep(self, leans: Leans[LeanRequest], now_ns: int) -> bool:
         """Whether any of these, which were answered without failure, may be kept."""
         oldest_ns = min([lean.started_ns for lean in leans.requests])
         return self.rules.keeps_after(now_ns - oldest_ns)

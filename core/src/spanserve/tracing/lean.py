@@ -135,19 +135,6 @@ class LeanRequest:
         item.dequeued_ns = now_ns
 
 
-class Leans(NamedTuple):
-    """All requests of a batch, none of which has a record.
-
-    `ids` are 16 bytes of trace id each, empty where a client gave any id; the requests at the
-    positions `sampled` are. `recorded` are so many: those, or all, since any may be kept.
-    """
-
-    requests: Sequence[LeanRequest]
-    ids: bytes
-    sampled: Sequence[int]
-    recorded: int
-
-
 def leans_of(requests: Sequence[TracedRequest | None]) -> Sequence[LeanRequest]:
     """Return those of requests that have no records: nearly always all of them, as they are."""
     kinds = set(map(type, requests))

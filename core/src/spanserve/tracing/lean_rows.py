@@ -12,7 +12,8 @@ from typing import Final
 from spanserve.tracing.client import post_origin
 from spanserve.tracing.clock import ID_BYTES
 from spanserve.tracing.http import Origin
-from spanserve.tracing.lean import LeanRequest, Leans
+from spanserve.tracing.lean import LeanRequest
+from spanserve.tracing.leans import Leans
 from spanserve.tracing.record import ItemRecord
 from spanserve.tracing.rows import BETWEEN, FIELDS, MAX_REQUEST_ID
 
@@ -43,7 +44,7 @@ and none has a parent; their own ids, None where they are those of the traces.""
 
 
 def plain_leans(
-    path: str, batch: Leans, items: Sequence[ItemRecord], ended_ns: int
+    path: str, batch: Leans[LeanRequest], items: Sequence[ItemRecord], ended_ns: int
 ) -> tuple[Sequence[Origin], PlainLeans] | None:
     """Return the different origins of a batch's sampled requests to `path`, and what goes out.
 

@@ -7,18 +7,16 @@ thread. The marks are written through methods, so that the records of a live tra
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 from spanserve.tracing.attempt import Attempt, Retry
 from spanserve.tracing.base import Record
 from spanserve.tracing.failure import Failure
 from spanserve.tracing.http import Origin
+from spanserve.tracing.leans import Leans
 from spanserve.tracing.places import RUN
 from spanserve.tracing.rows import Rows
 from spanserve.tracing.waits import Waits
-
-if TYPE_CHECKING:
-    from spanserve.tracing.lean import Leans
 
 
 class RequestRecord(Record):
@@ -237,7 +235,7 @@ class BatchRecord(Attempt, Record):
     pending: int = 0
     """Ends that are still to come: each recorded member's, and the batch's own."""
 
-    leans: "Leans | None" = None
+    leans: Leans[Any] | None = None
     """Its requests until their answers are out, where none has a record, and some are recorded: it
     gets rows then only once that turns out to be needed."""
 

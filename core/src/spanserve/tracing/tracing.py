@@ -20,7 +20,8 @@ from spanserve.tracing.failure import failure_of
 from spanserve.tracing.frozen import Frozen, frozen_startup
 from spanserve.tracing.http import Origin, origin_of
 from spanserve.tracing.keeping import Rules
-from spanserve.tracing.lean import Leans, decided_on, leans_of
+from spanserve.tracing.lean import decided_on, leans_of
+from spanserve.tracing.leans import Leans
 from spanserve.tracing.listeners import Listeners
 from spanserve.tracing.live import Live, LiveBatchRecord, LiveRequestRecord
 from spanserve.tracing.loading import LoadedTracer
