@@ -16,7 +16,7 @@ from spanserve_zipkin.encode import Encoded
 from spanserve_zipkin.settings import ZipkinSettings
 from spanserve_zipkin.target import is_loopback, redacted
 from spanserve_zipkin.tracer import Zipkin
-from spanserve_zipkin.transport import Answer, retry_after_s
+from spanserve_zipkin.transport import CHUNK_BYTES, Answer, retry_after_s
 from support.zipkin_sink import ZipkinSink
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
@@ -91,6 +91,17 @@ def test_gzip_is_used_when_asked_for() -> None:
         assert sink.requests[0].headers["content-encoding"] == "gzip"
         assert int(sink.requests[0].headers["content-length"]) < len(sink.requests[0].body)
         assert len(sink.spans) == 100
+
+
+def test_a_body_of_many_chunks_says_how_long_it_is_and_arrives_whole() -> None:
+    spans = make_spans(8_000)
+    with ZipkinSink() as sink, started(sink.url) as tracer:
+        assert tracer.export_spans(spans) == ExportResult(delivered=8_000)
+        assert [span["id"] for span in sink.spans] == [span.span_id for span in spans]
+        (request,) = sink.requests
+        assert "transfer-encoding" not in request.headers
+        assert int(request.headers["content-length"]) > 2 * CHUNK_BYTES
+        assert sink.connections == 1
 
 
 def test_credentials_in_the_url_go_out_as_basic_authorization_alone() -> None:

@@ -3,16 +3,18 @@
 import gzip
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from importlib.metadata import version
-from typing import cast
+from typing import Final, cast
 
 import urllib3
 from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError, SSLError
 from urllib3.exceptions import TimeoutError as NoAnswerError
 
+from spanserve import breathe
 from spanserve_zipkin.settings import ZipkinSettings
 from spanserve_zipkin.target import (
     base_url,
@@ -21,6 +23,12 @@ from spanserve_zipkin.target import (
     is_loopback,
     path_and_query,
 )
+
+CHUNK_BYTES: Final = 64 * 1024
+"""Of a body, what is sent at once. The system lets nobody else on the processor while it copies,
+and a body has megabytes. With all of it at once, a server whose load shared that processor kept
+0.91 to 0.92 of its throughput; so it keeps 0.94, and 0.92 to 0.93 with half or twice as much
+(measured); with its exporter on a thread 0.86, where it kept 0.80."""
 
 _MAX_EXCERPT = 200
 _MAX_ANSWER_BYTES = 64 * 1024
@@ -72,11 +80,12 @@ class Transport:
         if self._gzips:
             headers["Content-Encoding"] = "gzip"
             body = gzip.compress(body, compresslevel=1, mtime=0)
+        headers["Content-Length"] = str(len(body))
         try:
             response = self._pool.urlopen(
                 "POST",
                 self._path,
-                body=cast("bytes", body),  # it takes whatever has bytes
+                body=cast("Iterator[bytes]", _chunks(body)),  # it sends whatever has bytes
                 headers=headers,
                 retries=False,
                 redirect=False,
@@ -148,6 +157,14 @@ def retry_after_s(value: str | None, *, now_s: float) -> float | None:
     except (ValueError, OverflowError):
         return None
     return min(max(wait_s, 0.0), _MAX_WAIT_S)
+
+
+def _chunks(body: bytes | bytearray) -> Iterator[memoryview]:
+    """Yield a body piece by piece, and let others go first in between."""
+    view = memoryview(body)
+    for start in range(0, len(view), CHUNK_BYTES):
+        yield view[start : start + CHUNK_BYTES]
+        breathe()
 
 
 def _content(response: urllib3.BaseHTTPResponse) -> bytes:
