@@ -270,10 +270,10 @@ class Batcher:
             with entered(self._tracing.scope(*batch.place)):
                 batch.log_failures()
             batch.note_failures()
-        if record.size > 1 or self._items or self._runner.awaited:
+        if self._items or self._runner.awaited:
             # Later: to encode the answers takes longer than to start the next batch, or another's.
             self._loop.call_soon(batch.hand_out)
-        else:  # a lone client has waited for a turn of the loop before
+        else:  # so that they, too, who are back at once are in the next batch
             batch.hand_out()
         self._learn(batch, ended_ns)
 
