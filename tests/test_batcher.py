@@ -115,13 +115,15 @@ def test_what_arrives_while_the_runner_is_busy_waits_for_it(bench: Bench) -> Non
     assert bench.batches == [[1], [2, 3]]
 
 
-def test_a_lone_item_is_answered_as_its_run_ends(bench: Bench) -> None:
+@pytest.mark.parametrize("together", [1, 3])
+def test_items_are_answered_as_their_run_ends_where_nobody_waits(
+    bench: Bench, together: int
+) -> None:
     bench.begin()
-    (item,) = bench.submit(1)
+    answers = [answer_of(item) for item in bench.submit(*range(together))]
     bench.loop.settle()
-    answer = answer_of(item)
     bench.runner.step()
-    assert answer.result() == 1
+    assert [answer.result() for answer in answers] == [*range(together)]
 
 
 def test_where_another_waits_for_the_runner_it_goes_first(bench: Bench) -> None:
