@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from email.utils import formatdate
 from typing import Any
@@ -93,10 +94,16 @@ def test_gzip_is_used_when_asked_for() -> None:
         assert len(sink.spans) == 100
 
 
-def test_a_body_of_many_chunks_says_how_long_it_is_and_arrives_whole() -> None:
+@pytest.mark.parametrize("on_a_thread", [False, True])
+def test_a_body_of_many_chunks_says_how_long_it_is_and_arrives_whole(*, on_a_thread: bool) -> None:
     spans = make_spans(8_000)
     with ZipkinSink() as sink, started(sink.url) as tracer:
-        assert tracer.export_spans(spans) == ExportResult(delivered=8_000)
+        if on_a_thread:
+            with ThreadPoolExecutor(1) as threads:
+                result = threads.submit(tracer.export_spans, spans).result()
+        else:
+            result = tracer.export_spans(spans)
+        assert result == ExportResult(delivered=8_000)
         assert [span["id"] for span in sink.spans] == [span.span_id for span in spans]
         (request,) = sink.requests
         assert "transfer-encoding" not in request.headers
