@@ -273,7 +273,7 @@ class Batcher:
         if self._items or self._runner.awaited:
             # Later: to encode the answers takes longer than to start the next batch, or another's.
             self._loop.call_soon(batch.hand_out)
-        else:  # so that they, too, who are back at once are in the next batch
+        else:  # clients who come back at once are then together in the next batch
             batch.hand_out()
         self._learn(batch, ended_ns)
 

@@ -86,7 +86,7 @@ class Transport:
             response = self._pool.urlopen(
                 "POST",
                 self._path,
-                body=cast("Iterator[bytes]", _chunks(body)),  # it sends whatever has bytes
+                body=cast("Iterator[bytes]", chunks(body)),  # it sends whatever has bytes
                 headers=headers,
                 retries=False,
                 redirect=False,
@@ -160,17 +160,19 @@ def retry_after_s(value: str | None, *, now_s: float) -> float | None:
     return min(max(wait_s, 0.0), _MAX_WAIT_S)
 
 
-def _chunks(body: bytes | bytearray) -> Iterator[memoryview]:
+def chunks(body: bytes | bytearray) -> Iterator[memoryview]:
     """Yield a body piece by piece, and let others go first in between.
 
-    On a thread of a server it is one piece: after each, the thread would have to wait for the
-    interpreter again, and fall behind a server that is busy (measured: most spans were dropped).
+    That is for an exporter's process, which calls a tracer on its main thread. On a thread of a
+    server a body is one piece: after each, the thread would have to wait for the interpreter
+    again, and fall behind a server that is busy (measured: most spans were dropped).
     """
     view = memoryview(body)
-    is_alone = threading.current_thread() is threading.main_thread()
-    step = CHUNK_BYTES if is_alone else max(1, len(view))
-    for start in range(0, len(view), step):
-        yield view[start : start + step]
+    if threading.current_thread() is not threading.main_thread():
+        yield view
+        return
+    for start in range(0, len(view), CHUNK_BYTES):
+        yield view[start : start + CHUNK_BYTES]
         breathe()
 
 
