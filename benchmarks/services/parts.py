@@ -20,6 +20,7 @@ from services.socket_time import SocketTime
 from spanserve import Resource, Span, hookimpl
 from spanserve.config.model import QueueConfig, TracingConfig
 from spanserve.tracing.client import Client
+from spanserve.tracing.head import Head
 from spanserve.tracing.lean import UNDECIDED, LeanRequest
 from spanserve.tracing.loading import LoadedTracer, opened
 from spanserve.tracing.plugins import load_plugin
@@ -34,7 +35,7 @@ FIELDS = {
     b"user-agent": b"parts",
     b"content-type": b"application/json",
 }
-CLIENT = Client("http", ("127.0.0.1", 50_000))
+HEAD = Head("/predict", Client("http", ("127.0.0.1", 50_000)), FIELDS, True)
 CONFIG = TracingConfig(queue=QueueConfig(max_spans=10_000_000))
 
 
@@ -73,8 +74,7 @@ class Request(LeanRequest):
         self.request_id = self.trace_id = ""
         self.item = self.record = None
         self.decision = UNDECIDED
-        self.client, self.fields = CLIENT, FIELDS
-        self.is_bare = True
+        self.head = HEAD
 
     @property
     def path(self) -> str:

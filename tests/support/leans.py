@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from hypothesis import strategies as st
 
 from spanserve.tracing.client import Client
+from spanserve.tracing.head import Head
 from spanserve.tracing.lean import UNDECIDED, LeanRequest
 from spanserve.tracing.record import ItemRecord, RequestRecord
 from spanserve.tracing.tracing import Tracing
@@ -67,11 +68,11 @@ class Lean(LeanRequest):
         self.encode_ns = self.encoded_ns = 0
         self.request_id = call.request_id
         self.trace_id = ""
-        self.client = Client("http", ("127.0.0.1", call.port))
         self.decision = UNDECIDED
         name, value = (each.encode() for each in call.caller)
-        self.fields = {b"user-agent": call.user_agent} | ({name: value} if name else {})
-        self.is_bare = not (name or call.request_id)
+        client = Client("http", ("127.0.0.1", call.port))
+        fields = {b"user-agent": call.user_agent} | ({name: value} if name else {})
+        self.head = Head(self.path, client, fields, not (name or call.request_id))
         self.own = self.item = ItemRecord(self, tracing.now_ns(), 0)
 
     @property

@@ -14,9 +14,9 @@ from spanserve.batching.batcher import ExpiredError
 from spanserve.server.answer import Answer, given_up
 from spanserve.server.endpoint import BatchEndpoint
 from spanserve.server.exchange import ClientLeftError, Exchange
-from spanserve.server.fields import Fields
+from spanserve.server.fields import HeadersRead
 from spanserve.server.front import FrontDoor
-from spanserve.tracing.client import Client
+from spanserve.tracing.head import Head
 from spanserve.tracing.record import RequestRecord
 
 log = logging.getLogger(__name__)
@@ -28,12 +28,6 @@ class Connection(Protocol):
     """Where the answers of direct requests go."""
 
     loop: asyncio.AbstractEventLoop
-    peer: Client
-    is_bare: bool
-
-    @property
-    def fields(self) -> Fields:
-        """The headers of the newest request, each of which it has once."""
 
     def send_answer(self, request: "DirectRequest", answer: Answer, now_ns: int) -> None:
         """Send a whole answer with the headers that every answer carries."""
@@ -75,9 +69,11 @@ class DirectRequest(Exchange):
         connection: Connection,
         front: FrontDoor,
         endpoint: BatchEndpoint,
+        head: Head,
+        read: HeadersRead,
     ) -> None:
-        self.is_bare = connection.is_bare
-        front.begin_direct(self, endpoint, connection.peer, connection.fields)
+        front.begin_direct(self, endpoint, read)
+        self.head = head
         self._connection = connection
         self._front = front
         self._endpoint = endpoint
@@ -194,7 +190,7 @@ class DirectRequest(Exchange):
             # The connection keeps its last request: the rest of it must not live as long.
             del self._connection, self.item
 
-    def head(self, now_ns: int) -> bytes:
+    def head_lines(self, now_ns: int) -> bytes:
         """Return the headers that every answer carries, as they go out."""
         return self.lines(now_ns, tracing=self._front.trace_headers)
 

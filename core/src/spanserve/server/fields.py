@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from spanserve.service.media import JSON, NPY, chosen, media_type
+
 HeaderList = Sequence[tuple[bytes, bytes]]
 Fields = Mapping[bytes, bytes]
 """Headers by their names; of several of a name the last."""
@@ -24,6 +26,7 @@ COMMONEST: Final[Mapping[bytes, bytes]] = {
 None says who called, or asks anything of the server itself: a request that has no others, a *bare*
 one, need not be searched for that."""
 
+_JSON: Final = JSON.encode()
 _LIMIT: Final = re.compile(rb"[0-9]{1,9}(\.[0-9]{1,3})?")
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 _NOTHING: Final[HeadersRead] = "", -1, None
@@ -51,3 +54,13 @@ def read_headers(headers: HeaderList) -> HeadersRead:
         elif name == b"x-request-timeout-ms" and _LIMIT.fullmatch(value):
             limit_ms = float(value)
     return request_id, length, limit_ms
+
+
+def is_json(fields: Fields) -> bool:
+    """Say whether the body is JSON, as far as the client says, and so may be the answer."""
+    content, accept = fields.get(b"content-type"), fields.get(b"accept")
+    if content is not None and content != _JSON and media_type(str(content, "latin-1")) != JSON:
+        return False
+    if accept is None or accept == b"*/*":
+        return True
+    return chosen(str(accept, "latin-1"), (JSON, NPY)) == JSON

@@ -21,9 +21,8 @@ from spanserve.server.exchange import (
     Send,
     Traffic,
 )
-from spanserve.server.fields import Fields, read_fields, read_headers
+from spanserve.server.fields import HeadersRead, read_headers
 from spanserve.server.streaming import send_any
-from spanserve.tracing.client import Client
 from spanserve.tracing.clock import Ids
 from spanserve.tracing.failure import failure_of
 from spanserve.tracing.places import ROOT
@@ -111,25 +110,13 @@ class FrontDoor:
             exchange.request_id = self._new_id()
         return exchange
 
-    def begin_direct(
-        self,
-        request: Exchange,
-        endpoint: Endpoint,
-        client: Client,
-        fields: Fields,
-    ) -> None:
+    def begin_direct(self, request: Exchange, endpoint: Endpoint, read: HeadersRead) -> None:
         """Let a request in that needs no scope: a POST, without a query, to this endpoint.
 
-        `fields` are its headers, each of which it has once; it is known whether it `is_bare`. It
-        has no ids yet where it is traced.
+        It has no ids yet where it is traced.
         """
-        started_ns = self._now_ns()
-        read = read_fields(fields, are_bare=request.is_bare)
-        Exchange.__init__(request, _NO_SCOPE, _nothing_left, read, started_ns)
-        if endpoint.is_traced:
-            request.client = client
-            request.fields = fields
-        elif not request.request_id:
+        Exchange.__init__(request, _NO_SCOPE, _nothing_left, read, self._now_ns())
+        if not (endpoint.is_traced or request.request_id):
             request.request_id = self._new_id()
 
     def admit_direct(self, request: Exchange, endpoint: Endpoint) -> None:

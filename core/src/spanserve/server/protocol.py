@@ -23,11 +23,13 @@ from spanserve.server.app import App
 from spanserve.server.direct import DirectRequest
 from spanserve.server.endpoint import BatchEndpoint
 from spanserve.server.exchange import send_answer
-from spanserve.server.fields import COMMONEST
-from spanserve.service.media import JSON, NPY, chosen, media_type
+from spanserve.server.fields import COMMONEST, HeadersRead, is_json, read_fields
+from spanserve.server.known import Known, sent_head
 from spanserve.tracing.client import Client
+from spanserve.tracing.head import Head
 
-_JSON: Final = JSON.encode()
+_MOST_TRIES: Final = 4
+"""Of a connection's heads, one after the other, that are kept and do not come again."""
 
 
 class DirectProtocol(HttpToolsProtocol):
@@ -47,25 +49,41 @@ class DirectProtocol(HttpToolsProtocol):
         self._routes: dict[bytes, BatchEndpoint] | None = None if self._front else {}
         self._held: BatchEndpoint | None = None
         self._open: DirectRequest | None = None
+        self._data = b""
+        self._known: Known | None = None
+        self._tries = _MOST_TRIES
         self._chunks: list[bytes] = []
         self._idle_since_s: float | None = None
         self._default_headers: list[tuple[bytes, bytes]] | None = None
         self._head = b""
-        self.fields: dict[bytes, bytes] = {}
-        self.is_bare = True
+        self._fields: dict[bytes, bytes] = {}
+        self._is_bare = True
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Know the client."""
         super().connection_made(transport)
-        self.peer = Client(self.scheme or "http", self.client)
+        self._peer = Client(self.scheme or "http", self.client)
 
     def data_received(self, data: bytes) -> None:
-        """Read; many clients send head and body one after the other, so the rest may follow."""
+        """Read; where the head is the last one again, what it says is known."""
+        if (known := self._known) is not None:
+            text, length, endpoint, head, read = known
+            if len(data) == length and data.startswith(text) and self.cycle.response_complete:
+                self._idle_since_s = None
+                self._tries = _MOST_TRIES
+                self._begun(endpoint, head, read).start(data[len(text) :])
+                return
+            self._known = None
+        self._data = data
         super().data_received(data)
-        if self._held is None or self._open is not None:
-            return
+        self._data = b""
+        if self._held is not None and self._open is None:
+            self._await_rest(self._held)
+
+    def _await_rest(self, endpoint: BatchEndpoint) -> None:
+        """Go on with a request whose head is there: many clients send its body after it."""
         if self._is_short():
-            self._open = self._opened(self._held)
+            self._open = self._opened(endpoint, None)
         else:
             self._held = None
             self._begin_as_usual()
@@ -75,7 +93,7 @@ class DirectProtocol(HttpToolsProtocol):
 
     def _is_short(self) -> bool:
         """Say whether the body is no longer than what uvicorn, too, reads without a pause."""
-        length = self.fields.get(b"content-length")
+        length = self._fields.get(b"content-length")
         return length is not None and int(length) <= HIGH_WATER_LIMIT  # the parser took it
 
     def on_message_begin(self) -> None:
@@ -83,17 +101,17 @@ class DirectProtocol(HttpToolsProtocol):
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
-        self.fields = {}
-        self.is_bare = True
+        self._fields = {}
+        self._is_bare = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header."""
         known = COMMONEST.get(name)
         if known is None:
             known = name.lower()
-            self.is_bare = False
+            self._is_bare = False
         self.headers.append((known, value))
-        self.fields[known] = value
+        self._fields[known] = value
 
     def on_headers_complete(self) -> None:
         """Hold a request that may turn out to be whole; start the others."""
@@ -112,20 +130,11 @@ class DirectProtocol(HttpToolsProtocol):
             and parser.get_http_version() == "1.1"
             and parser.should_keep_alive()
             and not parser.should_upgrade()
-            and len(self.fields) == len(self.headers)
-            and b"expect" not in self.fields
-            and self._is_json()
+            and len(self._fields) == len(self.headers)
+            and b"expect" not in self._fields
+            and is_json(self._fields)
             and (self._last is None or self._last.response_complete)
         )
-
-    def _is_json(self) -> bool:
-        """Say whether the body is JSON, as far as the client says, and so may be the answer."""
-        content, accept = self.fields.get(b"content-type"), self.fields.get(b"accept")
-        if content is not None and content != _JSON and media_type(str(content, "latin-1")) != JSON:
-            return False
-        if accept is None or accept == b"*/*":
-            return True
-        return chosen(str(accept, "latin-1"), (JSON, NPY)) == JSON
 
     @property
     def _last(self) -> RequestResponseCycle | DirectRequest | None:
@@ -133,7 +142,7 @@ class DirectProtocol(HttpToolsProtocol):
 
     def _begin_as_usual(self) -> None:
         """Begin uvicorn's way, with what was read so far."""
-        url, headers, expect = self.url, self.headers, self.fields.get(b"expect", b"")
+        url, headers, expect = self.url, self.headers, self._fields.get(b"expect", b"")
         super().on_message_begin()
         self.url, self.headers = url, headers
         self.expect_100_continue = expect.lower() == b"100-continue"
@@ -153,15 +162,27 @@ class DirectProtocol(HttpToolsProtocol):
         if endpoint is None:
             super().on_message_complete()
             return
-        request = self._open or self._opened(endpoint)
-        self._held = self._open = None
         body = b"".join(self._chunks)
         self._chunks.clear()
+        request = self._open or self._opened(endpoint, body)
+        self._held = self._open = None
         request.start(body)
 
-    def _opened(self, endpoint: BatchEndpoint) -> DirectRequest:
+    def _opened(self, endpoint: BatchEndpoint, body: bytes | None) -> DirectRequest:
+        """Begin a request by the head that was parsed, and keep that if it may be known again."""
+        fields, is_bare = self._fields, self._is_bare
+        head = Head(endpoint.spec.route, self._peer, fields, is_bare)
+        read = read_fields(fields, are_bare=is_bare)
+        if body is not None and self._tries:
+            self._tries -= 1
+            text = sent_head(self._data, self.url, len(fields), body)
+            if text is not None:  # then the parser is at the end of a request
+                self._known = Known(text, len(self._data), endpoint, head, read)
+        return self._begun(endpoint, head, read)
+
+    def _begun(self, endpoint: BatchEndpoint, head: Head, read: HeadersRead) -> DirectRequest:
         assert self._front is not None  # noqa: S101  # else there were no endpoints
-        request = DirectRequest(self, self._front, endpoint)
+        request = DirectRequest(self, self._front, endpoint, head, read)
         # To uvicorn it is a cycle, and a task to cancel: it has what is used of either.
         self.cycle = request  # type: ignore[assignment]
         self.tasks.add(request)  # type: ignore[arg-type]
@@ -182,7 +203,7 @@ class DirectProtocol(HttpToolsProtocol):
             % (
                 STATUS_LINE[answer.status],
                 self._head,
-                request.head(now_ns),
+                request.head_lines(now_ns),
                 b"" if request.keep_alive else b"connection: close\r\n",
                 len(answer.body),
                 answer.body,

@@ -66,11 +66,11 @@ class Admission:
         sampled, decisions = self._decided(bits)
         called = False
         for lean, trace_id, decision in zip(leans, trace_ids, decisions, strict=False):
-            if lean.is_bare:  # most are: as few steps as there can be
+            if lean.head.is_bare:  # most are: as few steps as there can be
                 lean.trace_id = lean.request_id = trace_id
                 lean.decision = decision
                 continue
-            if not self._has_no_caller(lean.fields):
+            if not self._has_no_caller(lean.head.fields):
                 self._admit_called(lean)
                 called = True
                 bits = b""
@@ -100,7 +100,8 @@ class Admission:
 
     def _admit_called(self, lean: LeanRequest) -> None:
         """Begin a request that may have a caller."""
-        ids = self.admitted(lean.fields.items(), lean.fields)
+        fields = lean.head.fields
+        ids = self.admitted(fields.items(), fields)
         lean.trace_id, root_id, sampled, caller = ids
         debug = self._trusts and caller is not None and caller.debug
         lean.decision = Decision(sampled, sampled or self.keeps, debug, caller, root_id)
@@ -111,7 +112,7 @@ class Admission:
     def record_of(self, lean: LeanRequest) -> RequestRecord:
         """Return a record of what is known of a request that was admitted without."""
         ids = lean.trace_id, lean.root_id, lean.sampled
-        came = lean.origin, lean.client.port, lean.started_ns
+        came = lean.head.origin, lean.head.client.port, lean.started_ns
         record = RequestRecord(*ids, *came, lean.request_id, lean.path)
         record.endpoint = lean.path
         record.recording = lean.recording

@@ -117,7 +117,7 @@ class Ending:
         customs: Sequence[PlainCustom] | None = ()
         if batch.custom_spans:
             customs = plain_customs(batch.custom_spans, RUN, batch.ran_ns)
-        plain = plain_leans(batch.endpoint, leans, items, now_ns)
+        plain = plain_leans(leans, items, now_ns)
         if customs is None or plain is None:
             return False
         each = self._spans_each + (len(customs) if self._with_runs else 0)
@@ -138,7 +138,7 @@ class Ending:
             rows is not None
             and rows.are_open
             and lean.sampled
-            and lean.client.port
+            and lean.head.client.port
             and len(lean.request_id) <= MAX_REQUEST_ID
             and item.failure is None
             and (record is None or (record.usual and _has_usual_customs(record, item)))

@@ -97,8 +97,8 @@ def write_lean(rows: Rows, lean: LeanRequest, item: ItemRecord, ended_ns: int) -
     parent_id = 0 if lean.caller is None else lean.caller.span_number
     # Its body was there as it began, and its item queued as soon as that was decoded.
     decoded = lean.started_ns, item.queued_ns
-    port = lean.client.port
-    _write(rows, lean, item, parent_id, decoded, ended_ns, lean.origin, port)
+    port = lean.head.client.port
+    _write(rows, lean, item, parent_id, decoded, ended_ns, lean.head.origin, port)
 
 
 def _write(  # noqa: PLR0917  # what a record and its stand-in keep each in its own way

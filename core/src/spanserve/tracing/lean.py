@@ -11,11 +11,10 @@ processor has long forgotten code and data (measured: 1.1 µs a request instead 
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple, cast
 
-from spanserve.tracing.client import Client, post_origin
-from spanserve.tracing.http import Origin
+from spanserve.tracing.head import Head
 from spanserve.tracing.record import ItemRecord, RequestRecord, TracedRequest
 from spanserve.tracing.remote import Remote
 
@@ -41,20 +40,16 @@ class LeanRequest:
     """What a server keeps of a request for tracing.
 
     It takes the place of a `RequestRecord` in the batcher. `record` is that, once there is one.
-    `fields` are its headers by name; it `is_bare` where none of them can say who called, or give
-    it an id. Its ids, `trace_id` being empty before, and the decision are there once it was
-    admitted (`Tracing.admit`). `encode_ns` is when the answer was begun, `encoded_ns` when a
-    result's was there, to be sent then, and the rest left to the batch; 0 where that was not
-    reached.
+    Its ids, `trace_id` being empty before, and the decision are there once it was admitted
+    (`Tracing.admit`). `encode_ns` is when the answer was begun, `encoded_ns` when a result's was
+    there, to be sent then, and the rest left to the batch; 0 where that was not reached.
     """
 
     __slots__ = (
-        "client",
         "decision",
         "encode_ns",
         "encoded_ns",
-        "fields",
-        "is_bare",
+        "head",
         "item",
         "record",
         "request_id",
@@ -62,12 +57,10 @@ class LeanRequest:
         "trace_id",
     )
 
-    client: Client
     decision: Decision
     encode_ns: int
     encoded_ns: int
-    fields: Mapping[bytes, bytes]
-    is_bare: bool
+    head: Head
     item: ItemRecord | None
     record: RequestRecord | None
     request_id: str
@@ -78,12 +71,6 @@ class LeanRequest:
     @abstractmethod
     def path(self) -> str:
         """The path that it was sent to."""
-
-    @property
-    def origin(self) -> Origin:
-        """What it has in common with others."""
-        host, user_agent = self.fields.get(b"host"), self.fields.get(b"user-agent")
-        return post_origin(self.path, self.client.source, host, user_agent)
 
     @property
     def sampled(self) -> bool:

@@ -9,7 +9,6 @@ from array import array
 from collections.abc import Sequence
 from typing import Final
 
-from spanserve.tracing.client import post_origin
 from spanserve.tracing.clock import ID_BYTES
 from spanserve.tracing.http import Origin
 from spanserve.tracing.lean import LeanRequest
@@ -44,9 +43,9 @@ and none has a parent; their own ids, None where they are those of the traces.""
 
 
 def plain_leans(
-    path: str, batch: Leans[LeanRequest], items: Sequence[ItemRecord], ended_ns: int
+    batch: Leans[LeanRequest], items: Sequence[ItemRecord], ended_ns: int
 ) -> tuple[Sequence[Origin], PlainLeans] | None:
-    """Return the different origins of a batch's sampled requests to `path`, and what goes out.
+    """Return the different origins of a batch's sampled requests, and what goes out.
 
     The last answer was out at `ended_ns`. None where one has something that needs a record: an id
     of its client's that is too long for a column, or a client without a port.
@@ -58,7 +57,7 @@ def plain_leans(
         requests = [requests[place] for place in sampled]
         items = [items[place] for place in sampled]
         ids = b"".join([ids[ID_BYTES * each : ID_BYTES * (each + 1)] for each in sampled])
-    origins, places = _origins(path, requests)
+    origins, places = _origins(requests)
     marks = b"".join(
         [
             _pack(
@@ -67,7 +66,7 @@ def plain_leans(
                 lean.encode_ns,
                 lean.encoded_ns,
                 item.depth,
-                lean.client.port,
+                lean.head.client.port,
             )
             for lean, item in zip(requests, items, strict=True)
         ]
@@ -79,18 +78,14 @@ def plain_leans(
     return origins, (ids, marks, ended_ns, chosen, places, *given)
 
 
-def _origins(path: str, requests: Sequence[LeanRequest]) -> tuple[Sequence[Origin], bytes | None]:
+def _origins(requests: Sequence[LeanRequest]) -> tuple[Sequence[Origin], bytes | None]:
     """Return the different origins of requests, and where each has its own: None if all are one."""
-    came = [
-        (lean.client.source, lean.fields.get(b"host"), lean.fields.get(b"user-agent"))
-        for lean in requests
-    ]
-    known, places = came[:1], None
-    if came.count(came[0]) != len(came):  # rarely
-        known = list(dict.fromkeys(came))
-        place_of = {each: place for place, each in enumerate(known)}
-        places = array("I", [place_of[each] for each in came]).tobytes()
-    return [post_origin(path, *each) for each in known], places
+    heads = [lean.head for lean in requests]
+    origins = [head.known_origin or head.origin for head in heads]
+    if origins.count(origins[0]) == len(origins):  # nearly always
+        return origins[:1], None
+    place_of = {origin: place for place, origin in enumerate(dict.fromkeys(origins))}
+    return list(place_of), array("I", [place_of[each] for each in origins]).tobytes()
 
 
 def _chosen(

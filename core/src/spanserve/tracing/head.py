@@ -1,0 +1,37 @@
+"""What a request says before its body, and who sent it: all of it that tracing asks for."""
+
+from collections.abc import Mapping
+
+from spanserve.tracing.client import Client, post_origin
+from spanserve.tracing.http import Origin
+
+
+class Head:
+    """The head of a POST to `path`; one for all requests of a connection that say the same.
+
+    `fields` are its headers by name; it `is_bare` where none of them can say who called, or give
+    the request an id. `known_origin` is its `origin`, once that was asked for.
+    """
+
+    __slots__ = ("client", "fields", "is_bare", "known_origin", "path")
+
+    def __init__(
+        self,
+        path: str,
+        client: Client,
+        fields: Mapping[bytes, bytes],
+        is_bare: bool,  # noqa: FBT001  # made for nearly every request: keywords would cost
+    ) -> None:
+        self.path = path
+        self.client = client
+        self.fields = fields
+        self.is_bare = is_bare
+        self.known_origin: Origin | None = None
+
+    @property
+    def origin(self) -> Origin:
+        """What it has in common with others: the same object for all that are alike."""
+        if self.known_origin is None:
+            host, user_agent = self.fields.get(b"host"), self.fields.get(b"user-agent")
+            self.known_origin = post_origin(self.path, self.client.source, host, user_agent)
+        return self.known_origin
