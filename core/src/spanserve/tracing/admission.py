@@ -39,21 +39,23 @@ class Admission:
 
     def admitted(
         self, headers: Iterable[tuple[bytes, bytes]], fields: Mapping[bytes, bytes]
-    ) -> tuple[str, int, bool, Remote | None]:
-        """Return a request's trace id and root id, whether it is sampled, and its caller if any.
+    ) -> tuple[str, str, int, bool, Remote | None]:
+        """Return a request's own id, its trace's and its root's, whether it is sampled, its caller.
 
-        `fields` are its headers by name; its path is traced.
+        `fields` are its headers by name; its path is traced. Its own id is its trace's where it
+        joins no other, and the request's, too, where the client gave none.
         """
-        trace_id, root_id = self.next_root()
+        own_id, root_id = self.next_root()
         caller = self.propagators.extract(headers, fields)
-        if caller is None or not self._trusts:
-            return trace_id, root_id, root_id < self._bound, caller
-        trace_id = caller.trace_id or trace_id
-        return trace_id, root_id, self._decide(trace_id, caller), caller
+        trace_id, sampled = self._joined(caller, own_id, root_id)
+        return own_id, trace_id, root_id, sampled, caller
 
-    def request_id(self, trace_id: str, caller: Remote | None) -> str:
-        """Return an id for a request whose client gave none: its trace's, where that is its own."""
-        return trace_id if caller is None else self.next_root()[0]
+    def _joined(self, caller: Remote | None, own_id: str, root_id: int) -> tuple[str, bool]:
+        """Return the trace that a request belongs to, and whether it is sampled."""
+        if caller is None or not self._trusts:
+            return own_id, root_id < self._bound
+        trace_id = caller.trace_id or own_id
+        return trace_id, self._decide(trace_id, caller)
 
     def admit(self, leans: Sequence[LeanRequest]) -> tuple[Sequence[int] | None, bytes]:
         """Begin some requests that have no records, as `Tracing.begin` does one that has.
@@ -71,7 +73,7 @@ class Admission:
                 lean.decision = decision
                 continue
             if not self._has_no_caller(lean.head.fields):
-                self._admit_called(lean)
+                self._admit_called(lean, trace_id)
                 called = True
                 bits = b""
                 continue
@@ -98,14 +100,14 @@ class Admission:
             decisions[place] = _SAMPLED
         return sampled, decisions
 
-    def _admit_called(self, lean: LeanRequest) -> None:
+    def _admit_called(self, lean: LeanRequest, own_id: str) -> None:
         """Begin a request that may have a caller."""
-        fields = lean.head.fields
-        ids = self.admitted(fields.items(), fields)
-        lean.trace_id, root_id, sampled, caller = ids
+        caller = self.propagators.extract_once(lean.head.fields)
+        root_id = int(own_id[16:], 16)
+        lean.trace_id, sampled = self._joined(caller, own_id, root_id)
+        lean.request_id = lean.request_id or own_id
         debug = self._trusts and caller is not None and caller.debug
         lean.decision = Decision(sampled, sampled or self.keeps, debug, caller, root_id)
-        lean.request_id = lean.request_id or self.request_id(lean.trace_id, caller)
         if caller is not None and not (self._trusts and caller.is_plain):
             lean.record = self.record_of(lean)
 

@@ -5,7 +5,7 @@ import random
 import sys
 import time
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 ID_BYTES: Final = 16
@@ -100,7 +100,16 @@ class Ids:
 
 def root_ids(bits: bytes) -> Sequence[int]:
     """Return the ids of the roots of traces: `bits` are theirs, 16 bytes each."""
-    halves = array("Q", bits)
+    return _numbers(bits)[1::2]
+
+
+def ids_of(digits: Iterable[str]) -> "array[int]":
+    """Return the ids of spans as numbers, that are given as 16 hex digits each."""
+    return _numbers(bytes.fromhex("".join(digits)))
+
+
+def _numbers(bits: bytes) -> "array[int]":
+    numbers = array("Q", bits)
     if sys.byteorder == "little":
-        halves.byteswap()
-    return halves[1::2]
+        numbers.byteswap()
+    return numbers

@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Sequence
 from typing import Final
 
-from spanserve.tracing.clock import ID_BYTES
+from spanserve.tracing.clock import ID_BYTES, ids_of
 from spanserve.tracing.http import Origin
 from spanserve.tracing.lean import LeanRequest
 from spanserve.tracing.leans import Leans
@@ -22,6 +22,8 @@ MARKS: Final = tuple(field for field in FIELDS if field[0] in _OWN)
 """What each request has of its own, in the order of `_OWN`. Its body was there as it began, its
 item queued as soon as that was decoded, and it ended as the next answer was begun: four marks stand
 for seven."""
+
+_NO_SPAN: Final = "0" * 16
 
 _pack: Final = struct.Struct("@" + "".join(code for _, _, code in MARKS)).pack
 
@@ -80,8 +82,7 @@ def plain_leans(
 
 def _origins(requests: Sequence[LeanRequest]) -> tuple[Sequence[Origin], bytes | None]:
     """Return the different origins of requests, and where each has its own: None if all are one."""
-    heads = [lean.head for lean in requests]
-    origins = [head.known_origin or head.origin for head in heads]
+    origins = [(head := lean.head).known_origin or head.origin for lean in requests]
     if origins.count(origins[0]) == len(origins):  # nearly always
         return origins[:1], None
     place_of = {origin: place for place, origin in enumerate(dict.fromkeys(origins))}
@@ -114,7 +115,8 @@ def _given(leans: Sequence[LeanRequest]) -> tuple[bytes, bytes, str] | None:
     request_ids = [lean.request_id for lean in leans]
     if max(map(len, request_ids)) > MAX_REQUEST_ID:
         return None
-    roots = array("Q", [lean.root_id for lean in leans])
-    callers = [lean.caller for lean in leans]
-    parents = array("Q", [0 if each is None else each.span_number for each in callers])
-    return roots.tobytes(), parents.tobytes(), BETWEEN.join(request_ids)
+    decided = [lean.decision for lean in leans]
+    roots = [each.root_id or lean.root_id for each, lean in zip(decided, leans, strict=True)]
+    callers = [each.caller for each in decided]
+    parents = ids_of([(each and each.span_id) or _NO_SPAN for each in callers])
+    return array("Q", roots).tobytes(), parents.tobytes(), BETWEEN.join(request_ids)

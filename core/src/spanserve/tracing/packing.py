@@ -16,7 +16,7 @@ from spanserve.tracing.plain import plain_text
 def packed(record: Frozen) -> Frozen:
     """Pack a frozen record; it still says how many spans it makes."""
     try:
-        content = marshal.dumps(record)
+        content = marshal.dumps(record, 2)
     except ValueError:  # something is of a subclass of a plain type, such as an enum's
         content = marshal.dumps(plain(record))
     return PACKED, record[1], content

@@ -45,11 +45,12 @@ class Propagators:
     of a format could not be used. An unknown name is a `ConfigError`.
     """
 
-    __slots__ = ("_readers", "_writers", "headers", "ignored")
+    __slots__ = ("_readers", "_reads_w3c", "_writers", "headers", "ignored")
 
     def __init__(self, read: Sequence[str], write: Sequence[str]) -> None:
         self._readers = _selected(read)
         self._writers = _selected(write)
+        self._reads_w3c = "tracecontext" in read
         self.headers = frozenset[bytes]().union(*(form.headers for form in self._readers))
         self.ignored = 0
 
@@ -72,6 +73,15 @@ class Propagators:
             if name in names:
                 found.setdefault(name, []).append(value)
         return self._first_valid(found) if found else None
+
+    def extract_once(self, fields: Mapping[bytes, bytes]) -> Remote | None:
+        """Return what `extract` does of headers each of which is there once; `fields`: by name."""
+        traceparent = fields.get(w3c.TRACEPARENT)
+        if traceparent is not None and self._reads_w3c and w3c.TRACESTATE not in fields:
+            remote = w3c.read_usual(traceparent)
+            if remote is not None:  # nearly always: W3C's wins
+                return remote
+        return self.extract(fields.items())
 
     def inject(
         self,

@@ -118,9 +118,9 @@ class Tracing:
         route: str,
     ) -> RequestRecord:
         """Begin the record of a request whose path is traced; `fields` are its headers by name."""
-        trace_id, root_id, sampled, caller = self._admission.admitted(headers, fields)
+        own_id, trace_id, root_id, sampled, caller = self._admission.admitted(headers, fields)
         if request_id is None:
-            request_id = self._admission.request_id(trace_id, caller)
+            request_id = own_id
         record = self._new_record(
             trace_id, root_id, sampled, origin, port, started_ns, request_id, route
         )

@@ -24,6 +24,8 @@ LONG_MEMBER_CHARS: Final = 128
 _TRACEPARENT: Final = re.compile(
     r"(?!ff)([0-9a-f]{2})-((?!0{32})[0-9a-f]{32})-((?!0{16})[0-9a-f]{16})-[0-9a-f]([0-9a-f])(-.*)?"
 )
+# As nearly all are, and as bytes: it takes half as long.
+_USUAL: Final = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _MEMBER: Final = re.compile(
     r"([a-z0-9][a-z0-9_\-*/@]{0,255})=[ -+\--<>-~]{0,255}[!-+\--<>-~]",
 )
@@ -43,6 +45,14 @@ def read(fields: HeaderFields) -> Remote | None:
     states = fields.get(TRACESTATE)
     tracestate = read_tracestate(states) if states else ""
     return Remote(trace_id, span_id, flags in _ODD_DIGITS, False, tracestate)
+
+
+def read_usual(traceparent: bytes) -> Remote | None:
+    """Return what a valid traceparent of version 00 says, without a tracestate; else None."""
+    if _USUAL.fullmatch(traceparent) is None:
+        return None
+    text = traceparent.decode()
+    return Remote(text[3:35], text[36:52], text[54] in _ODD_DIGITS)
 
 
 def read_tracestate(values: Sequence[bytes]) -> str:
