@@ -7,7 +7,7 @@ from typing import Final
 from spanserve.config.model import TracingConfig
 from spanserve.tracing.clock import ID_BYTES, ROOT_ID_AT, Ids, root_ids
 from spanserve.tracing.keeping import Rules
-from spanserve.tracing.lean import Decision, LeanRequest
+from spanserve.tracing.lean import Decision, LeanRequest, decision_of
 from spanserve.tracing.loading import LoadedTracer
 from spanserve.tracing.propagation import KNOWN_FORMATS, Propagators
 from spanserve.tracing.record import RequestRecord
@@ -27,7 +27,7 @@ class Admission:
         self._ids = ids
         self.propagators = _propagators(tracers, config)
         self._trusts = config.trust_incoming
-        self._has_no_caller = self.propagators.headers.isdisjoint
+        self._caller_of = self.propagators.extract_once
 
     def apply(self, rules: Rules) -> None:
         """Admit by these rules from the next request on."""
@@ -54,8 +54,8 @@ class Admission:
         """Return the trace that a request belongs to, and whether it is sampled."""
         if caller is None or not self._trusts:
             return own_id, root_id < self._bound
-        trace_id = caller.trace_id or own_id
-        return trace_id, self._decide(trace_id, caller)
+        trace_id, sampled = caller.trace_id or own_id, caller.sampled
+        return trace_id, self._decide(trace_id, caller) if sampled is None else sampled
 
     def admit(self, leans: Sequence[LeanRequest]) -> tuple[Sequence[int] | None, bytes]:
         """Begin some requests that have no records, as `Tracing.begin` does one that has.
@@ -72,17 +72,16 @@ class Admission:
                 lean.trace_id = lean.request_id = trace_id
                 lean.decision = decision
                 continue
-            if not self._has_no_caller(lean.head.fields):
-                self._admit_called(lean, trace_id)
-                called = True
-                bits = b""
-                continue
-            lean.trace_id = trace_id
-            lean.decision = decision
-            if lean.request_id:
-                bits = b""
+            caller = self._caller_of(lean.head.fields)
+            if caller is None:
+                lean.trace_id = trace_id
+                lean.decision = decision
             else:
-                lean.request_id = trace_id
+                self._admit_called(lean, caller, trace_id)
+                called = True
+            if called or lean.request_id:
+                bits = b""
+            lean.request_id = lean.request_id or trace_id
         return _sampled(leans) if called else sampled, bits
 
     def _decided(self, bits: bytes) -> tuple[Sequence[int], Iterable[Decision]]:
@@ -100,15 +99,14 @@ class Admission:
             decisions[place] = _SAMPLED
         return sampled, decisions
 
-    def _admit_called(self, lean: LeanRequest, own_id: str) -> None:
-        """Begin a request that may have a caller."""
-        caller = self.propagators.extract_once(lean.head.fields)
-        root_id = int(own_id[16:], 16)
+    def _admit_called(self, lean: LeanRequest, caller: Remote, own_id: str) -> None:
+        """Begin a request that has a caller."""
+        root_id, trusts = int(own_id[16:], 16), self._trusts
         lean.trace_id, sampled = self._joined(caller, own_id, root_id)
-        lean.request_id = lean.request_id or own_id
-        debug = self._trusts and caller is not None and caller.debug
-        lean.decision = Decision(sampled, sampled or self.keeps, debug, caller, root_id)
-        if caller is not None and not (self._trusts and caller.is_plain):
+        debug = trusts and caller.debug
+        lean.decision = decision_of((sampled, sampled or self.keeps, debug, caller, root_id))
+        if not trusts or caller.asks_for_more:  # that does not fit into a row
+            lean.request_id = lean.request_id or own_id
             lean.record = self.record_of(lean)
 
     def record_of(self, lean: LeanRequest) -> RequestRecord:

@@ -11,7 +11,8 @@ processor has long forgotten code and data (measured: 1.1 µs a request instead 
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, NamedTuple, cast
 
 from spanserve.tracing.head import Head
@@ -31,6 +32,11 @@ class Decision(NamedTuple):
     caller: Remote | None = None
     root_id: int = 0
 
+
+decision_of: Final[Callable[[tuple[bool, bool, bool, Remote | None, int]], Decision]] = partial(
+    tuple.__new__, Decision
+)
+"""Returns the one with these fields, in half the time of a call of the class (measured)."""
 
 UNDECIDED: Final = Decision(sampled=False, recording=False)
 """Of a request that was not admitted, or not yet."""

@@ -81,7 +81,7 @@ class Propagators:
             remote = w3c.read_usual(traceparent)
             if remote is not None:  # nearly always: W3C's wins
                 return remote
-        return self.extract(fields.items())
+        return self.extract(fields.items(), fields)
 
     def inject(
         self,

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from spanserve.tracing.remote import OPTIONAL_SPACE, HeaderFields, Remote, first_text
+from spanserve.tracing.remote import OPTIONAL_SPACE, HeaderFields, Remote, first_text, remote_of
 
 TRACEPARENT: Final = b"traceparent"
 TRACESTATE: Final = b"tracestate"
@@ -52,7 +52,7 @@ def read_usual(traceparent: bytes) -> Remote | None:
     if _USUAL.fullmatch(traceparent) is None:
         return None
     text = traceparent.decode()
-    return Remote(text[3:35], text[36:52], text[54] in _ODD_DIGITS)
+    return remote_of((text[3:35], text[36:52], text[54] in _ODD_DIGITS, False, "", ""))
 
 
 def read_tracestate(values: Sequence[bytes]) -> str:
