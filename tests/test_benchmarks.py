@@ -78,6 +78,14 @@ def test_what_a_request_takes_more_is_told_by_the_server_beside_it() -> None:
     assert Row("traced", "", tuple(alone)).ratio("cpu_us") == 0.0
 
 
+def test_servers_that_were_up_one_by_one_are_compared_round_by_round() -> None:
+    first, second = row("a", 40.0), row("b", 60.0)
+    assert second.beside(first).ratio("cpu_us") == 1.5
+    assert first.beside(first).ratio("cpu_us") == 1.0
+    assert row("b", 0.0, why="gone").beside(first).why == "gone"
+    assert second.beside(row("a", 0.0, why="gone")).ratio("cpu_us") == 0.0
+
+
 def test_a_server_that_was_started_twice_has_one_row() -> None:
     first, second = row("traced", 50.0), row("traced", 70.0)
     second = replace(second, peak_mb=120.0, dropped_spans=3.0)

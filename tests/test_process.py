@@ -4,21 +4,23 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
 from pathlib import Path
 
 import pytest
 
-from spanserve import Resource
-from spanserve.config.model import QueueConfig, TracingConfig
+from spanserve import Resource, api, service
+from spanserve.config.model import Config, QueueConfig, TracingConfig
+from spanserve.server import lifecycle
+from spanserve.server.app import create_app
 from spanserve.tracing.exporting import Drop, Exporter
 from spanserve.tracing.plugins import load_tracers
 from spanserve.tracing.tracing import Tracing
 from support.distributions import install
 from support.gate import answered, begun
-from support.serving import subprocess_server, until
+from support.serving import service_of, subprocess_server, until
 from support.zipkin_sink import ZipkinSink
 
 WAIT_S = 20
@@ -157,6 +159,53 @@ def test_a_process_that_dies_at_once_is_done_without(
         "the exporter process of tracer solo died (exit code 3); "
         "its tracer is called on a thread of the server"
     )
+
+
+def test_it_is_ready_once_its_tracer_is(home: Path) -> None:
+    os.mkfifo(home / "late")
+    with started() as (tracing, exporter):
+        request(tracing)
+        assert not exporter.wait_until_ready(0)
+        (home / "late").write_bytes(b"")
+        assert exporter.wait_until_ready(WAIT_S)
+    assert len(written(home)) == 2
+
+
+@service
+class Echo:
+    """Gives back what it gets."""
+
+    @api(batch=True)
+    def echo(self, items: list[int]) -> list[int]:
+        """Return them."""
+        return items
+
+
+@asynccontextmanager
+async def served() -> AsyncIterator[Exporter]:
+    config = Config.model_validate({"tracing": {"type": "solo"}})
+    tracing = Tracing(load_tracers(config.tracing), config.tracing, RESOURCE)
+    app = create_app(config, service_of(Echo), tracing)
+    async with app.router.lifespan_context(app):
+        yield tracing.exporters[0]
+
+
+@pytest.mark.usefixtures("home")
+async def test_a_server_is_ready_once_its_exporters_are(caplog: pytest.LogCaptureFixture) -> None:
+    async with served() as exporter:
+        assert exporter.wait_until_ready(0)
+    assert "is not ready" not in caplog.text
+
+
+async def test_a_server_does_not_wait_for_its_exporters_for_ever(
+    home: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifecycle, "LONGEST_PREPARATION_S", 0)
+    os.mkfifo(home / "late")
+    async with served():
+        (home / "late").write_bytes(b"")
+    said = "tracer solo is not ready after 0 s; its spans wait, as long as there is room"
+    assert said in caplog.messages
 
 
 def test_a_status_that_is_an_enum_s_crosses_too(home: Path) -> None:

@@ -84,6 +84,12 @@ class Row:
         pairs = [(getattr(own, figure), getattr(base, figure)) for own, base in both]
         return median(compared(*pair) for pair in pairs) if pairs else 0.0
 
+    def beside(self, first: "Row") -> "Row":
+        """Return it with ratios to the turns of another server, which was up by itself, too."""
+        own = [replace(each, base=None) for each in self.slices]
+        pairs = zip_longest(own, first.slices[: len(own)])
+        return replace(self, slices=tuple(_with_base(*pair) for pair in pairs))
+
     @property
     def errors(self) -> int:
         """Answers that were none, in all rounds."""
@@ -210,7 +216,7 @@ class _Course:
         self.up.is_through()
 
     def _driven(self, seconds: float) -> wrk.Report:
-        return wrk.drive(wrk.Load(self.up.url, self.up.body, self.connections, seconds))
+        return wrk.drive(self.up.load(self.connections, seconds))
 
     def row(self, base: Sequence[Slice]) -> Row:
         """Return what all slices say, beside those of the first server."""

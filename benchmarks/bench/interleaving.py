@@ -40,8 +40,8 @@ def interleaved(
         stack.enter_context(stopped([pid for pids in trees for pid in pids]))
         courses = []
         for up, pids in zip(servers, trees, strict=True):
-            load = wrk.Load(up.url, up.body, connections, seconds)
-            courses.append(_Course(pids, Meter(up.pid), stack.enter_context(wrk.endless(load))))
+            load = stack.enter_context(wrk.endless(up.load(connections, seconds)))
+            courses.append(_Course(pids, Meter(up.pid), load))
         for number in range(round(seconds / _SLICE_S)):
             for course in courses if number % 2 else reversed(courses):  # a b, b a, a b, …
                 course.go_on()

@@ -46,8 +46,7 @@ def open_loops(port: int, turns: Turns) -> Sheet:
             stack.enter_context(server.run(port + number)) for number, server in enumerate(servers)
         ]
         with alone(up[0].pid, [each.pid for each in up]):
-            load = wrk.Load(up[0].url, up[0].body, 256, 4 * turns.seconds)
-            capacity = wrk.drive(load).requests_a_second
+            capacity = wrk.drive(up[0].load(256, 4 * turns.seconds)).requests_a_second
         rows = tuple(_row(share, share * capacity, up, turns) for share in SHARES)
     title = (
         f"Open loop: Poisson arrivals at the model of 10 ms a batch (max_latency_ms "

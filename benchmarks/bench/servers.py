@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from bench.processes import LOAD_CPU, SERVER_CPU, exporters, is_alive, move, running, until
+from bench.wrk import Load
 
 HERE: Final = Path(__file__).parents[1]
 CACHE: Final = Path(
@@ -47,6 +48,7 @@ class Server:
     """One server with one model, to be run on a port.
 
     `together`: the exporter's process stays on the server's processor. `counts`: it makes spans.
+    `called`: each of its requests says that another span calls.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Server:
     together: bool = False
     counts: SpanCounts | None = None
     cpus: Sequence[int] = (SERVER_CPU,)
+    called: bool = False
 
     def body_of(self, row: str) -> str:
         """Return the body of a request for one row."""
@@ -93,6 +96,10 @@ class Running:
     url: str
     body: str
     pid: int
+
+    def load(self, connections: int, seconds: float) -> Load:
+        """Return the load to drive it with."""
+        return Load(self.url, self.body, connections, seconds, self.server.called)
 
     def answers(self) -> bool:
         """Ask once, and say whether there was an answer to use."""

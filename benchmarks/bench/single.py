@@ -110,7 +110,7 @@ def _connections(port: int, count: int) -> tuple[float, float]:
             time.sleep(0.5)
             return some
 
-        wrk.drive(wrk.Load(up.url, up.body, 1, 1))
+        wrk.drive(up.load(1, 1))
         opened(FIRST_CONNECTIONS)
         empty_mb = memory_mb([up.pid])
         idle = opened(count)

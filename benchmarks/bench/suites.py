@@ -110,6 +110,8 @@ def overhead(plan: Plan) -> Iterator[Shown]:
     plan = replace(plan, turns=replace(plan.turns, interleaved_s=plan.interleaved_s))
     with sinks():
         yield _sittings("tracing-noop", TITLES["noop"], _traced("noop"), plan)
+        title = "The same model, and each request comes from another caller's span"
+        yield _sittings("tracing-called", title, _called(), plan)
         if "digits" in plan.workloads:
             yield _sittings("tracing-digits", TITLES["digits"], digits, plan)
         for each in plan.wanted(peers("noop")):
@@ -137,6 +139,15 @@ def _traced(model: str) -> list[Server]:
     ]
 
 
+def _called() -> list[Server]:
+    """Return the same where requests come from spans of another service."""
+    return [
+        spanserve("noop", name="off", called=True),
+        spanserve("noop", name="spanserve, Zipkin", tracing=ZIPKIN, called=True),
+        spanserve("noop", name="off, without callers"),
+    ]
+
+
 def _otel(server: Server) -> list[Server]:
     """Return the same server without tracing, and with some of it and all of it."""
 
@@ -151,7 +162,7 @@ def _otel(server: Server) -> list[Server]:
 
 
 def tails(plan: Plan) -> Iterator[Shown]:
-    """The slowest answers once a server has found its pace."""
+    """The slowest answers once a server has found its pace, and no other is there."""
     ours = [
         spanserve("noop"),
         spanserve("noop", name="spanserve, Zipkin", tracing=ZIPKIN),
@@ -161,7 +172,7 @@ def tails(plan: Plan) -> Iterator[Shown]:
     turns = replace(plan.turns, rounds=math.ceil(rounds / 2), seconds=_STEADY * seconds)
     title = f"{TITLES['noop']}, turns of {turns.seconds:g} s"
     with sinks():
-        yield _table("tails", title, servers, replace(plan, turns=turns))
+        yield _alone("tails", title, servers, replace(plan, turns=turns))
 
 
 def scaling(plan: Plan) -> Iterator[Shown]:
@@ -211,6 +222,21 @@ def _sittings(key: str, title: str, servers: Sequence[Server], plan: Plan) -> Ta
     ]
     rows = zip(*(each.rows for each in tables), strict=True)
     return replace(tables[0], rows=tuple(map(Row.of, rows)))
+
+
+def _alone(key: str, title: str, servers: Sequence[Server], plan: Plan) -> Table:
+    """Start each server for one turn, while there is no other, not even one that is stopped.
+
+    The system looks over the memory of all that is there some times a second, and takes the longer
+    the more there is: a hundredth of all answers wait for that.
+    """
+    once = replace(plan, turns=replace(plan.turns, rounds=1))
+    rounds = [
+        [_table(key, title, [server], once).rows[0] for server in servers]
+        for _ in range(plan.turns.rounds)
+    ]
+    rows = list(map(Row.of, zip(*rounds, strict=True)))
+    return Table(key, title, FULL, tuple(row.beside(rows[0]) for row in rows))
 
 
 def _cell(group: Group, key: str, title: str, connections: int, turns: Turns) -> Table:

@@ -15,18 +15,31 @@ from bench.processes import LOAD_CPU
 
 _UNITS = {"us": 1.0, "ms": 1e3, "s": 1e6, "m": 60e6}
 _ENDLESS_S: Final = 3600
+_CALLED: Final = """
+local head, tail
+local calls = 0
+function init(_)
+  wrk.headers['traceparent'] = '00-4bf92f3577b34da6a3ce929dCALLED00-00f067aa0ba902b7-01'
+  head, tail = string.match(wrk.format(), '(.*)CALLED(.*)')
+end
+function request()
+  calls = calls + 1
+  return head .. string.format('%06x', calls % 0x1000000) .. tail
+end
+"""
 
 
 class Load(NamedTuple):
     """What to send, and how: `connections` clients that each wait for their answer.
 
-    wrk knows whole seconds only.
+    wrk knows whole seconds only. `called`: each request says that another span calls.
     """
 
     url: str
     body: str
     connections: int
     seconds: float
+    called: bool = False
 
 
 class Report(NamedTuple):
@@ -83,6 +96,8 @@ def _started(load: Load, seconds: int) -> Iterator[subprocess.Popen[str]]:
             "wrk.method = 'POST'\nwrk.headers['Content-Type'] = 'application/json'\n"
             f"wrk.body = '{load.body}'\n"
         )
+        if load.called:
+            script.write(_CALLED)
         script.flush()
         command = ["taskset", "-c", str(LOAD_CPU), "wrk", "-t1", f"-c{load.connections}"]
         command += [f"-d{seconds}s", "--timeout", "30s", "--latency", "-s", script.name, load.url]

@@ -6,9 +6,11 @@ traces are flushed. The first step is taken here, before the server's own handle
 """
 
 import asyncio
+import logging
 import math
 import signal
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from types import FrameType
@@ -20,12 +22,18 @@ from spanserve.batching.batcher import Batcher
 from spanserve.server.running import Running
 from spanserve.tracing.tracing import Tracing
 
+log = logging.getLogger(__name__)
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 LEAST_CLOSE_S = 1.0
 """What is left for the service to close, however long the requests took."""
 
 LEAST_FLUSH_S = 1.0
 """What is left for traces then."""
+
+
+LONGEST_PREPARATION_S = 5.0
+"""How long a server that could answer waits for its exporters."""
 
 
 class Lifecycle:
@@ -69,6 +77,7 @@ class Lifecycle:
             tracing.start()
             try:
                 await running.start()
+                await _ready(tracing)
                 try:
                     async with AsyncExitStack() as stack:
                         for open_beside in beside:
@@ -133,3 +142,16 @@ class Lifecycle:
     def _stop(self, handler: Any, number: int, frame: FrameType | None) -> None:
         self.drain()
         handler(number, frame)
+
+
+async def _ready(tracing: Tracing) -> None:
+    """Wait for the exporters: at full load, what is recorded before would fill their queues."""
+    give_up_s = time.monotonic() + LONGEST_PREPARATION_S
+    for exporter in tracing.exporters:
+        left_s = max(0.0, give_up_s - time.monotonic())
+        if not await asyncio.to_thread(exporter.wait_until_ready, left_s):
+            log.warning(
+                "tracer %s is not ready after %g s; its spans wait, as long as there is room",
+                exporter.name,
+                LONGEST_PREPARATION_S,
+            )

@@ -30,7 +30,10 @@ class Delivery(Protocol):
         """Return a record as it is to wait for `deliver`; called on the event loop."""
 
     def start(self) -> None:
-        """Get ready, without waiting for it."""
+        """Begin to get ready, without waiting for it."""
+
+    def prepare(self) -> None:
+        """Wait until it is ready: called once, before `deliver`."""
 
     def deliver(self, records: Sequence[Frozen], offset_ns: int) -> Outcome:
         """Hand the spans of these records over; raises nothing that a tracer can raise."""
@@ -66,6 +69,9 @@ class DirectDelivery:
         return record
 
     def start(self) -> None:
+        """Be ready."""
+
+    def prepare(self) -> None:
         """Be ready."""
 
     def deliver(self, records: Sequence[Frozen], offset_ns: int) -> Outcome:

@@ -1,7 +1,7 @@
 """The program of an exporter's process: `python -m spanserve.tracing.exporter_process`.
 
-It is told once what to do (`process.Assignment`), then answers one question after another:
-deliver these records, try again, stop. It has one tracer, one thread, and no state but what
+It is told once what to do (`process.Assignment`), then answers one question after another: are you
+ready, deliver these records, try again, stop. It has one tracer, one thread, and no state but what
 the tracer holds and what is to be handed over again.
 """
 
@@ -21,7 +21,7 @@ from spanserve.tracing.frames import read_frame, write_frame
 from spanserve.tracing.outcome import Outcome
 from spanserve.tracing.packing import unpacked
 from spanserve.tracing.plugins import load_plugin
-from spanserve.tracing.process import AGAIN, DELIVER, STOP, Assignment
+from spanserve.tracing.process import AGAIN, DELIVER, READY, STOP, Assignment
 
 
 class Lines(logging.Handler):
@@ -69,6 +69,8 @@ def _outcomes(delivery: DirectDelivery, questions: BinaryIO) -> Iterator[Outcome
             yield delivery.deliver([unpacked(each) for each in records], offset_ns)
         elif verb == AGAIN:
             yield delivery.again()
+        elif verb == READY:
+            yield Outcome()
         elif verb == STOP:
             yield _stopped(delivery, *rest)
             return

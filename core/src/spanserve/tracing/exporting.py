@@ -8,17 +8,16 @@ a thread that hangs is given up.
 
 import logging
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 from typing import Final
 
 from spanserve.tracing.clock import Clock
 from spanserve.tracing.delivery import Delivery
 from spanserve.tracing.frozen import Frozen, span_count
-from spanserve.tracing.outcome import Drop, Outcome
+from spanserve.tracing.outcome import Counters, Drop, Outcome, State
 
 __all__ = ["Counters", "Drop", "Exporter", "QueueLimits", "State"]
 
@@ -27,24 +26,6 @@ log = logging.getLogger(__name__)
 LONGEST_PAUSE_S: Final = 10.0
 _PARTS: Final = 100
 """A full queue loses one of so many parts of it at once."""
-
-
-class State(StrEnum):
-    """How the tracer's backend is doing."""
-
-    IDLE = "idle"
-    DELIVERING = "delivering"
-    FAILING = "failing"
-
-
-@dataclass(slots=True)
-class Counters:
-    """What became of spans; with those that wait, the sum is all that were recorded."""
-
-    delivered: int = 0
-    unconfirmed: int = 0
-    # All keys from the start: one thread may read while another counts.
-    dropped: Counter[Drop] = field(default_factory=lambda: Counter(dict.fromkeys(Drop, 0)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +78,7 @@ class Exporter:
         self._is_stopped = False
         self._books = threading.Lock()
         self._wake = threading.Event()
+        self._ready = threading.Event()
         self._stopped = threading.Event()
         self._stop_at_ns = 0
         self._thread = threading.Thread(target=self._run, name=f"spanserve-{name}", daemon=True)
@@ -119,6 +101,10 @@ class Exporter:
         """Start the thread; before this, records only queue up."""
         self._delivery.start()
         self._thread.start()
+
+    def wait_until_ready(self, timeout_s: float) -> bool:
+        """Wait until records are delivered and not only queued; say whether they are."""
+        return self._ready.wait(timeout_s)
 
     def put(self, record: Frozen) -> None:
         """Queue a finished record; never blocks."""
@@ -203,6 +189,8 @@ class Exporter:
         return lost
 
     def _run(self) -> None:
+        self._delivery.prepare()
+        self._ready.set()
         while not self._stopped.is_set():
             is_time = not self._wake.wait(self._limits.flush_interval_s)
             self._wake.clear()

@@ -1,7 +1,9 @@
 """What became of the spans of one call of a tracer, whatever the tracer says of it."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -20,6 +22,24 @@ class Drop(StrEnum):
     NOT_EXPANDED = "not_expanded"
     EXPORTER_DIED = "exporter_died"
     STOPPED = "stopped"
+
+
+class State(StrEnum):
+    """How a tracer's backend is doing."""
+
+    IDLE = "idle"
+    DELIVERING = "delivering"
+    FAILING = "failing"
+
+
+@dataclass(slots=True)
+class Counters:
+    """What became of spans; with those that wait, the sum is all that were recorded."""
+
+    delivered: int = 0
+    unconfirmed: int = 0
+    # All keys from the start: one thread may read while another counts.
+    dropped: Counter[Drop] = field(default_factory=lambda: Counter(dict.fromkeys(Drop, 0)))
 
 
 NOTHING_DROPPED: Final[Mapping[Drop, int]] = {}

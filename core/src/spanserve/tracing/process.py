@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 DELIVER: Final = 0
 AGAIN: Final = 1
 STOP: Final = 2
+READY: Final = 3
 MODULE: Final = "spanserve.tracing.exporter_process"
 
 
@@ -87,6 +88,10 @@ class ProcessDelivery:
         except OSError as error:
             self._died(str(error))
 
+    def prepare(self) -> None:
+        """Wait until the process answers, or is dead."""
+        self._asked((READY,))
+
     def deliver(self, records: Sequence[Frozen], offset_ns: int) -> Outcome:
         """Pass the records on, and wait for what became of their spans."""
         if self._process is None and not self._alone:
@@ -94,6 +99,7 @@ class ProcessDelivery:
         if not self._alone:
             self._held = sum(map(span_count, records))
             outcome = self._asked((DELIVER, offset_ns, records))
+            self._proven = self._process is not None
         # One that dies before it ever answered has delivered nothing.
         if self._alone:
             return self._fallback.deliver([unpacked(each) for each in records], offset_ns)
@@ -129,7 +135,6 @@ class ProcessDelivery:
             logging.getLogger(name).log(level, "%s", text)
         dropped, spans, *rest = outcome
         self._held = rest[2]
-        self._proven = True
         return Outcome({Drop(why): lost for why, lost in dropped.items()}, spans, *rest)
 
     def _died(self, why: str) -> Outcome:
