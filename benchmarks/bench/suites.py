@@ -1,6 +1,5 @@
 """What is measured: each suite yields tables, the most telling cells first."""
 
-import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -163,13 +162,11 @@ def _otel(server: Server) -> list[Server]:
 
 def tails(plan: Plan) -> Iterator[Shown]:
     """The slowest answers once a server has found its pace, and no other is there."""
-    ours = [
-        spanserve("noop"),
-        spanserve("noop", name="spanserve, Zipkin", tracing=ZIPKIN),
-    ]
+    traced = spanserve("noop", name="spanserve, Zipkin", tracing=ZIPKIN)
+    # What a span costs cannot be told beside the echo.
+    ours = [spanserve("noop"), replace(traced, counts=None)]
     servers = [*plan.wanted([echo()]), *ours, *plan.wanted(peers("noop"))]
-    rounds, seconds = plan.turns.rounds, plan.turns.seconds
-    turns = replace(plan.turns, rounds=math.ceil(rounds / 2), seconds=_STEADY * seconds)
+    turns = replace(plan.turns, seconds=_STEADY * plan.turns.seconds)
     title = f"{TITLES['noop']}, turns of {turns.seconds:g} s"
     with sinks():
         yield _alone("tails", title, servers, replace(plan, turns=turns))
