@@ -221,14 +221,13 @@ class Cut(NamedTuple):
 def test_however_it_is_cut_each_request_has_its_own_answer(
     requests: list[tuple[bytes, Cut]],
 ) -> None:
-    pieces, alone = [], []
+    pieces = []
     for number, (request, cut) in enumerate(requests):
         ends = sorted({each for each in cut.at if each < len(request)} | {0, len(request)})
         wait = number if cut.waits else 0
         pieces += [(request[start:end], wait) for start, end in pairwise(ends)]
-        alone.append(request)
     with running() as talk:
-        expected = [_told(talk((request, 0), then=1)[0][0]) for request in alone]
+        expected = [_told(talk((request, 0), then=1)[0][0]) for request, _ in requests]
         answers, _ = talk(*pieces, then=len(requests))
     assert list(map(_told, answers)) == expected
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from opentelemetry.trace import get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -554,6 +554,37 @@ near_values = st.sampled_from(
 def test_any_headers_give_a_valid_answer_or_none(headers: list[tuple[bytes, bytes]]) -> None:
     remote = all_formats().extract(headers)
     assert remote is None or is_valid(remote)
+
+
+@given(
+    st.dictionaries(
+        header_names, st.one_of(st.binary(max_size=80), likely_values, near_values), max_size=6
+    ),
+    st.sampled_from([KNOWN_FORMATS, ("tracecontext",), ("b3", "jaeger")]),
+)
+@example({b"traceparent": TRACEPARENT.encode()}, KNOWN_FORMATS)
+@example({b"traceparent": TRACEPARENT.encode(), b"tracestate": b"a=1"}, KNOWN_FORMATS)
+@example({b"traceparent": TRACEPARENT.encode(), b"b3": b"d"}, ("b3", "jaeger"))
+@example({b"traceparent": f"00-{NO_TRACE}-{SPAN}-01".encode(), b"b3": b"d"}, KNOWN_FORMATS)
+def test_headers_that_are_there_once_say_the_same_by_their_names(
+    fields: dict[bytes, bytes], formats: Sequence[str]
+) -> None:
+    by_name, one_by_one = Propagators(formats, formats), Propagators(formats, formats)
+    assert by_name.extract_once(fields) == one_by_one.extract(fields.items())
+    assert by_name.ignored == one_by_one.ignored
+
+
+@given(
+    position=st.integers(0, len(TRACEPARENT)),
+    replaced=st.integers(0, 3),
+    inserted=st.text("0123456789abcdefABCDEFg-. \t", max_size=3),
+)
+def test_a_usual_traceparent_is_read_as_any_other(
+    position: int, replaced: int, inserted: str
+) -> None:
+    changed = TRACEPARENT[:position] + inserted + TRACEPARENT[position + replaced :]
+    fields = {b"traceparent": changed.encode()}
+    assert all_formats().extract_once(fields) == all_formats().extract(fields.items())
 
 
 @given(

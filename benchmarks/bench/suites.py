@@ -224,8 +224,8 @@ def _sittings(key: str, title: str, servers: Sequence[Server], plan: Plan) -> Ta
 def _alone(key: str, title: str, servers: Sequence[Server], plan: Plan) -> Table:
     """Start each server for one turn, while there is no other, not even one that is stopped.
 
-    The system looks over the memory of all that is there some times a second, and takes the longer
-    the more there is: a hundredth of all answers wait for that.
+    The system may look over the memory of all that is there some times a second, and take longer
+    the more there is: up to a hundredth of all answers would wait for that.
     """
     once = replace(plan, turns=replace(plan.turns, rounds=1))
     rounds = [

@@ -77,11 +77,6 @@ class Request(LeanRequest):
         self.head = HEAD
 
     @property
-    def path(self) -> str:
-        """The path that it was sent to."""
-        return "/predict"
-
-    @property
     def full_record(self) -> RequestRecord:
         """Return none: these stay usual."""
         raise NotImplementedError

@@ -72,13 +72,8 @@ class Lean(LeanRequest):
         name, value = (each.encode() for each in call.caller)
         client = Client("http", ("127.0.0.1", call.port))
         fields = {b"user-agent": call.user_agent} | ({name: value} if name else {})
-        self.head = Head(self.path, client, fields, not (name or call.request_id))
+        self.head = Head("/predict", client, fields, not (name or call.request_id))
         self.own = self.item = ItemRecord(self, tracing.now_ns(), 0)
-
-    @property
-    def path(self) -> str:
-        """The path that it was sent to."""
-        return "/predict"
 
     @property
     def full_record(self) -> RequestRecord:

@@ -86,11 +86,6 @@ class DirectRequest(Exchange):
         self.response_complete = False
 
     @property
-    def path(self) -> str:
-        """The path that it was sent to: its endpoint's."""
-        return self._endpoint.spec.route
-
-    @property
     def full_record(self) -> RequestRecord:
         """Return the request's record, which is made when it is first asked for."""
         if self.record is None:

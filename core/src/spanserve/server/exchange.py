@@ -61,12 +61,6 @@ class Exchange(LeanRequest):
         """Nanoseconds in the queue and in the run."""
 
     @property
-    def path(self) -> str:
-        """The path that it was sent to."""
-        path: str = self.scope["path"]
-        return path
-
-    @property
     def full_record(self) -> RequestRecord:
         """Return the request's record."""
         assert self.record is not None  # noqa: S101  # else nobody was told of it

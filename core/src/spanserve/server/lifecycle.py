@@ -77,8 +77,8 @@ class Lifecycle:
             tracing.start()
             try:
                 await running.start()
-                await _ready(tracing)
                 try:
+                    await _ready(tracing)
                     async with AsyncExitStack() as stack:
                         for open_beside in beside:
                             await stack.enter_async_context(open_beside())

