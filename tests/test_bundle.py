@@ -1,5 +1,6 @@
 """Folders, files and modules become services; their code and files stay their own."""
 
+import importlib
 import multiprocessing
 import os
 import pickle
@@ -12,7 +13,8 @@ from textwrap import dedent
 import pytest
 
 from spanserve.errors import BundleError, ServiceError
-from spanserve.service.bundle import bundle_path, load
+from spanserve.service.bundle import load
+from support.bundles import written
 from support.calling import made_and_called
 
 SERVICE = """
@@ -36,6 +38,32 @@ class Greeter:
 
     def path_of(self, name):
         return bundle_path(name)
+"""
+
+FINDS = """
+{import_}
+from spanserve import api, bundle_path, service
+
+
+@service
+class Churn:
+    def __init__(self):
+        self.words = read()
+
+    @api
+    def answer(self) -> str:
+        return self.words
+
+    def find(self, name):
+        return bundle_path(name)
+"""
+
+READS = """
+from spanserve import bundle_path
+
+
+def read():
+    return bundle_path("words.txt").read_text()
 """
 
 ONE_API = """
@@ -336,9 +364,46 @@ def test_bundle_path_stays_in_the_bundle(tmp_path: Path) -> None:
     assert instance.path_of("words.txt") == folder / "words.txt"
 
 
-def test_bundle_path_outside_of_a_bundle_is_refused() -> None:
-    with pytest.raises(BundleError, match=r"^bundle_path\('x'\) outside of a bundle: call it in"):
-        bundle_path("x")
+def test_a_service_made_in_a_unit_test_finds_its_files_beside_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(
+        tmp_path,
+        {
+            "plain/churn.py": FINDS.format(import_="from helping.reader import read"),
+            "plain/helping/__init__.py": "",
+            "plain/helping/reader.py": READS,
+            "plain/words.txt": "beside the file",
+            "packed/bundle.yml": "service: shop.churn:Churn\nroot: data",
+            "packed/shop/__init__.py": "",
+            "packed/shop/churn.py": FINDS.format(import_="from shop.reader import read"),
+            "packed/shop/reader.py": READS,
+            "packed/data/words.txt": "where bundle.yml says",
+        },
+    )
+    for folder, module in (("plain", "churn"), ("packed", "shop.churn")):
+        monkeypatch.syspath_prepend(tmp_path / folder)
+        made = importlib.import_module(module).Churn()
+        served = load(str(tmp_path / folder / ("" if folder == "packed" else "churn.py")))
+        assert made.words == served.instantiate().words != ""
+        with pytest.raises(BundleError, match=r"leads out of the bundle"):
+            made.find("../secret")
+
+
+def test_a_script_finds_its_files_beside_itself_and_code_without_a_file_none(
+    tmp_path: Path,
+) -> None:
+    text = FINDS.format(import_="from reader import read") + "\nprint(Churn().words)"
+    written(tmp_path, {"churn.py": text, "reader.py": READS, "words.txt": "beside the script"})
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "churn.py")], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "beside the script\n"
+    code = "from spanserve import bundle_path; bundle_path('x')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1].endswith(
+        "bundle_path('x') outside of a bundle: call it in code that is in a file"
+    )
 
 
 def test_importing_the_service_floor_does_nothing() -> None:

@@ -1,9 +1,10 @@
 """`spanserve bundle`: which files a bundle gets, which requirements, and what is refused."""
 
+import pickle
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from spanserve.errors import BundleError
 from spanserve.service.bundle import load
 from spanserve.service.imports import reached
 from spanserve.service.requirements import Named, distributions_of, pinned, read_requirements
-from support.bundles import bundle, bytes_of, made
+from support.bundles import bundle, bytes_of, made, written
 
 SERVICE = """
 import beside
@@ -43,14 +44,6 @@ def imports_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     for name, module in list(sys.modules.items()):
         if str(getattr(module, "__file__", "")).startswith(str(tmp_path)):
             del sys.modules[name]
-
-
-def written(folder: Path, files: Mapping[str, str]) -> Path:
-    """A folder with these files."""
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    return folder
 
 
 def greeter(folder: Path, **more: str) -> Path:
@@ -146,7 +139,7 @@ def test_a_bundle_inside_its_own_source_does_not_hold_itself(tmp_path: Path) -> 
 
 def test_links_become_files_that_any_user_can_read(tmp_path: Path) -> None:
     source = greeter(tmp_path / "source")
-    model = written(tmp_path / "elsewhere", {"model.bin": "1", "run.sh": "2"})
+    model = written(source / "data" / "v2", {"model.bin": "1", "run.sh": "2"})
     (model / "model.bin").chmod(0o600)
     (model / "run.sh").chmod(0o700)
     (source / "models").symlink_to(model)
@@ -158,6 +151,120 @@ def test_links_become_files_that_any_user_can_read(tmp_path: Path) -> None:
     assert {oct(p.stat().st_mode) for p in (tmp_path / "made").rglob("*") if p.is_dir()} == {
         "0o40755"
     }
+
+
+PRIVATE = {
+    ".env": "a key or password",
+    ".env.local": "a key or password",
+    "aws_credentials.json": "a key or password",
+    "deploy": "a key or password",  # by what is in it
+    "deep/tls.pem": "a key or password",
+    "id_rsa": "a key or password",
+    "id_rsa.pub": "a key or password",
+    "server.KEY": "a key or password",
+    "old.log.1": "a log",
+    "run.log": "a log",
+    "c.yml": "a configuration",
+    "deep/prod.yaml": "a configuration",
+}
+PUBLIC = {
+    "credentials.py": "# code is imported, whatever its name",
+    "keys.txt": "",
+    "model.pem.md": "",
+    "settings.yml": "logging: {}\nmodel: the service's own",
+    "list.yml": "- tracing",
+    "broken.yml": "tracing: {",
+}
+TEXTS = {
+    "deploy": "\n-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA",
+    "c.yml": "server: {port: 1}",
+    "deep/prod.yaml": "tracing: {type: zipkin}\nof_the_predecessor: 1",
+}
+
+
+def left_out(printed: str) -> list[str]:
+    return [line[10:] for line in printed.splitlines() if line.startswith("left out  ")]
+
+
+def test_keys_logs_and_configurations_stay_at_home_and_are_named(tmp_path: Path) -> None:
+    source = greeter(
+        tmp_path / "source", **dict.fromkeys(PRIVATE, "") | PUBLIC | TEXTS, **{".cache/id_rsa": ""}
+    )
+    printed = made(source / "service.py", "-o", "made", "--exclude", "*.pub")
+    assert names(tmp_path / "made") == {"service.py", "beside.py", "words.txt", *PUBLIC}
+    named = sorted(f"{name} ({why})" for name, why in PRIVATE.items() if name != "id_rsa.pub")
+    named[-1] += "; --include NAME takes it along"
+    assert left_out(printed) == named
+
+
+@pytest.mark.parametrize(
+    ("patterns", "taken"),
+    [
+        (["id_rsa", "deep/*.pem"], {"id_rsa", "deep/tls.pem"}),
+        (["deep"], {"deep/more.txt"}),
+        (["*", "**", "deep/*", "**/*"], {"deep/more.txt"}),
+        (["c.yml", "*.log", ".env*"], {"c.yml", "run.log", ".env", ".env.local"}),
+    ],
+)
+def test_what_stays_at_home_is_taken_where_a_pattern_means_it(
+    tmp_path: Path, patterns: list[str], taken: set[str]
+) -> None:
+    texts = {**dict.fromkeys(PRIVATE, ""), **TEXTS, "deep/more.txt": ""}
+    source = greeter(tmp_path / "source", **texts)
+    options = [word for pattern in patterns for word in ("--include", pattern)]
+    printed = made(source / "service.py", "-o", "made", "--exclude", "deep", *options)
+    own = {name for name in names(tmp_path / "made") if "__pycache__" not in name}
+    assert own == {"service.py", "beside.py", "words.txt", *taken}
+    said = {line.partition(" (")[0] for line in left_out(printed)}
+    assert not said & taken
+    assert {name for name in PRIVATE if "deep" not in name} <= said | taken
+
+
+def test_a_link_that_leads_out_of_the_folder_is_named_and_not_followed(tmp_path: Path) -> None:
+    source = greeter(tmp_path / "source", **{"deep/more.txt": ""})
+    model = written(tmp_path / "models", {"model.bin": "1", ".hidden": "", "id_rsa": ""})
+    secret = written(tmp_path / "secret", {"shadow": "root:*:"})
+    for link, target in {
+        "models": model,
+        "etc": secret,
+        "deep/etc": secret,
+        "shadow.txt": secret / "shadow",
+        "gone": tmp_path / "nowhere",
+        "self": source,
+    }.items():
+        (source / link).symlink_to(target)
+    (model / "up").symlink_to(secret)
+    wide = ["--include", "**/*", "--include", "e*/*", "--include", "deep"]
+    for options in ([], wide):
+        printed = made(source / "service.py", "-o", "made", "--force", *options)
+        found = {name for name in names(tmp_path / "made") if "__pycache__" not in name}
+        assert found == {"service.py", "beside.py", "words.txt", "deep/more.txt"}
+        assert left_out(printed) == [
+            f"deep/etc (a link to {secret})",
+            f"etc (a link to {secret})",
+            "gone (a link to nothing)",
+            f"models (a link to {model})",
+            f"shadow.txt (a link to {secret / 'shadow'}); --include NAME takes it along",
+        ]
+    meant = ["--include", "models", "--include", "shadow.txt", "--include", "deep/etc/*"]
+    printed = made(source / "service.py", "-o", "made", "--force", *meant)
+    assert names(tmp_path / "made") == {
+        *("service.py", "beside.py", "words.txt", "deep/more.txt"),
+        *("models/model.bin", "models/.hidden", "shadow.txt", "deep/etc/shadow"),
+    }
+    assert [line.partition(" (")[0] for line in left_out(printed)] == [
+        *("etc", "gone", "models/id_rsa", "models/up")
+    ]
+
+
+@pytest.mark.parametrize("name", ["m.pkl", "deep/m.joblib", "m.pt", "m.bin"])
+def test_a_pickle_is_warned_of_as_nobody_looks_into_it(tmp_path: Path, name: str) -> None:
+    source = greeter(tmp_path / "source")
+    (source / name).parent.mkdir(exist_ok=True)
+    (source / name).write_bytes(pickle.dumps({}))
+    assert f"warning   what {name} needs is not seen, as pickles are not looked into: name" in (
+        made(source / "service.py", "-o", "made")
+    )
 
 
 def test_a_package_comes_with_what_it_imports_beside_it_and_keeps_its_root(tmp_path: Path) -> None:

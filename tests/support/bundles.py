@@ -33,6 +33,14 @@ def made(*args: object) -> str:
     return result.stdout
 
 
+def written(folder: Path, files: Mapping[str, str]) -> Path:
+    """A folder with these files."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
 def bytes_of(folder: Path) -> dict[str, bytes]:
     """All files below a folder."""
     return {

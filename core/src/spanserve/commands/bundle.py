@@ -10,6 +10,9 @@ from spanserve.service.bundle import load
 from spanserve.service.contents import REQUIREMENTS, Contents, contents, was_made
 from spanserve.service.making import Plan, check_target, make, wheels_of
 from spanserve.service.requirements import Named, pinned, read_requirements
+from spanserve.service.sensitive import is_pickle
+
+MAX_NAMED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +51,33 @@ def bundle(target: str, output: Path, wishes: Wishes, say: Callable[[str], None]
     place = shlex.quote(str(output))
     say(f"bundle    {made.title} in {output}: {_amount(found)}")
     say(f"installs  {', '.join(each for each in made.lines if not each.startswith('-'))}")
-    for warning in pins.warnings:
+    for line in _left_out(found):
+        say(f"left out  {line}")
+    for warning in (*pins.warnings, *_unseen(found)):
         say(f"warning   {warning}")
     say(f"serve     spanserve serve {place}")
     say(f"image     docker build -t {_tag(made.name)} {place}")
+
+
+def _left_out(found: Contents) -> list[str]:
+    """What stays behind and why, a line each, and at the end what can be done."""
+    if not found.left_out:
+        return []
+    shown = [f"{path} ({why})" for path, why in list(found.left_out.items())[:MAX_NAMED]]
+    if more := len(found.left_out) - len(shown):
+        shown.append(f"and {more} more")
+    shown[-1] += "; --include NAME takes it along"
+    return shown
+
+
+def _unseen(found: Contents) -> list[str]:
+    """A warning where there are pickles: they may need what no import names."""
+    pickles = [str(path) for path, file in found.files.items() if is_pickle(file)]
+    if not pickles:
+        return []
+    more = f" and {len(pickles) - 1} more" if len(pickles) > 1 else ""
+    said = f"what {pickles[0]}{more} needs is not seen, as pickles are not looked into"
+    return [f"{said}: name that with --with"]
 
 
 def _tag(name: str) -> str:

@@ -28,6 +28,7 @@ from spanserve.service.manifest import (
     read_manifest,
 )
 from spanserve.service.problems import nearest
+from spanserve.service.roots import root_of_callers
 from spanserve.service.service import is_service, service_spec
 from spanserve.service.spec import ServiceSpec
 
@@ -90,14 +91,14 @@ def load(target: str) -> LoadedService:
 def bundle_path(name: str | os.PathLike[str]) -> Path:
     """The absolute path of a file of the bundle, in its code and its service's methods.
 
-    Raises BundleError for a path that is not there or leads out of the bundle, and where no
-    bundle is in use.
+    Of a service that is made without a bundle, as in a unit test, files lie beside its own.
+    Raises BundleError for a path that is not there or leads out of the bundle.
     """
-    root = CURRENT_ROOT.get() or _root_of_module(sys._getframe(1).f_globals)  # noqa: SLF001 - the caller says whose file
+    caller = sys._getframe(1)  # noqa: SLF001 - the caller says whose file
+    root = CURRENT_ROOT.get() or _root_of_module(caller.f_globals) or root_of_callers(caller)
     if root is None:
         raise BundleError(
-            f"bundle_path({str(name)!r}) outside of a bundle: call it in the service's "
-            "__init__ or methods, after spanserve has loaded it"
+            f"bundle_path({str(name)!r}) outside of a bundle: call it in code that is in a file"
         )
     path = (root / name).resolve()
     if not path.is_relative_to(root):

@@ -1,9 +1,8 @@
 """Which files go into a service's bundle, and where its class is then."""
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -11,12 +10,11 @@ from spanserve.errors import BundleError
 from spanserve.service.bundle import LoadedService
 from spanserve.service.imports import reached
 from spanserve.service.manifest import MANIFEST_NAMES, TARGET, read_manifest
+from spanserve.service.walking import included, matches, walked
 
 REQUIREMENTS: Final = "requirements.txt"
 IMAGE_FILES: Final = ("Dockerfile", "entrypoint.sh", "healthcheck.py")
 _MARK: Final = b"Made by `spanserve bundle`"
-_TOP: Final = PurePosixPath()
-_IGNORED: Final = (".*", "__pycache__", "*.pyc", "*.egg-info")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +29,8 @@ class Contents:
     root: str
     files: dict[PurePosixPath, Path]
     imports: frozenset[str]
+    left_out: dict[PurePosixPath, str]
+    """What could have been meant to go in, and why it does not."""
 
 
 def contents(
@@ -39,8 +39,9 @@ def contents(
     """Find what a service needs: its folder, or its package with what that imports beside it.
 
     Left out are dotfiles, caches, virtual environments, what `exclude` matches and `without`,
-    and what a bundle is made anew with; `include` brings back what it matches. Raises
-    BundleError for a pattern without a match.
+    and what a bundle is made anew with; keys, logs, configurations and links out of the folder
+    are left out and named. `include` brings back what it matches. Raises BundleError for a
+    pattern without a match.
     """
     target, folder = _target(service)
     module, here = target.partition(":")[0], folder == service.home.folder
@@ -49,18 +50,27 @@ def contents(
     is_package = f"{module}.py" not in names and TARGET.fullmatch(service.target)
     if here and not is_package:
         names = {each.name for each in folder.iterdir()}
-    files = {
-        path: file
-        for path, file in _files(folder, names)
-        if not _matches(path, (*_IGNORED, *exclude)) and not file.is_relative_to(without)
-    }
-    for pattern in include:
-        files.update(_included(folder, pattern, without))
+    try:
+        all_found = [each for each in walked(folder, names) if not matches(each.path, exclude)]
+        all_found += [each for pattern in include for each in included(folder, pattern)]
+    except OSError as error:
+        raise BundleError(f"{error.filename or folder} cannot be read: {error.strerror}") from error
+    there = [each for each in all_found if not each.file.is_relative_to(without)]
+    files = {each.path: each.file for each in there if each.is_taken}
+    with_folders = files.keys() | {above for path in files for above in path.parents}
+    left_out = {each.path: each.why for each in there if each.why and each.path not in with_folders}
     for path in map(PurePosixPath, (*MANIFEST_NAMES, REQUIREMENTS, *IMAGE_FILES)):
         if path in files and (path.name not in IMAGE_FILES or was_made(files[path])):
             del files[path]
     root = service.root.relative_to(folder).as_posix()
-    return Contents(target, folder, root, dict(sorted(files.items())), imports.outside)
+    return Contents(
+        target,
+        folder,
+        root,
+        dict(sorted(files.items())),
+        imports.outside,
+        dict(sorted(left_out.items())),
+    )
 
 
 def was_made(file: Path) -> bool:
@@ -85,47 +95,3 @@ def _folder_of(module: str) -> Path:
         raise BundleError(f"the module {module} has no file, so it cannot go into a bundle")
     path = Path(file).resolve()
     return path.parents[module.count(".") + (path.name == "__init__.py")]
-
-
-def _files(
-    folder: Path,
-    names: Iterable[str],
-    path: PurePosixPath = _TOP,
-    above: tuple[Path, ...] = (),
-) -> Iterator[tuple[PurePosixPath, Path]]:
-    """All files of these names, and below; through links, but for environments and loops."""
-    real = folder.resolve()
-    if (folder / "pyvenv.cfg").exists() or real in above:
-        return
-    for name in names:
-        each = folder / name
-        if each.is_file():
-            yield path / name, each
-        elif each.is_dir() and not _matches(PurePosixPath(name), _IGNORED):
-            below = (inner.name for inner in each.iterdir())
-            yield from _files(each, below, path / name, (*above, real))
-
-
-def _matches(path: PurePosixPath, patterns: Iterable[str]) -> bool:
-    """Whether a pattern is the path, one of its folders, or the name of one of these."""
-    places = [path, *path.parents][:-1]
-    return any(
-        fnmatchcase(text, pattern.rstrip("/"))
-        for place in places
-        for text in (place.as_posix(), place.name)
-        for pattern in patterns
-    )
-
-
-def _included(folder: Path, pattern: str, without: Path) -> dict[PurePosixPath, Path]:
-    if Path(pattern).is_absolute() or ".." in Path(pattern).parts or not pattern:
-        raise BundleError(f"--include {pattern!r} leads out of {folder}; write a pattern within it")
-    found = {
-        PurePosixPath(each.relative_to(folder).as_posix()): each
-        for match in folder.glob(pattern)
-        for each in (match.rglob("*") if match.is_dir() else (match,))
-        if each.is_file() and not each.is_relative_to(without)
-    }
-    if not found:
-        raise BundleError(f"--include {pattern!r} matches no file in {folder}")
-    return found
