@@ -4,6 +4,7 @@ Each batch endpoint that takes arrays is a model with its method's name. A reque
 many items as its first axis is long; they are batched with everybody else's.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Final
 
@@ -35,6 +36,7 @@ from spanserve.service.tensors import (
 PREFIX: Final = "/v2/"
 BINARY_HEADER: Final = b"inference-header-content-length"
 OUTPUT: Final = "output"
+_LENGTH: Final = re.compile(r"[0-9]{1,12}")
 _TAG: Final = "open inference protocol"
 _UNKNOWN: Final[dict[int | str, dict[str, Any]]] = {404: {"description": "No such model"}}
 _BODY: Final = {
@@ -113,9 +115,9 @@ class Model:
     def _read(self, body: bytes, json_length: str) -> tuple[InferRequest, Any]:
         length = len(body)
         if json_length:
-            if not json_length.isdigit() or int(json_length[:12]) > length:
+            if not _LENGTH.fullmatch(json_length) or int(json_length) > length:
                 raise InvalidBody("Inference-Header-Content-Length is not the JSON's length")
-            length = int(json_length[:12])
+            length = int(json_length)
         try:
             request = InferRequest.model_validate(from_json(body[:length]))
         except ValidationError as error:

@@ -1,8 +1,9 @@
 """What operators ask for: health, readiness, metrics, metadata."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
@@ -15,7 +16,15 @@ from spanserve.server.lifecycle import Lifecycle
 from spanserve.server.metrics import ServerMetrics
 from spanserve.server.siblings import Siblings
 from spanserve.service.bundle import LoadedService
+from spanserve.service.media import MAX_HEADER_CHARS
 from spanserve.tracing.tracing import Tracing
+
+_FORMAT: Final = re.compile(
+    r"\s*(?:text/plain|application/openmetrics-text)(?:\s*;\s*(?:"
+    r"version=[0-9]{1,3}(?:\.[0-9]{1,3}){2}|q=[0-9.]*|charset=utf-8|"
+    r"escaping=(?:allow-utf-8|underscores|dots|values)))*\s*",
+    re.IGNORECASE | re.ASCII,
+)
 
 
 def add_operations(
@@ -46,13 +55,22 @@ def add_operations(
     async def prometheus(request: Request) -> Response:
         """Return the counters of all workers, in Prometheus' text format or as OpenMetrics."""
         found = metrics.collect() if siblings is None else await siblings.metrics()
-        write, content_type = choose_encoder(request.headers.get("accept", ""))
+        write, content_type = _encoder(request.headers.get("accept", ""))
         return Response(write(_Found(found)), media_type=content_type)
 
     @app.get("/metadata", tags=["operations"])
     async def metadata() -> JSONResponse:
         """Say what is served and which tracers are live."""
         return JSONResponse(_metadata(service, endpoints, tracing))
+
+
+def _encoder(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
+    """Return the best format that a client takes and its media type; else the text format.
+
+    The client's library echoes a version and an escaping, and trips over those it does not know.
+    """
+    known = [each for each in accept[:MAX_HEADER_CHARS].split(",") if _FORMAT.fullmatch(each)]
+    return choose_encoder(",".join(known))
 
 
 class _Found(CollectorRegistry):

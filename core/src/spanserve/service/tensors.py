@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, Field
 
-from spanserve.service.array import Array
-from spanserve.service.npy import named, place_of
+from spanserve.service.array import MAX_AXES, Array
+from spanserve.service.npy import named, place_of, reshaped
 from spanserve.service.problems import InvalidBody, InvalidItem, InvalidResult
 
 DATATYPES: Final = {
@@ -41,7 +41,7 @@ class Tensor(BaseModel):
     """An input of a request; its data stand in it, or in the body behind the JSON."""
 
     name: str
-    shape: list[Annotated[int, Field(ge=0)]]
+    shape: list[Annotated[int, Field(ge=0, lt=1 << 63)]]
     datatype: str
     parameters: dict[str, Any] = {}
     data: list[Any] | None = None
@@ -58,6 +58,8 @@ class Tensor(BaseModel):
 
     def array(self, raw: memoryview | None) -> npt.NDArray[Any]:
         """Return the tensor as an array; raises InvalidBody and InvalidItem."""
+        if len(self.shape) > MAX_AXES:
+            raise InvalidItem(f"input {self.name!r}: no array has {len(self.shape)} axes")
         dtype = DATATYPES.get(self.datatype)
         if dtype is None:
             raise InvalidItem(
@@ -70,10 +72,7 @@ class Tensor(BaseModel):
                 f"input {self.name!r}: {flat.size} entries there, "
                 f"{math.prod(self.shape)} wanted by the shape {self.shape}"
             )
-        try:
-            return flat.reshape(self.shape)
-        except ValueError:  # of no entries, but too many or too long axes for any array
-            raise InvalidItem(f"input {self.name!r}: no array has the shape {self.shape}") from None
+        return reshaped(flat, tuple(self.shape))
 
     def _from_json(self, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
         if self.data is None:
@@ -94,7 +93,7 @@ class Tensor(BaseModel):
 
     def _misfit(self, what: str, flat: int) -> InvalidItem:
         """Return the error of an entry, by its place among all."""
-        if flat >= math.prod(self.shape):
+        if not self.shape or flat >= math.prod(self.shape):
             return InvalidItem(f"input {self.name!r}: entry {flat} {what}")
         loc = place_of(flat, tuple(self.shape))
         return InvalidItem(
