@@ -233,17 +233,15 @@ def test_spans_arrive_over_otlp_grpc() -> None:
         assert sink.headers[0]["x-key"] == "secret"
 
 
-def test_a_refused_otlp_request_hands_the_spans_back_with_a_reason() -> None:
+def test_a_refused_otlp_request_says_so_and_is_not_repeated() -> None:
     with (
         OtlpHttpSink(answers=[401]) as sink,
         started(protocol="otlp-http", endpoint=sink.endpoint) as tracer,
     ):
         result = tracer.export_spans([span_of(1)])
-        assert result == ExportResult(
-            retry=(span_of(1),),
-            reason="Failed to export spans batch code: 401, reason: Unauthorized",
-        )
-        assert tracer.export_spans(result.retry) == ExportResult(delivered=1)
+        assert result == ExportResult(rejected=1, reason="answered 401 Unauthorized")
+        assert tracer.export_spans([span_of(2)]) == ExportResult(delivered=1)
+        assert ids(sink.wait_for_spans(1)) == [f"{2:016x}"]
 
 
 def test_an_exporter_that_is_not_installed_stops_the_start(

@@ -11,13 +11,23 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from spanserve import Column, ExportResult, Resource, Span, SpanKind, Spans
+from spanserve import (
+    Answer,
+    Column,
+    ExportResult,
+    Resource,
+    Span,
+    SpanKind,
+    Spans,
+    Verdict,
+    retry_after_s,
+)
 from spanserve_zipkin.delivery import Delivery
 from spanserve_zipkin.encode import Encoded
 from spanserve_zipkin.settings import ZipkinSettings
 from spanserve_zipkin.target import is_loopback, redacted
 from spanserve_zipkin.tracer import Zipkin
-from spanserve_zipkin.transport import CHUNK_BYTES, Answer, chunks, retry_after_s
+from spanserve_zipkin.transport import CHUNK_BYTES, chunks
 from support.zipkin_sink import ZipkinSink
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
@@ -273,7 +283,7 @@ def test_bodies_are_cut_at_their_limit() -> None:
 
     def post(body: bytes) -> Answer:
         sizes.append(len(body))
-        return Answer(202)
+        return Answer(Verdict.TAKEN)
 
     encoded = Encoded(make_spans(10), ["," + "x" * 299] * 10)
     delivery = Delivery(post, max_body_bytes=1000)
@@ -357,7 +367,14 @@ def test_a_name_that_does_not_resolve_hands_the_spans_back() -> None:
 
 def test_what_was_delivered_before_a_failure_is_not_sent_again() -> None:
     spans = make_spans(9)
-    answers = iter([Answer(202), Answer(None, "gone"), Answer(202), Answer(202)])
+    answers = iter(
+        [
+            Answer(Verdict.TAKEN),
+            Answer(Verdict.LATER, "gone"),
+            Answer(Verdict.TAKEN),
+            Answer(Verdict.TAKEN),
+        ]
+    )
     delivery = Delivery(lambda _body: next(answers), max_body_bytes=900)
     result = delivery.deliver(Encoded(spans, ["," + "x" * 299] * len(spans)))
     assert result == ExportResult(delivered=3, retry=tuple(spans[3:]), reason="gone")

@@ -2,13 +2,16 @@
 
 import gzip
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Final, Self
 
 import grpc  # type: ignore[import-untyped]  # grpcio ships no stubs
+from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]  # it ships none
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # as above
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -23,13 +26,28 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 _OK: Final = 200
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """How a request is refused: over HTTP by a status, over gRPC by a code and its details.
+
+    `retry_after_s` is said as each protocol has it; `in_status` is gRPC's other place for it.
+    """
+
+    status: int = 400
+    code: grpc.StatusCode = grpc.StatusCode.INVALID_ARGUMENT
+    details: str = "refused"
+    retry_after_s: int | None = None
+    in_status: bool = True
+
+
 class OtlpSink:
     """What both receivers share; a context manager.
 
     `spans` are dicts with trace_id, span_id, parent_id (None at a root), name, kind (SERVER
     and so on), start_ns, end_ns, attributes, links, events, error (None, or the description)
     and resource. `headers` are those of each request, by lower-case name; `paths` of HTTP ones.
-    `violations` say what a collector would refuse.
+    `violations` say what a collector would refuse. `refuse_if` makes it refuse some requests or
+    all, `requests` counts those that came.
     """
 
     host = "127.0.0.1"
@@ -41,6 +59,30 @@ class OtlpSink:
         self.headers: list[dict[str, str]] = []
         self.paths: list[str] = []
         self.violations: list[str] = []
+        self.requests = 0
+        self._refuses: Callable[[Sequence[str], int], bool] = lambda _names, _size: False
+        self._refusal = Refusal()
+
+    def refuse_if(
+        self, predicate: Callable[[Sequence[str], int], bool], refusal: "Refusal | None" = None
+    ) -> None:
+        """Refuse, from now on, each request for whose spans' names and size this holds."""
+        self._refuses, self._refusal = predicate, refusal or Refusal()
+
+    def accept(self) -> None:
+        """Be a good collector from now on."""
+        self.refuse_if(lambda _names, _size: False)
+
+    def refusal(self, request: ExportTraceServiceRequest) -> "Refusal | None":
+        """Count a request, and say how to refuse it, if it is to be."""
+        self.requests += 1
+        names = [
+            span.name
+            for per_resource in request.resource_spans
+            for per_scope in per_resource.scope_spans
+            for span in per_scope.spans
+        ]
+        return self._refusal if self._refuses(names, request.ByteSize()) else None
 
     @property
     def endpoint(self) -> str:
@@ -112,10 +154,12 @@ class OtlpHttpSink(OtlpSink):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 status = left.pop(0) if left else _OK
-                if status == _OK:
-                    sink.receive(body, {k.lower(): v for k, v in self.headers.items()}, self.path)
+                headers = {k.lower(): v for k, v in self.headers.items()}
+                refusal = sink.receive(body, headers, self.path, status)
                 answer = ExportTraceServiceResponse().SerializeToString()
-                self.send_response(status)
+                self.send_response(refusal.status if refusal else status)
+                if refusal and refusal.retry_after_s is not None:
+                    self.send_header("Retry-After", str(refusal.retry_after_s))
                 self.send_header("Content-Type", "application/x-protobuf")
                 self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
@@ -134,13 +178,19 @@ class OtlpHttpSink(OtlpSink):
         )
         self._thread.start()
 
-    def receive(self, body: bytes, headers: dict[str, str], path: str) -> None:
-        """Parse one request's body."""
+    def receive(
+        self, body: bytes, headers: dict[str, str], path: str, status: int
+    ) -> Refusal | None:
+        """Parse one request's body, and keep its spans if all is well."""
         if headers.get("content-encoding") == "gzip":
             body = gzip.decompress(body)
         if headers.get("content-type") != "application/x-protobuf":
             self.violations.append(f"content type {headers.get('content-type')}")
-        self.take(ExportTraceServiceRequest.FromString(body), headers, path)
+        request = ExportTraceServiceRequest.FromString(body)
+        refusal = self.refusal(request)
+        if refusal is None and status == _OK:
+            self.take(request, headers, path)
+        return refusal
 
     def close(self) -> None:
         """Stop receiving and close the socket."""
@@ -176,8 +226,24 @@ class _Servicer(TraceServiceServicer):
         self, request: ExportTraceServiceRequest, context: Any
     ) -> ExportTraceServiceResponse:
         headers = {key: str(value) for key, value in context.invocation_metadata()}
+        refusal = self._sink.refusal(request)
+        if refusal is not None:
+            _refuse(context, refusal)
         self._sink.take(request, headers, "")
         return ExportTraceServiceResponse()
+
+
+def _refuse(context: Any, refusal: Refusal) -> None:
+    if refusal.retry_after_s is not None:
+        info = RetryInfo()
+        info.retry_delay.seconds = refusal.retry_after_s
+        status = Status(code=refusal.code.value[0], message=refusal.details)
+        status.details.add().Pack(info)
+        trailer = ("google.rpc.retryinfo-bin", info.SerializeToString())
+        if refusal.in_status:
+            trailer = ("grpc-status-details-bin", status.SerializeToString())
+        context.set_trailing_metadata((trailer,))
+    context.abort(refusal.code, refusal.details)
 
 
 def _plain_span(span: Span, resource: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,14 @@ from spanserve.service.array import Array
 from spanserve.service.bundle import bundle_path
 from spanserve.service.service import api, service
 from spanserve.tracing.breath import breathe
+from spanserve.tracing.export.answers import (
+    Answer,
+    Verdict,
+    grpc_verdict,
+    http_verdict,
+    retry_after_s,
+)
+from spanserve.tracing.export.halving import Sent, send_in_parts
 from spanserve.tracing.hookspecs import ExportResult, hookimpl
 from spanserve.tracing.scope import SpanHandle, TraceIds, current_trace, outgoing_headers, span
 from spanserve.tracing.span import (
@@ -20,6 +28,7 @@ from spanserve.tracing.span import (
 from spanserve.tracing.spans import Column, Links, Spans, hex_digits
 
 __all__ = [
+    "Answer",
     "Array",
     "AttributeValue",
     "Attributes",
@@ -30,19 +39,25 @@ __all__ = [
     "Link",
     "Links",
     "Resource",
+    "Sent",
     "Span",
     "SpanHandle",
     "SpanKind",
     "SpanStart",
     "Spans",
     "TraceIds",
+    "Verdict",
     "api",
     "breathe",
     "bundle_path",
     "current_trace",
+    "grpc_verdict",
     "hex_digits",
     "hookimpl",
+    "http_verdict",
     "outgoing_headers",
+    "retry_after_s",
+    "send_in_parts",
     "service",
     "span",
 ]

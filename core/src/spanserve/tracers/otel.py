@@ -75,12 +75,11 @@ class Otel:
     def tracer_started(self, settings: OtelSettings, resource: Resource) -> None:
         make = _checked_class(settings)
         try:
-            exporter = make(**settings.options)
+            self._export = OtelExport.of(make, settings.options, otel_resource(resource))
         except Exception as error:  # its options' types are the exporter's own matter
             raise ConfigError(
                 f"exporter '{settings.exporter}' does not take its options: {error}"
             ) from error
-        self._export = OtelExport(exporter, otel_resource(resource))
 
     @hookimpl
     def export_spans(self, spans: Sequence[Span]) -> ExportResult:

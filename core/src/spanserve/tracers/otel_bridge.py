@@ -1,7 +1,7 @@
 """The bridge to OpenTelemetry's SDK: spanserve's spans for any of its exporters."""
 
 import logging
-import threading
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -15,8 +15,15 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+from spanserve.tracers.otel_answers import AnsweredError, answer_of, listening, with_session
+from spanserve.tracing.export.answers import Answer, Verdict
+from spanserve.tracing.export.halving import send_in_parts
 from spanserve.tracing.hookspecs import ExportResult
 from spanserve.tracing.span import Attributes, Event, Link, Resource, Span, SpanKind
+
+_UNLIMITED: Final = sys.maxsize
+_LEAST_SPANS: Final = 256
+"""What a call may hold, however little was refused as too large: one long span is no rule."""
 
 _SAMPLED: Final = otel.TraceFlags(otel.TraceFlags.SAMPLED)
 _SCOPE: Final = InstrumentationScope("spanserve", version("spanserve"))
@@ -60,15 +67,27 @@ def readable_span(span: Span, resource: OtelResource) -> ReadableSpan:
 class OtelExport:
     """Hands spans to an exporter of OpenTelemetry's SDK. Not for several threads at once."""
 
-    def __init__(self, exporter: SpanExporter, resource: OtelResource) -> None:
+    def __init__(
+        self, exporter: SpanExporter, resource: OtelResource, *, session: object = None
+    ) -> None:
         self._exporter = exporter
+        self._session = session
         self._resource = resource
         # Exporters log each failure; their modules' loggers are where.
         modules = {cls.__module__ for cls in type(exporter).__mro__ if cls is not object}
         self._loggers = [logging.getLogger(name) for name in sorted(modules)]
+        self._most_spans = _UNLIMITED
+
+    @classmethod
+    def of(
+        cls, make: type[SpanExporter], options: Mapping[str, Any], resource: OtelResource
+    ) -> "OtelExport":
+        """Make an exporter with these options, such that the backend's answers are known."""
+        options = with_session(make, options)
+        return cls(make(**options), resource, session=options.get("session"))
 
     def export(self, spans: Sequence[Span]) -> ExportResult:
-        """Export the spans: all delivered, or all to be retried, except those that are no spans.
+        """Export the spans, in halves where the backend's answer is one for that.
 
         What the exporter says in its log meanwhile becomes the reason; it is logged by
         spanserve once, not by the exporter each time. The exporter's HTTP client is not traced.
@@ -80,20 +99,38 @@ class OtelExport:
             if converted is not None:
                 readable.append(converted)
                 good.append(span)
-        rejected = len(spans) - len(good)
-        why = "a span cannot be encoded" if rejected else None
-        if not good:
-            return ExportResult(rejected=rejected, reason=why)
-        with _suppressed_instrumentation(), _listening(self._loggers) as heard:
-            result = self._exporter.export(readable)
-        if result is SpanExportResult.SUCCESS:
-            return ExportResult(delivered=len(good), rejected=rejected, reason=why)
-        reason = heard.last or f"{type(self._exporter).__name__} failed"
-        return ExportResult(rejected=rejected, retry=tuple(good), reason=reason)
+        unreadable = len(spans) - len(good)
+        parts = [
+            range(start, min(start + self._most_spans, len(good)))
+            for start in range(0, len(good), self._most_spans)
+        ]
+        with _suppressed_instrumentation():
+            sent = send_in_parts(parts, lambda part: self._sent(readable[part.start : part.stop]))
+        return ExportResult(
+            delivered=sent.delivered,
+            rejected=sent.rejected + unreadable,
+            retry=tuple(good[index] for index in sent.left),
+            retry_after_s=sent.retry_after_s,
+            reason=sent.reason or ("a span cannot be encoded" if unreadable else None),
+        )
 
     def close(self) -> None:
         """Shut the exporter down."""
         self._exporter.shutdown()
+
+    def _sent(self, readable: Sequence[ReadableSpan]) -> Answer:
+        with listening(self._loggers) as listener:
+            try:
+                result = self._exporter.export(readable)
+            except AnsweredError as error:
+                answer = error.answer
+            else:
+                if result is SpanExportResult.SUCCESS:
+                    return Answer(Verdict.TAKEN)
+                answer = answer_of(listener, self._session, type(self._exporter).__name__)
+        if answer.verdict is Verdict.TOO_LARGE:
+            self._most_spans = min(self._most_spans, max(len(readable) // 2, _LEAST_SPANS))
+        return answer
 
     def _readable(self, span: Span) -> ReadableSpan | None:
         try:
@@ -157,31 +194,3 @@ def _suppressed_instrumentation() -> Iterator[None]:
         yield
     finally:
         otel_context.detach(token)
-
-
-class _Listener(logging.Filter):
-    """Keeps the last message that this thread logs, and keeps it out of the log."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.last: str | None = None
-        self._thread = threading.get_ident()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if threading.get_ident() != self._thread:
-            return True
-        if record.levelno >= logging.WARNING:
-            self.last = record.getMessage()
-        return False
-
-
-@contextmanager
-def _listening(loggers: Sequence[logging.Logger]) -> Iterator[_Listener]:
-    listener = _Listener()
-    for logger in loggers:
-        logger.addFilter(listener)
-    try:
-        yield listener
-    finally:
-        for logger in loggers:
-            logger.removeFilter(listener)

@@ -16,7 +16,6 @@ _MODULES: Final = {
     "otlp-http": f"{_PACKAGE}.http.trace_exporter",
     "otlp-grpc": f"{_PACKAGE}.grpc.trace_exporter",
 }
-# The exporter's own retries lie within this; the spans then go back to spanserve's queue.
 _TIMEOUT_S: Final = 5.0
 
 
@@ -46,10 +45,11 @@ def otlp_export(settings: JaegerSettings, resource: Resource) -> "OtelExport":
     # OpenTelemetry's SDK takes a while to import, and UDP does without.
     from spanserve.tracers.otel import OtelExport, otel_resource  # noqa: PLC0415  # see above
 
-    exporter = exporter_class(settings.protocol)(
-        endpoint=otlp_url(settings), headers=_headers(settings), timeout=_TIMEOUT_S
+    return OtelExport.of(
+        exporter_class(settings.protocol),
+        {"endpoint": otlp_url(settings), "headers": _headers(settings), "timeout": _TIMEOUT_S},
+        otel_resource(resource),
     )
-    return OtelExport(exporter, otel_resource(resource))
 
 
 def _headers(settings: JaegerSettings) -> dict[str, str]:

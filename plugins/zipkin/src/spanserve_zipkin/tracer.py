@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
-from spanserve import ExportResult, Resource, Span, Spans, hookimpl
+from spanserve import ExportResult, Resource, Span, Spans, Verdict, hookimpl
 from spanserve_zipkin.columns import body_of_columns
 from spanserve_zipkin.delivery import Delivery
 from spanserve_zipkin.encode import Encoder
@@ -104,11 +104,13 @@ class _Exporter:
             self._span_bytes = len(body) / max(1, len(spans))
         if body is not None and len(body) <= self._delivery.max_body_bytes:
             answer = self._transport.post(body)
-            if answer.is_delivered:
+            if answer.verdict is Verdict.TAKEN:
                 return ExportResult(delivered=len(spans))
-            if answer.is_transient:
+            if answer.verdict is Verdict.LATER:
                 retry_after_s, reason = answer.retry_after_s, answer.reason
                 return ExportResult(retry=spans, retry_after_s=retry_after_s, reason=reason)
+            if answer.verdict is Verdict.REFUSED:
+                return ExportResult(rejected=len(spans), reason=answer.reason)
         return self._export_each(spans)
 
     def _export_each(self, spans: Sequence[Span]) -> ExportResult:

@@ -5,8 +5,6 @@ import re
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Final, cast
@@ -15,7 +13,7 @@ import urllib3
 from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError, SSLError
 from urllib3.exceptions import TimeoutError as NoAnswerError
 
-from spanserve import breathe
+from spanserve import Answer, Verdict, breathe, http_verdict, retry_after_s
 from spanserve_zipkin.settings import ZipkinSettings
 from spanserve_zipkin.target import (
     base_url,
@@ -33,29 +31,8 @@ as much (measured)."""
 
 _MAX_EXCERPT = 200
 _MAX_ANSWER_BYTES = 64 * 1024
-_MAX_WAIT_S = 3600.0
 _QUESTION_TIMEOUT_S = 2.0
 _MIN_SECRET = 4  # letters: shorter ones stand in too many words that are none
-_TRY_LATER = frozenset({408, 425, 429})
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came of a post. `status` is None where no answer came; `reason` holds no secrets."""
-
-    status: int | None
-    reason: str = ""
-    retry_after_s: float | None = None
-
-    @property
-    def is_delivered(self) -> bool:
-        """Say whether the body was taken."""
-        return self.status is not None and HTTPStatus(200) <= self.status < HTTPStatus(300)
-
-    @property
-    def is_transient(self) -> bool:
-        """Say whether the same body may be taken later."""
-        return self.status is None or self.status in _TRY_LATER or self.status >= HTTPStatus(500)
 
 
 class Transport:
@@ -94,7 +71,8 @@ class Transport:
             )
             return self._answer(response)
         except (HTTPError, OSError) as error:
-            return Answer(None, self._shown(_failure(error, self._settings.timeout_s)))
+            reason = self._shown(_failure(error, self._settings.timeout_s))
+            return Answer(Verdict.LATER, reason)
 
     def holds(self, path: str, trace_id: str) -> bool | None:
         """Ask the query API, at this path, for a trace; None: nobody answers as Zipkin does."""
@@ -125,7 +103,7 @@ class Transport:
 
     def _answer(self, response: urllib3.BaseHTTPResponse) -> Answer:
         return Answer(
-            response.status,
+            http_verdict(response.status),
             self._reason(response.status, _content(response)),
             retry_after_s(response.headers.get("Retry-After"), now_s=time.time()),
         )
@@ -142,22 +120,6 @@ class Transport:
             text = text.replace(secret, "***")
         words = re.sub(r"[^!-~\xa1-\uffff]+", " ", text).strip()
         return words if len(words) <= _MAX_EXCERPT else words[: _MAX_EXCERPT - 1] + "…"
-
-
-def retry_after_s(value: str | None, *, now_s: float) -> float | None:
-    """Read the header Retry-After (RFC 9110, 10.2.3): seconds or a date; None if it is neither.
-
-    `now_s` is Unix time. The answer lies between 0 and an hour.
-    """
-    if value is None:
-        return None
-    if re.fullmatch(r"\d{1,9}", value.strip(), re.ASCII):
-        return min(float(value), _MAX_WAIT_S)
-    try:
-        wait_s = parsedate_to_datetime(value).timestamp() - now_s
-    except (ValueError, OverflowError):
-        return None
-    return min(max(wait_s, 0.0), _MAX_WAIT_S)
 
 
 def chunks(body: bytes | bytearray) -> Iterator[memoryview]:
