@@ -89,6 +89,7 @@ def create_app(
         app.inside,
         endpoints={endpoint.spec.route: endpoint for endpoint in endpoints},
         direct=lambda: not (app.user_middleware or app.router.dependencies or server.root_path),
+        max_request_bytes=server.max_request_bytes,
         tracing=tracing,
         trace_headers=server.trace_headers,
     )

@@ -18,8 +18,11 @@ from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple
 
 from fastapi import FastAPI, HTTPException, Request
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.datastructures import Headers
 
+from spanserve.server.exchange import Receive, Scope, Send
 from spanserve.server.routes import error_responses
 from spanserve.tracing.keeping import Rules
 from spanserve.tracing.tracing import Tracing
@@ -156,29 +159,47 @@ class Control:
 def add_control(app: FastAPI, control: Control, token: str) -> None:
     """Add the routes to the app, for whoever has the token."""
 
-    def check(request: Request) -> None:
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        right = hmac.compare_digest(given.strip().encode(), token.encode())
-        if scheme.lower() != "bearer" or not right:
-            raise HTTPException(
-                401, "tracing.control.token is wanted", {"WWW-Authenticate": "Bearer"}
-            )
-
-    @app.get("/tracing", tags=["operations"], responses=_ERRORS)
-    async def show(request: Request) -> InForce:
+    async def show() -> InForce:
         """Say what is recorded."""
-        check(request)
         return control.in_force()
 
-    @app.patch("/tracing", tags=["operations"], responses=_ERRORS | error_responses(_UNREAD))
     async def change(request: Request, change: Change) -> InForce:
         """Change what is recorded, for a while."""
-        check(request)
         control.change(change)
         client = request.client.host if request.client else "somebody"
         now = control.in_force()
         log.info("%s changed tracing until %s: %s", client, now.until, now.model_dump_json())
         return now
+
+    kind = _route_class(token)
+    for answer, method, errors in (
+        (show, "GET", _ERRORS),
+        (change, "PATCH", _ERRORS | error_responses(_UNREAD)),
+    ):
+        app.router.add_api_route(
+            "/tracing",
+            answer,
+            methods=[method],
+            tags=["operations"],
+            responses=errors,
+            route_class_override=kind,
+        )
+
+
+def _route_class(token: str) -> type[APIRoute]:
+    """Return a route that asks for the token before anything of the body is read."""
+
+    class ControlRoute(APIRoute):
+        async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+            scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
+            right = hmac.compare_digest(given.strip().encode(), token.encode())
+            if scheme.lower() != "bearer" or not right:
+                raise HTTPException(
+                    401, "tracing.control.token is wanted", {"WWW-Authenticate": "Bearer"}
+                )
+            await super().handle(scope, receive, send)
+
+    return ControlRoute
 
 
 def _shown(rules: Rules) -> dict[str, Any]:

@@ -131,10 +131,10 @@ class Exchange(LeanRequest):
             return b"".join(chunks)
         chunks.clear()
         if more:  # else the next receive would wait for the client to leave
-            await self._discard_rest()
+            await self.discard_rest(receive)
         raise too_large(limit)
 
-    async def _discard_rest(self) -> None:
+    async def discard_rest(self, receive: Receive) -> None:
         """Read on for a while, and keep nothing: a client that still sends may not see an answer.
 
         One that waits to be told to go on is not told.
@@ -145,7 +145,7 @@ class Exchange(LeanRequest):
         with suppress(TimeoutError):
             async with asyncio.timeout(_LONGEST_DISCARD_S):
                 while left > 0:
-                    message = await self.receive()
+                    message = await receive()
                     if not message.get("more_body", False):
                         return
                     left -= len(message.get("body", b""))

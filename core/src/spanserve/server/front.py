@@ -10,7 +10,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
-from spanserve.server.answer import Answer, Streamed, given_up
+from fastapi import HTTPException
+
+from spanserve.server.answer import Answer, Streamed, given_up, too_large
 from spanserve.server.endpoint import BatchEndpoint, Endpoint
 from spanserve.server.exchange import (
     SCOPE_KEY,
@@ -41,6 +43,34 @@ async def _nothing_left() -> Message:
     return {"type": "http.disconnect"}
 
 
+class _Limited:
+    """Receives what the app reads of a request's body, whoever it is in the app, up to a limit.
+
+    Past that it raises `refusal`, in a form that FastAPI and Starlette answer with as it is.
+    """
+
+    def __init__(self, exchange: Exchange, limit: int) -> None:
+        self._exchange = exchange
+        self._limit = limit
+        self._receive = exchange.receive
+        self._length = 0
+        self.refusal: HTTPException | None = None
+
+    async def __call__(self) -> Message:
+        """Return the next message."""
+        message: Message = {"more_body": True}
+        if self._exchange.body_length <= self._limit or self.refusal is not None:
+            message = await self._receive()
+            self._length += len(message.get("body", b""))
+        if max(self._length, self._exchange.body_length) > self._limit and self.refusal is None:
+            if message.get("more_body", False):
+                await self._exchange.discard_rest(self._receive)
+            refused = too_large(self._limit)
+            self.refusal = HTTPException(refused.status, refused.message, refused.headers)
+            raise self.refusal
+        return message
+
+
 class FrontDoor:
     """Where requests enter.
 
@@ -54,6 +84,7 @@ class FrontDoor:
         *,
         endpoints: Mapping[str, Endpoint],
         direct: Callable[[], bool],
+        max_request_bytes: int,
         tracing: Tracing,
         trace_headers: bool,
     ) -> None:
@@ -62,6 +93,7 @@ class FrontDoor:
         self._endpoints = endpoints
         self._is_direct = direct
         self._direct: bool | None = None
+        self._max_request_bytes = max_request_bytes
         self._tracing = tracing
         self._now_ns = tracing.now_ns
         self._new_id = Ids().texts().__next__
@@ -167,10 +199,13 @@ class FrontDoor:
                 message["headers"] = [*message.get("headers", ()), *common]
             await send(message)
 
+        exchange.receive = receive = _Limited(exchange, self._max_request_bytes)
         try:
             with entered(self._tracing.scope(record, ROOT)):
-                await self._app(scope, exchange.receive, watched)
+                await self._app(scope, receive, watched)
         except Exception as error:
+            if error is receive.refusal:  # middleware read the body; the client has its answer
+                return
             if record is not None:
                 record.status = record.status or 500
                 record.failure = record.failure or failure_of(error, self._now_ns())

@@ -4,16 +4,15 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Final
 
-from fastapi import Body, FastAPI, HTTPException, Request, Response
+from fastapi import Body, FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.routing import APIRoute
 
-from spanserve.server.answer import Answer, ErrorBody, RequestError, Streamed, too_large
+from spanserve.server.answer import Answer, ErrorBody, RequestError, Streamed
 from spanserve.server.endpoint import Endpoint, check_formats
 from spanserve.server.exchange import (
     SCOPE_KEY,
     Exchange,
-    Message,
     Receive,
     Scope,
     Send,
@@ -94,8 +93,7 @@ def _route_class(endpoint: Endpoint, note: Note) -> type[APIRoute]:
             elif post and (refusal := _unreadable(exchange, endpoint)) is not None:
                 answer = refusal
             else:
-                limited = _limited(receive, exchange.body_length, endpoint.max_request_bytes)
-                await super().handle(scope, limited, send)
+                await super().handle(scope, receive, send)
                 return
             note(exchange, endpoint, answer)
             # Where the client left, too: middleware counts on an answer.
@@ -111,22 +109,6 @@ def _unreadable(exchange: Exchange, endpoint: Endpoint) -> Answer | None:
     except RequestError as error:
         return endpoint.refused(exchange, error)
     return None
-
-
-def _limited(receive: Receive, body_length: int, limit: int) -> Receive:
-    """Return a `receive` for FastAPI that refuses a body past the limit."""
-    length = 0
-
-    async def limited() -> Message:
-        nonlocal length
-        message = {} if body_length > limit else await receive()
-        length += len(message.get("body", b""))
-        if max(length, body_length) > limit:
-            refusal = too_large(limit)
-            raise HTTPException(refusal.status, refusal.message, refusal.headers)
-        return message
-
-    return limited
 
 
 def _handler(endpoint: Endpoint, note: Note) -> Callable[..., Any]:
