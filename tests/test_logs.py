@@ -9,13 +9,16 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
 from fastapi import FastAPI
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spanserve import api, service
-from spanserve.server.logs import JsonFormatter
+from spanserve.server.logs import JsonFormatter, TextFormatter, logging_config
 from support.serving import serving, subprocess_server, until
 from support.traces import Keeps
 
@@ -184,3 +187,60 @@ def test_the_end_of_a_change_has_not_the_ids_of_who_asked_for_it(
     [line] = lines.of("goes by its configuration again")
     assert "trace_id" in asked
     assert not {"trace_id", "request_id"} & line.keys()
+
+
+FORGED = "2026-12-01 00:00:00,000 ERROR   spanserve.owned: all is lost"
+EVENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ +[\w.]+: ")
+ENDS = ["\n", "\r", "\v", "\f", "\x1b[2K", "\x85", "\u2028", "\u2029", "\u202e", "\ud800", "\0"]
+TEXTS = st.lists(st.sampled_from([*ENDS, FORGED, " | ", "\t"]) | st.text(max_size=5)).map("".join)
+
+
+@given(message=TEXTS, raised=TEXTS, form=st.sampled_from(["text", "json"]))
+def test_an_event_begins_one_line_whatever_it_says(message: str, raised: str, form: str) -> None:
+    text = TextFormatter(logging_config("info")["formatters"]["text"]["format"])
+    formatter = JsonFormatter() if form == "json" else text
+    error = (ValueError, ValueError(f"!{raised}"), None)
+    record = logging.LogRecord("a", 40, "f", 1, "failed: %s", (message,), error)
+    first, *rest = formatter.format(record).splitlines()
+    if form == "json":
+        assert rest == []
+        assert json.loads(first)["message"] == f"failed: {message}"
+        assert json.loads(first)["exception"] == f"ValueError: !{raised}"
+        return
+    assert EVENT.match(first)
+    assert all(line.startswith("  | ") for line in rest)
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\ud800-\udfff]", first)
+
+
+RAISES = """
+from spanserve import api, service
+
+@service
+class Raises:
+    @api
+    def say(self, text: str) -> None:
+        raise ValueError(f"no {text}")
+
+    @classmethod
+    def configure_app(cls, app):
+        @app.get("/own/{text}")
+        async def own(text: str) -> None:
+            raise ValueError(text)
+"""
+
+
+def test_no_caller_s_text_begins_a_line_of_the_log(tmp_path: Path) -> None:
+    (tmp_path / "raises.py").write_text(RAISES)
+    config = tmp_path / "config.yaml"
+    config.write_text("server: {access_log: true}\n")
+    forged = "".join(f"{end}{FORGED}" for end in ENDS if end != "\ud800")
+    with subprocess_server(str(tmp_path / "raises.py"), "--config", str(config)) as server:
+        url, path = server.url, quote(forged)
+        assert httpx.get(f"{url}/own/{path}?{path}").status_code == 500
+        assert httpx.post(f"{url}/say", json=forged).status_code == 500
+        assert httpx.post(f"{url}/say{path}").status_code == 404
+        assert server.stop(signal.SIGTERM) == 0, server.text()
+    lines = server.text().splitlines()
+    assert sum(FORGED in line for line in lines) >= 3
+    assert [line for line in lines if line.lstrip().startswith(FORGED)] == []
+    assert [line for line in lines if not (EVENT.match(line) or line.startswith("  | "))] == []

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
@@ -12,8 +13,25 @@ _OWN_FIELDS: Final = frozenset(
 )
 
 
+_CONTROL: Final = re.compile(
+    "[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""What moves a terminal's cursor, ends a line for some reader, or turns the direction of text."""
+_CONTINUED: Final = "  | "
+"""What the further lines of an event begin with, so that nobody's text is taken for an event."""
+
+
 class TextFormatter(logging.Formatter):
-    """Adds the current trace and span to lines that are written inside one."""
+    """Adds the current trace and span to lines that are written inside one.
+
+    Only an event of the log begins at a line's start: further lines, of a message or a traceback,
+    are set off. Control characters are escaped, whoever they come from.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the event's lines."""
+        lines = super().format(record).split("\n")
+        return f"\n{_CONTINUED}".join(_CONTROL.sub(_escaped, line) for line in lines)
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's name
         line = super().formatMessage(record)
@@ -49,7 +67,15 @@ class JsonFormatter(logging.Formatter):
         for name, value in vars(record).items():
             if name not in _OWN_FIELDS:
                 entry.setdefault(name, value)
-        return json.dumps(entry, default=str, ensure_ascii=False)
+        return _CONTROL.sub(_escaped_json, json.dumps(entry, default=str, ensure_ascii=False))
+
+
+def _escaped(control: re.Match[str]) -> str:
+    return control[0].encode("unicode_escape").decode("ascii")
+
+
+def _escaped_json(control: re.Match[str]) -> str:
+    return f"\\u{ord(control[0]):04x}"  # they are in texts only
 
 
 def logging_config(level: str, form: Literal["text", "json"] = "text") -> dict[str, Any]:
