@@ -24,7 +24,7 @@ import spanserve
 from spanserve.cli import app as cli
 from spanserve.config.load import load as load_config
 from spanserve.config.model import Config
-from spanserve.server.answer import CODES, LATE_CODE, ErrorBody
+from spanserve.server.answer import CODES, GONE_CODE, LATE_CODE, ErrorBody
 from spanserve.server.app import create_app
 from spanserve.service.bundle import load as load_service
 from spanserve.tracing import hookspecs, names
@@ -53,6 +53,7 @@ ERROR_MEANINGS: Final = {
     504: "The answer took longer than `server.request_timeout_ms`, or than the request's header "
     "`X-Request-Timeout-Ms` allows",
 }
+GONE_MEANING: Final = "the model's thread ended; the server must be started again"
 LATE_MEANING: Final = (
     "The deadline (`server.request_timeout_ms`, `X-Request-Timeout-Ms`) would pass before the "
     "answer, by what was learned of the run time; `Retry-After` as above"
@@ -244,7 +245,8 @@ Every error is JSON. `code` is stable; the message is for people and may change.
 raised by the service as FastAPI's `HTTPException`, have the code `http_` and the status.
 """
     errors = [(status, code, ERROR_MEANINGS[status]) for status, code in CODES.items()]
-    errors = sorted([*errors, (429, LATE_CODE, LATE_MEANING)], key=itemgetter(0))
+    errors += [(429, LATE_CODE, LATE_MEANING), (503, GONE_CODE, GONE_MEANING)]
+    errors.sort(key=itemgetter(0))
     rows = [(str(status), f"`{code}`", meaning) for status, code, meaning in errors]
     yield table(("status", "code", "meaning"), rows)
     yield "The body:\n"

@@ -4,12 +4,15 @@ import asyncio
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
 
 from spanserve.batching.call import Call, on_runner
-from spanserve.batching.runner import InlineRunner, Runner, ThreadPool, ThreadRunner
+from spanserve.batching.pool import ThreadPool
+from spanserve.batching.runner import InlineRunner, Runner, ThreadRunner
+from spanserve.service import results
 from spanserve.tracing.clock import Clock
 from support.batching import StepRunner, tracing_off
 
@@ -33,6 +36,9 @@ class Model:
         self.steps.append("closed")
 
 
+private = partial(results.private, where="Model.method")
+
+
 @dataclass
 class Step:
     """A job that says what happened."""
@@ -52,6 +58,10 @@ class Step:
         if self.gate is not None:
             assert self.gate.wait(DEADLINE_S)
         self.steps.append(f"{self.name} ran")
+
+    def lost(self, error: Exception) -> None:
+        self.steps.append(f"{self.name} lost: {error}")
+        self.over.set()
 
     def done(self) -> None:
         self.done_on = threading.current_thread()
@@ -203,7 +213,7 @@ async def outcome(rig: Rig, error: BaseException | None) -> str:
             raise error
         return "fine"
 
-    call = Call(method, {}, tracing=tracing_off(Clock()), record=None)
+    call = Call(method, {}, private=private, tracing=tracing_off(Clock()), record=None)
     on_runner(call, rig.runner, record=None, now_ns=0)
     rig.step_runner.step()
     try:
@@ -369,7 +379,9 @@ async def test_a_call_nobody_waits_for_any_more_is_not_run() -> None:
     blocker = Step("a", rig.steps, threading.Event())
     rig.runner.submit(blocker)
     ran: list[Any] = []
-    call = Call(lambda *_: ran.append(1), {}, tracing=tracing_off(Clock()), record=None)
+    call = Call(
+        lambda *_: ran.append(1), {}, private=private, tracing=tracing_off(Clock()), record=None
+    )
     on_runner(call, rig.runner, record=None, now_ns=0)
     last = Step("b", rig.steps)
     submit_in_turn(rig.runner, last)
@@ -392,7 +404,10 @@ async def test_a_pool_runs_as_many_jobs_at_once_as_it_has_threads() -> None:
         seen.append(instance)
         return threading.current_thread().name
 
-    calls = [Call(method, {}, tracing=tracing_off(Clock()), record=None) for _ in range(3)]
+    calls = [
+        Call(method, {}, private=private, tracing=tracing_off(Clock()), record=None)
+        for _ in range(3)
+    ]
     for call in calls:
         pool.submit(call)
     async with asyncio.timeout(DEADLINE_S):
@@ -410,7 +425,8 @@ async def test_a_pool_does_not_run_a_call_nobody_waits_for_any_more() -> None:
         ran.append(name)
 
     calls = [
-        Call(method, {"name": name}, tracing=tracing_off(Clock()), record=None) for name in "ab"
+        Call(method, {"name": name}, private=private, tracing=tracing_off(Clock()), record=None)
+        for name in "ab"
     ]
     for call in calls:
         pool.submit(call)

@@ -1,6 +1,7 @@
 """What tests of the batcher and of runners share: a runner and a loop that stand still."""
 
 import asyncio
+import json
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
@@ -60,6 +61,7 @@ class StepRunner:
         self._waiting: deque[Callable[[], None]] = deque()
         self.instance: object | None = None
         self.job: Job | None = None
+        self.gone = False
         self.free_ns = 0
 
     @property
@@ -118,6 +120,9 @@ class ThingCodec:
 
     def batch_key(self, item: Thing) -> Hashable:
         return item.key
+
+    def decode_again(self, body: bytes) -> Thing:
+        return Thing(*json.loads(body))
 
     def collate(self, items: Sequence[Thing]) -> list[Thing]:
         return list(items)

@@ -51,11 +51,14 @@ class Batched(Protocol):
     def batch_key(self, item: Any) -> Hashable:
         """Return what all items of one batch must have in common."""
 
+    def decode_again(self, body: bytes) -> Any:
+        """Make an item anew, of the body that it was decoded from; on the runner."""
+
     def collate(self, items: Sequence[Any]) -> Any:
         """Make the method's argument of the items; on the runner."""
 
     def split(self, result: Any, count: int) -> Sequence[Any]:
-        """Make one result an item of the method's answer; on the runner."""
+        """Make one private result an item of the method's answer; on the runner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +76,13 @@ class Work:
 
 
 class Item(ItemRecord):
-    """One item in the queue: its value, and who waits for its result."""
+    """One item in the queue: its value, and who waits for its result.
 
-    __slots__ = ("deadline_ns", "future", "gone", "key", "value")
+    `body` is what the value was decoded from, where the method gets the value itself and may
+    change it: another run gets one that is decoded anew.
+    """
+
+    __slots__ = ("body", "deadline_ns", "future", "gone", "key", "value")
 
     def __init__(  # noqa: PLR0917  # made for every request: keywords would cost
         self,
@@ -87,9 +94,11 @@ class Item(ItemRecord):
         queued_ns: int,
         depth: int,
         deadline_ns: int,
+        body: bytes | None,
     ) -> None:
         super().__init__(request, queued_ns, depth)
         self.value = value
+        self.body = body
         self.key = key
         self.future = future
         self.gone = gone
@@ -100,7 +109,7 @@ class Item(ItemRecord):
 
         What is let go of would keep the request's data alive, and close a cycle with its record.
         """
-        del self.value, self.future, self.gone
+        del self.value, self.body, self.future, self.gone
 
 
 class Batch:
@@ -142,7 +151,11 @@ class Batch:
         now_ns, codec = work.tracing.now_ns, work.codec
         attempt.collate_started(now_ns())
         try:
-            argument = codec.collate([item.value for item in items])
+            if attempt.number:  # what the method was given before, it may have changed
+                values = [self._value_again(item) for item in items]
+            else:
+                values = [item.value for item in items]
+            argument = codec.collate(values)
             attempt.run_started(now_ns())
             with entered(work.tracing.scope(*place)):
                 result = work.method(instance, argument)
@@ -185,6 +198,10 @@ class Batch:
             self.error = error
             self.failed = True
 
+    def _value_again(self, item: Item) -> Any:
+        """Return an item's value as it was before the method was given it."""
+        return item.value if item.body is None else self._work.codec.decode_again(item.body)
+
     @property
     def place(self) -> Place:
         """Return where the user's code runs: a batch of one lies in its request's trace."""
@@ -197,6 +214,17 @@ class Batch:
 
     def done(self) -> None:
         """Go on, on the loop."""
+        self._on_done(self)
+
+    def lost(self, error: Exception) -> None:
+        """Fail all items that wait: the machinery failed, or the runner is gone; on the loop."""
+        self.error, self.failed = error, True
+        now_ns = self._work.tracing.now_ns()
+        if not self.record.ended_ns:
+            self.record.failure = failure = failure_of(error, now_ns)
+            for item in self.items:
+                item.failure = failure
+            self.record.ended(now_ns)
         self._on_done(self)
 
     @property
@@ -245,12 +273,15 @@ class Batch:
             waiter = item.future
             if waiter.done():
                 continue
-            if isinstance(result, BaseException):
-                failed = RunFailedError(f"the run failed with {type(result).__name__}")
-                failed.__cause__ = result
-                waiter.set_exception(failed)
-            else:
-                waiter.set_result(result)
+            try:
+                if isinstance(result, BaseException):
+                    failed = RunFailedError(f"the run failed with {type(result).__name__}")
+                    failed.__cause__ = result
+                    waiter.set_exception(failed)
+                else:
+                    waiter.set_result(result)
+            except Exception:  # the others are to have their answers all the same
+                log.exception("%s: an item could not be answered", self._work.endpoint)
         self._work.tracing.answered(self.record, self.items)
 
 

@@ -117,8 +117,11 @@ class Batcher:
         gone: Callable[[], bool] | None = None,
         waiter: Waiter | None = None,
         deadline_ns: int = 0,
+        body: bytes | None = None,
     ) -> Item:
         """Queue an item; its `future` gets its result, or what became of it instead.
+
+        Where the method may change the value, `body` is what it is decoded from for another run.
 
         That is `waiter`, where one is given. `gone` says, when asked, whether nobody waits for
         the answer any more; past `deadline_ns`, unless it is 0, nobody does.
@@ -142,6 +145,7 @@ class Batcher:
             now_ns,
             depth,
             deadline_ns,
+            body,
         )
         items.append(item)
         in_system = depth + 1 + (self._running.record.size if self._running else 0)
@@ -263,19 +267,24 @@ class Batcher:
     def _batch_done(self, batch: Batch) -> None:
         """Hand out the results of the batch that ran, and learn from it."""
         self._running = None
-        record = batch.record
         ended_ns = self._learned_ns = self._now_ns()
-        self.tally.ran(record, batch.items)
+        try:
+            self._note(batch)
+        finally:
+            if self._items or self._runner.awaited:
+                # Later: to encode the answers takes longer than to start the next batch.
+                self._loop.call_soon(batch.hand_out)
+            else:  # clients who come back at once are then together in the next batch
+                batch.hand_out()
+        self._learn(batch, ended_ns)
+
+    def _note(self, batch: Batch) -> None:
+        """Count a batch's items, and say what failed."""
+        self.tally.ran(batch.record, batch.items)
         if batch.has_failures:
             with entered(self._tracing.scope(*batch.place)):
                 batch.log_failures()
             batch.note_failures()
-        if self._items or self._runner.awaited:
-            # Later: to encode the answers takes longer than to start the next batch, or another's.
-            self._loop.call_soon(batch.hand_out)
-        else:  # clients who come back at once are then together in the next batch
-            batch.hand_out()
-        self._learn(batch, ended_ns)
 
     def _learn(self, batch: Batch, ended_ns: int) -> None:
         """Count a batch that ended, and tell the policy how long its run took."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from spanserve.batching.runner import Runner, carried
 from spanserve.tracing.failure import failure_of
@@ -10,6 +10,8 @@ from spanserve.tracing.places import RUN
 from spanserve.tracing.record import RequestRecord
 from spanserve.tracing.scope import entered
 from spanserve.tracing.tracing import Tracing
+
+_STATUSES: Final = range(200, 600)
 
 
 class Call:
@@ -20,10 +22,13 @@ class Call:
         method: Callable[..., Any],
         arguments: Mapping[str, Any],
         *,
+        private: Callable[[Any], Any],
         tracing: Tracing,
         record: RequestRecord | None,
     ) -> None:
+        """`private` makes an answer of the method's, that it may still change, the call's own."""
         self.future = asyncio.get_running_loop().create_future()
+        self._private = private
         self._method = method
         self._arguments = arguments
         self._tracing = tracing
@@ -43,11 +48,13 @@ class Call:
             record.plain_run_started(self.run_ns)
         try:
             with entered(self._tracing.scope(record, RUN)):
-                self._result = self._method(instance, **self._arguments)
+                result = self._method(instance, **self._arguments)
+            self.ran_ns = now_ns()
+            self._result = self._private(result)
         except BaseException as error:  # noqa: BLE001  # even SystemExit of a model must not end the runner
             self._error = error
             note_failure(record, error, now_ns())
-        self.ran_ns = now_ns()
+        self.ran_ns = self.ran_ns or now_ns()
         if record is not None:
             record.plain_run_ended(self.ran_ns)
 
@@ -59,6 +66,11 @@ class Call:
             self.future.set_exception(carried(self._error))
         else:
             self.future.set_result(self._result)
+
+    def lost(self, error: Exception) -> None:
+        """Fail the call, which the machinery could not run, on the loop."""
+        self._error = self._error or error
+        self.done()
 
 
 def on_runner(call: Call, runner: Runner, *, record: RequestRecord | None, now_ns: int) -> None:
@@ -113,8 +125,17 @@ def note_failure(record: RequestRecord | None, error: BaseException, now_ns: int
 
 def is_fault(error: BaseException) -> bool:
     """Whether it is a failure, and not an HTTP answer below 500 that the user's code raised."""
-    status = getattr(error, "status_code", 500)
-    return not isinstance(status, int) or status >= 500  # noqa: PLR2004  # HTTP's server errors
+    status = status_of(error)
+    return status is None or status >= 500  # noqa: PLR2004  # HTTP's server errors
+
+
+def status_of(error: BaseException) -> int | None:
+    """Return the HTTP status that an exception names, as FastAPI's does; None: it names none."""
+    try:
+        status = getattr(error, "status_code", None)
+    except Exception:  # noqa: BLE001  # a user's property may do anything
+        return None
+    return status if isinstance(status, int) and status in _STATUSES else None
 
 
 def is_cancelled() -> bool:

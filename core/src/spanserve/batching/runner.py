@@ -24,6 +24,10 @@ from spanserve.tracing.clock import Clock
 log = logging.getLogger(__name__)
 
 
+class RunnerGoneError(SpanserveError):
+    """The runner's thread ended, and nothing runs the model any more."""
+
+
 class CarriedError(SpanserveError):
     """The user's code raised what no future can hold, or would end the server: the cause."""
 
@@ -37,6 +41,9 @@ class Job(Protocol):
     def done(self) -> None:
         """Go on with what became of it, on the event loop."""
 
+    def lost(self, error: Exception) -> None:
+        """Fail, in place of `done`, on the event loop: it raised after all, or was never run."""
+
 
 class Runner(Protocol):
     """Runs one job at a time on the service's instance; used from one event loop."""
@@ -44,6 +51,10 @@ class Runner(Protocol):
     @property
     def busy(self) -> bool:
         """Whether a job is running."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether it will run nothing any more; what is submitted is lost at once."""
 
     @property
     def awaited(self) -> bool:
@@ -87,7 +98,9 @@ class ThreadRunner:
         self._waiting: deque[Callable[[], None]] = deque()
         self._instance: object | None = None
         self._thread: threading.Thread | None = None
+        self._job: Job | None = None
         self.busy = False
+        self.gone = False
         self.free_ns = 0
 
     @property
@@ -115,7 +128,11 @@ class ThreadRunner:
     def submit(self, job: Job) -> None:
         """Hand a job to the thread."""
         assert not self.busy, "a runner takes one job at a time"  # noqa: S101  # our own rule
+        if self.gone:
+            self._loop.call_soon(job.lost, _gone())
+            return
         self.busy = True
+        self._job = job
         self._inbox.put(job)
 
     def when_free(self, ask: Callable[[], None]) -> None:
@@ -140,22 +157,32 @@ class ThreadRunner:
             started.set_exception(carried(error))
             return
         started.set_result(None)
-        while (job := self._inbox.get()) is not None:
-            job.run(self._instance)
-            if not _is_back(self._loop, partial(self._finished, job)):
-                break
+        try:
+            while (job := self._inbox.get()) is not None:
+                if not is_back(self._loop, partial(self._finished, ran(job, self._instance))):
+                    break
+        except BaseException as error:  # noqa: BLE001  # anything may be raised into a thread
+            is_back(self._loop, partial(self._thread_ended, error))
         try:
             _call_optional(self._instance, "close")
         except Exception:
             log.exception("the service's close() failed")
 
-    def _finished(self, job: Job) -> None:
+    def _finished(self, go_on: Callable[[], None]) -> None:
         self.busy = False
+        self._job = None
         self.free_ns = self._now_ns()
         try:
-            job.done()
+            go_on()
         finally:  # whatever became of that job, the others are not to wait for ever
             self._ask_those_who_wait()
+
+    def _thread_ended(self, error: BaseException) -> None:
+        """Fail the job that was there, and from now on every other."""
+        self.gone = True
+        log.critical("the runner's thread ended; nothing runs the model any more", exc_info=error)
+        job = self._job
+        self._finished(partial(job.lost, _gone()) if job is not None else _nothing)
 
     def _ask_those_who_wait(self) -> None:
         # Each is asked at most once a round: one that decides to wait asks again later.
@@ -174,7 +201,7 @@ class InlineRunner:
     def __init__(self, owner: ThreadRunner, clock: Clock) -> None:
         self._owner = owner
         self._now_ns = clock.now_ns
-        self.busy = self.awaited = False
+        self.busy = self.awaited = self.gone = False
         self.free_ns = 0
 
     async def start(self) -> None:
@@ -182,9 +209,9 @@ class InlineRunner:
 
     def submit(self, job: Job) -> None:
         """Run the job now."""
-        job.run(self._owner.instance)
+        go_on = ran(job, self._owner.instance)
         self.free_ns = self._now_ns()
-        job.done()
+        go_on()
 
     def when_free(self, ask: Callable[[], None]) -> None:
         """Ask now: this runner is free whenever anyone can ask it."""
@@ -194,42 +221,14 @@ class InlineRunner:
         """Do nothing: the owner closes the instance."""
 
 
-class ThreadPool:
-    """Runs jobs on several threads at once, for a method that says it is thread-safe.
-
-    Its threads are daemons: a job that never ends does not keep the process alive, as it would
-    on an executor's.
-    """
-
-    def __init__(self, threads: int, name: str) -> None:
-        self._inbox: queue.SimpleQueue[tuple[contextvars.Context, Job] | None] = queue.SimpleQueue()
-        self._threads = [
-            threading.Thread(target=self._run, name=f"{name}-{number}", daemon=True)
-            for number in range(threads)
-        ]
-
-    def start(self, instance: object) -> None:
-        """Start the threads; what they run, they run on this instance."""
-        self._loop = asyncio.get_running_loop()
-        self._instance = instance
-        for thread in self._threads:
-            thread.start()
-
-    def submit(self, job: Job) -> None:
-        """Run a job as soon as a thread is free, in a copy of the caller's context."""
-        self._inbox.put((contextvars.copy_context(), job))
-
-    def close(self) -> None:
-        """End each thread after its job."""
-        for _ in self._threads:
-            self._inbox.put(None)
-
-    def _run(self) -> None:
-        while (work := self._inbox.get()) is not None:
-            context, job = work
-            context.run(job.run, self._instance)
-            if not _is_back(self._loop, job.done):
-                return
+def ran(job: Job, instance: object) -> Callable[[], None]:
+    """Run a job, whatever it raises; return how to go on, on the loop."""
+    try:
+        job.run(instance)
+    except BaseException as error:  # no job, and nothing it runs, may end its thread
+        log.exception("a job of the runner failed")
+        return partial(job.lost, carried(error))
+    return job.done
 
 
 def carried(error: BaseException) -> Exception:
@@ -239,12 +238,24 @@ def carried(error: BaseException) -> Exception:
     """
     if isinstance(error, Exception) and not isinstance(error, StopIteration):
         return error
-    carrier = CarriedError(f"the service raised {error!r}")
+    try:
+        text = repr(error)
+    except Exception:  # noqa: BLE001  # a user's __repr__ may do anything
+        text = type(error).__name__
+    carrier = CarriedError(f"the service raised {text}")
     carrier.__cause__ = error
     return carrier
 
 
-def _is_back(loop: asyncio.AbstractEventLoop, go_on: Callable[[], None]) -> bool:
+def _gone() -> RunnerGoneError:
+    return RunnerGoneError("the model's thread ended; the server must be started again")
+
+
+def _nothing() -> None:
+    pass
+
+
+def is_back(loop: asyncio.AbstractEventLoop, go_on: Callable[[], None]) -> bool:
     """Go on, on the loop; False where it was closed under a job, and nobody waits any more."""
     try:
         loop.call_soon_threadsafe(go_on)

@@ -5,17 +5,22 @@ and, where it is traced, its trace's. What the user's code raised stays in the l
 the trace; the client learns its type.
 """
 
+import logging
 import math
+import re
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel, Field
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from spanserve.batching.batch import RunFailedError
 from spanserve.batching.batcher import LateError, QueueFullError
-from spanserve.batching.runner import CarriedError
+from spanserve.batching.call import status_of
+from spanserve.batching.runner import CarriedError, RunnerGoneError
 from spanserve.service.problems import InvalidBody, InvalidItem, InvalidResult
+
+log = logging.getLogger(__name__)
 
 JSON: Final = (b"content-type", b"application/json")
 JSON_ONLY: Final = (JSON,)
@@ -57,6 +62,9 @@ class ErrorBody(BaseModel):
     request_id: str = Field(description="The request's id, as in X-Request-Id")
     trace_id: str | None = Field(default=None, description="The trace's id, where it is traced")
     details: list[ErrorDetail] = Field(default_factory=list, description="Places in the item")
+    detail: Any = Field(
+        default=None, description="The detail of an exception of the service's, if it is no text"
+    )
 
 
 class RequestError(Exception):
@@ -69,6 +77,7 @@ class RequestError(Exception):
         message: str,
         *,
         details: Sequence[Any] = (),
+        detail: Any = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
@@ -76,6 +85,7 @@ class RequestError(Exception):
         self.code = code
         self.message = message
         self.details = details
+        self.detail = detail
         self.headers = headers or {}
 
     def body(self, request_id: str, trace_id: str | None) -> dict[str, Any]:
@@ -89,6 +99,8 @@ class RequestError(Exception):
             body["trace_id"] = trace_id
         if self.details:
             body["details"] = list(self.details)
+        if self.detail is not None:
+            body["detail"] = self.detail
         return body
 
     def answer(self, request_id: str, trace_id: str | None) -> Answer:
@@ -97,7 +109,8 @@ class RequestError(Exception):
         headers = [
             (k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in self.headers.items()
         ]
-        return Answer(self.status, to_json(body), (JSON, *headers) if headers else JSON_ONLY)
+        text = b"" if self.status in _WITHOUT_BODY else to_json(body)
+        return Answer(self.status, text, (JSON, *headers) if headers else JSON_ONLY)
 
 
 CODES: Final = {
@@ -117,6 +130,11 @@ CODES: Final = {
 LATE_CODE: Final = "deadline_unreachable"
 """The code of the other 429."""
 
+GONE_CODE: Final = "runner_gone"
+"""The code of the other 503."""
+
+_WITHOUT_BODY: Final = frozenset({204, 205, 304})
+_HEADER_TEXT: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _PLAIN_STATUSES: Final = frozenset({404, 405, 413})
 
 
@@ -140,10 +158,17 @@ def _too_late(error: Any) -> RequestError:
     return RequestError(429, LATE_CODE, str(error), headers={"Retry-After": seconds})
 
 
+def _gone(error: Any) -> RequestError:
+    return RequestError(503, GONE_CODE, str(error), headers={"Retry-After": "1"})
+
+
 def _failed(error: BaseException) -> RequestError:
-    status = getattr(error, "status_code", None)
-    if isinstance(status, int):  # FastAPI's HTTPException, and its like
-        return http_error(status, getattr(error, "detail", ""), getattr(error, "headers", None))
+    status = status_of(error)
+    if status is not None:  # FastAPI's HTTPException, and its like
+        try:
+            return http_error(status, getattr(error, "detail", ""), getattr(error, "headers", None))
+        except Exception:  # noqa: BLE001  # what a user's properties raise, and hold, may be anything
+            log.warning("%s has a detail or headers that cannot be sent", type(error).__name__)
     message = f"the service raised {type(error).__name__}; the server's log and the trace say more"
     return RequestError(500, CODES[500], message)
 
@@ -154,6 +179,7 @@ _EXPLANATIONS: Final[Sequence[tuple[type[BaseException], Callable[[Any], Request
     (InvalidItem, lambda e: RequestError(422, CODES[422], str(e), details=e.details)),
     (QueueFullError, _queue_full),
     (LateError, _too_late),
+    (RunnerGoneError, _gone),
     (InvalidResult, lambda error: RequestError(500, CODES[500], str(error))),
 )
 
@@ -162,9 +188,17 @@ def http_error(status: int, detail: object, headers: Mapping[str, str] | None) -
     """Return the error of an HTTP exception, as FastAPI and users raise them.
 
     Only where the status says all does it get a code of ours: a user's 429 is no full queue.
+    A detail that is no text is sent as JSON. Raises where the detail has no JSON form, or a header
+    is none.
     """
     code = CODES[status] if status in _PLAIN_STATUSES else f"http_{status}"
-    return RequestError(status, code, str(detail), headers=headers)
+    for line in (headers or {}).items():
+        if not all(_HEADER_TEXT.fullmatch(part) for part in line):
+            raise ValueError("a header with what no header can hold")
+    if isinstance(detail, str):
+        return RequestError(status, code, detail, headers=headers)
+    plain = from_json(to_json(detail, inf_nan_mode="null"))
+    return RequestError(status, code, str(to_json(plain), "utf-8"), detail=plain, headers=headers)
 
 
 def not_taken(media: str, there: Sequence[str]) -> RequestError:

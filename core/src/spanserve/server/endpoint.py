@@ -71,33 +71,34 @@ class Endpoint(ABC):
         record = exchange.record
         self.reads(exchange)
         try:
-            value = self.codec.decode(await exchange.body(self.max_request_bytes))
+            body = await exchange.body(self.max_request_bytes)
+            value = self.codec.decode(body)
         except Exception as error:  # noqa: BLE001  # every error has an answer, or is the client's leaving
             return self.refused(exchange, error)
         finally:
             if record is not None:
                 record.decode_ended(self._now_ns())
-        return await self.answer_value(exchange, value)
+        return await self.answer_value(exchange, value, body)
 
     def reads(self, exchange: Exchange) -> None:
         """Begin to read a body."""
         if exchange.record is not None:
             exchange.record.decode_started(self._now_ns())
 
-    async def answer_value(self, exchange: Exchange, value: Any) -> Answer | Streamed:
+    async def answer_value(self, exchange: Exchange, value: Any, body: bytes) -> Answer | Streamed:
         """Answer a request whose body was decoded, here or by FastAPI."""
         try:
-            return await self.respond(exchange, value)
+            return await self.respond(exchange, value, body)
         except Exception as error:  # noqa: BLE001  # as in `answer`
             return self.refused(exchange, error)
 
-    async def respond(self, exchange: Exchange, value: Any) -> Answer:
+    async def respond(self, exchange: Exchange, value: Any, body: bytes) -> Answer:
         """Get the result of a decoded value, in time, and encode it."""
         limit_ms = self.limit_ms(exchange)
         if limit_ms is None:
-            result = await self.result(exchange, value)
+            result = await self.result(exchange, value, body)
         else:
-            result = await self._result_in_time(exchange, value, limit_ms)
+            result = await self._result_in_time(exchange, value, body, limit_ms)
         return self.encoded(exchange, result)
 
     def limit_ms(self, exchange: Exchange) -> float | None:
@@ -131,12 +132,14 @@ class Endpoint(ABC):
         finally:
             record.encode_ended(self._now_ns())
 
-    async def _result_in_time(self, exchange: Exchange, value: Any, limit_ms: float) -> Any:
+    async def _result_in_time(
+        self, exchange: Exchange, value: Any, body: bytes, limit_ms: float
+    ) -> Any:
         spent_ms = (self._now_ns() - exchange.started_ns) / 1e6
         limit = asyncio.timeout(max(0.0, limit_ms - spent_ms) / 1e3)
         try:
             async with limit:
-                return await self.result(exchange, value)
+                return await self.result(exchange, value, body)
         except TimeoutError:
             if limit.expired():
                 raise self.timed_out(exchange) from None
@@ -145,8 +148,8 @@ class Endpoint(ABC):
             raise self.timed_out(exchange) from None
 
     @abstractmethod
-    async def result(self, exchange: Exchange, value: Any) -> Any:
-        """Run the user's method for a decoded value."""
+    async def result(self, exchange: Exchange, value: Any, body: bytes) -> Any:
+        """Run the user's method for the value of a body; what it gives is private."""
 
     def refused(self, exchange: Exchange, error: Exception) -> Answer:
         """Return the answer to a failed request, which goes nowhere where the client left."""
@@ -174,8 +177,10 @@ class BatchEndpoint(Endpoint):
         super().__init__(spec, **options)
         self.codec = spec.batch_codec
         self.batcher = batcher
+        may_run_again = spec.isolate and batcher.limits.max_batch_size > 1
+        self._keeps_bodies = self.codec.gives_items and may_run_again
 
-    async def result(self, exchange: Exchange, value: Any) -> Any:
+    async def result(self, exchange: Exchange, value: Any, body: bytes) -> Any:
         """Queue the item and wait for its result."""
         future = asyncio.get_running_loop().create_future()
         item = self.batcher.submit(
@@ -184,6 +189,7 @@ class BatchEndpoint(Endpoint):
             gone=exchange.asks_if_client_left,
             waiter=future,
             deadline_ns=self.deadline_ns(exchange),
+            body=self.kept(body),
         )
         if exchange.record is not None:
             exchange.record.item_queued(item)
@@ -213,7 +219,12 @@ class BatchEndpoint(Endpoint):
             gone=gone,
             waiter=waiter,
             deadline_ns=self.deadline_ns(exchange) if limited else 0,
+            body=body if self._keeps_bodies else None,
         )
+
+    def kept(self, body: bytes) -> bytes | None:
+        """Return an item's body where another run may need it, to make the item anew."""
+        return body if self._keeps_bodies else None
 
     def give_up(self, item: Item) -> None:
         """Wait no more for an item."""
@@ -253,7 +264,7 @@ class PlainEndpoint(Endpoint):
         """The service's instance, while it serves."""
         return self._service.runner.instance
 
-    async def result(self, exchange: Exchange, value: Any) -> Any:
+    async def result(self, exchange: Exchange, value: Any, body: bytes) -> Any:  # noqa: ARG002  # only batches run again
         """Call the method: on the loop, on the runner, or on threads of its own."""
         asked_ns = self._now_ns()
         if self.spec.asynchronous:
@@ -267,7 +278,13 @@ class PlainEndpoint(Endpoint):
                 )
             finally:
                 self._note_times(exchange, asked_ns, asked_ns, self._now_ns())
-        call = Call(self._method, value, tracing=self.tracing, record=exchange.record)
+        call = Call(
+            self._method,
+            value,
+            private=self.codec.private,
+            tracing=self.tracing,
+            record=exchange.record,
+        )
         if self.spec.threads > 1:
             self._service.pool(self.spec).submit(call)
         else:

@@ -85,7 +85,8 @@ class FormatsEndpoint(BatchEndpoint):
             record.encode_started(now_ns())
         try:
             if given == media.JSON:
-                return Answer(200, codec.encode(results if items.stacked else results[0]))
+                encode = codec.encode_all if items.stacked else codec.encode
+                return Answer(200, encode(results if items.stacked else results[0]))
             declared = declared_dtype(self.spec.returns)
             given_back = results if items.stacked else results[0]
             array = result_array(given_back, declared, where=self.spec.route)

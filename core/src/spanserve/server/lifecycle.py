@@ -49,12 +49,13 @@ class Lifecycle:
         self._handlers: dict[int, Any] = {}
         self._delayed: asyncio.TimerHandle | None = None
         self._give_up_s = math.inf
+        self._is_gone: Callable[[], bool] = lambda: False
         self._loop: asyncio.AbstractEventLoop
 
     @property
     def ready(self) -> bool:
         """Whether new requests are welcome."""
-        return self.state == "ready"
+        return self.state == "ready" and not self._is_gone()
 
     def lifespan(
         self,
@@ -72,6 +73,7 @@ class Lifecycle:
         @asynccontextmanager
         async def lifespan(_: FastAPI) -> AsyncIterator[None]:
             self._loop = asyncio.get_running_loop()
+            self._is_gone = lambda: running.runner.gone
             for batcher in self._batchers:
                 batcher.start()
             tracing.start()

@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
 
@@ -18,10 +18,17 @@ from spanserve.service.problems import InvalidBody, InvalidItem, InvalidResult
 LEAST_WINDOW: Final = 256
 
 
+class Line(NamedTuple):
+    """An item that was decoded from a line."""
+
+    value: Any
+    body: bytes
+
+
 class Crowd:
     """The items of one request, of which so many at a time are queued; answered in order.
 
-    `values` are decoded items, or why one could not be decoded.
+    `values` are decoded items, `Line`s where they were decoded one by one, or why one could not be.
     """
 
     def __init__(
@@ -114,6 +121,7 @@ class Crowd:
             self._waiting.append(value)
             return True
         endpoint, exchange = self._endpoint, self._exchange
+        value, body = value if isinstance(value, Line) else (value, None)
         future = asyncio.get_running_loop().create_future()
         try:
             item = endpoint.batcher.submit(
@@ -122,6 +130,7 @@ class Crowd:
                 gone=exchange.asks_if_client_left,
                 waiter=future,
                 deadline_ns=endpoint.deadline_ns(exchange),
+                body=None if body is None else endpoint.kept(body),
             )
         except QueueFullError as error:
             self._pause_s = error.retry_after_s
@@ -147,7 +156,7 @@ def items_of_lines(endpoint: BatchEndpoint, body: bytes) -> Iterator[Any | Excep
         if not line:
             continue
         try:
-            yield decode(line)
+            yield Line(decode(line), line)
         except (InvalidBody, InvalidItem) as error:
             yield error
 
@@ -158,6 +167,7 @@ def _of_item(index: int, refusal: RequestError) -> RequestError:
         refusal.code,
         f"item {index}: {refusal.message}",
         details=refusal.details,
+        detail=refusal.detail,
         headers=refusal.headers,
     )
 

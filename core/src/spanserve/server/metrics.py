@@ -42,6 +42,9 @@ class ServerMetrics(Collector):
         yield GaugeMetricFamily(
             "spanserve_runner_busy", "1 while the runner runs the model", self._runner.busy
         )
+        yield GaugeMetricFamily(
+            "spanserve_runner_up", "0 once the model's thread ended", not self._runner.gone
+        )
         yield from self._batches()
         yield CounterMetricFamily(
             "spanserve_trace_headers_ignored",

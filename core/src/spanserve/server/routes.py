@@ -119,7 +119,7 @@ def _handler(endpoint: Endpoint, note: Note) -> Callable[..., Any]:
         request: Request = values.pop(_REQUEST)
         exchange: Exchange = request.scope[SCOPE_KEY]
         value = values if not endpoint.spec.batch else next(iter(values.values()))
-        answer = await endpoint.answer_value(exchange, value)
+        answer = await endpoint.answer_value(exchange, value, await request.body())
         note(exchange, endpoint, answer)
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in answer.headers}
         if isinstance(answer, Streamed):

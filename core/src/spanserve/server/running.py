@@ -2,7 +2,8 @@
 
 from functools import partial
 
-from spanserve.batching.runner import InlineRunner, ThreadPool, ThreadRunner
+from spanserve.batching.pool import ThreadPool
+from spanserve.batching.runner import InlineRunner, ThreadRunner
 from spanserve.service.bundle import LoadedService
 from spanserve.service.spec import ApiSpec
 from spanserve.tracing.tracing import Tracing

@@ -28,6 +28,10 @@ class _End(NamedTuple):
     error: BaseException | None
 
 
+Chunks = asyncio.Queue[bytes | _End]
+"""What a generator has yielded, encoded; at most one value."""
+
+
 class StreamEndpoint(PlainEndpoint):
     """Sends what a method yields, each value as soon as it is there.
 
@@ -42,15 +46,20 @@ class StreamEndpoint(PlainEndpoint):
             return (BYTES,)
         return (TEXT if self.spec.returns is str else media.NDJSON, media.EVENTS)
 
-    async def answer_value(self, exchange: Exchange, value: Any) -> Answer | Streamed:
+    async def answer_value(
+        self,
+        exchange: Exchange,
+        value: Any,
+        body: bytes,  # noqa: ARG002  # as of every endpoint
+    ) -> Answer | Streamed:
         """Answer a decoded request, as soon as there is a first value, or none will come."""
         given = media.chosen(exchange.header(b"accept"), self.answers)
         if given is None:
             return self.refused(exchange, not_given(self.answers))
-        values: asyncio.Queue[Any] = asyncio.Queue(maxsize=1)
-        running = asyncio.create_task(self._run(exchange, value, values))
+        chunks: Chunks = asyncio.Queue(maxsize=1)
+        running = asyncio.create_task(self._run(exchange, given, value, chunks))
         try:
-            first = await self._first(exchange, values)
+            first = await self._first(exchange, chunks)
             if isinstance(first, _End) and first.error is not None:
                 return self.refused(exchange, carried(first.error))
         except BaseException as error:
@@ -60,20 +69,24 @@ class StreamEndpoint(PlainEndpoint):
             raise
         content_type = f"{given}; charset=utf-8" if given == TEXT else given
         headers = [(b"content-type", content_type.encode()), (b"cache-control", b"no-store")]
-        return Streamed(200, self._chunks(exchange, given, first, values, running), headers)
+        return Streamed(200, self._chunks(exchange, first, chunks, running), headers)
 
-    async def _first(self, exchange: Exchange, values: asyncio.Queue[Any]) -> Any:
+    async def _first(self, exchange: Exchange, chunks: Chunks) -> bytes | _End:
         limit_ms = self.limit_ms(exchange)
         if limit_ms is None:
-            return await values.get()
+            return await chunks.get()
         left_s = max(0.0, (self.deadline_ns(exchange) - self.tracing.now_ns()) / 1e9)
         try:
-            return await asyncio.wait_for(values.get(), left_s)
+            return await asyncio.wait_for(chunks.get(), left_s)
         except TimeoutError:
             raise self.timed_out(exchange) from None
 
-    async def _run(self, exchange: Exchange, value: Any, values: asyncio.Queue[Any]) -> None:
-        """Run the generator, all of it in this task: it keeps its context from value to value."""
+    async def _run(self, exchange: Exchange, given: str, value: Any, chunks: Chunks) -> None:
+        """Run the generator, all of it in this task: it keeps its context from value to value.
+
+        Each value is encoded as it is yielded, for the generator may change it then. It goes on
+        once that value was sent, as far as the connection has room.
+        """
         record, tracing = exchange.record, self.tracing
         if record is not None:
             record.plain_run_started(tracing.now_ns())
@@ -82,7 +95,8 @@ class StreamEndpoint(PlainEndpoint):
             with entered(tracing.scope(record, RUN)):
                 async with aclosing(self._method(self.instance, **value)) as yielded:
                     async for each in yielded:
-                        await values.put(each)
+                        await chunks.put(self._encoded(given, each))
+                        await chunks.join()
         except (Exception, SystemExit, asyncio.CancelledError) as raised:
             if isinstance(raised, asyncio.CancelledError) and is_cancelled():
                 raise
@@ -91,26 +105,26 @@ class StreamEndpoint(PlainEndpoint):
         finally:
             if record is not None:
                 record.plain_run_ended(tracing.now_ns())
-        await values.put(_End(error))
+        await chunks.put(_End(error))
 
     async def _chunks(
         self,
         exchange: Exchange,
-        given: str,
-        first: Any,
-        values: asyncio.Queue[Any],
+        first: bytes | _End,
+        chunks: Chunks,
         running: asyncio.Task[None],
     ) -> AsyncGenerator[bytes, None]:
         try:
-            value = first
-            while not isinstance(value, _End):
-                yield self._encoded(given, value)
-                value = await values.get()
-            if value.error is not None:
+            chunk = first
+            while not isinstance(chunk, _End):
+                yield chunk
+                chunks.task_done()
+                chunk = await chunks.get()
+            if chunk.error is not None:
                 route, request_id = self.spec.route, exchange.request_id
                 with entered(self.tracing.scope(exchange.record, ROOT)):
                     log.error("%s broke off its answer to request %s", route, request_id)
-                raise carried(value.error)
+                raise carried(chunk.error)
         finally:
             running.cancel()
             await asyncio.wait((running,))

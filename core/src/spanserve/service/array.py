@@ -232,7 +232,8 @@ def _entry_schema(dtype: np.dtype[Any]) -> CoreSchema:
         return core_schema.bool_schema(strict=True)
     if dtype.kind == "U":
         chars = dtype.itemsize // _UCS4_BYTES
-        return core_schema.str_schema(strict=True, max_length=chars or None)
+        text = core_schema.str_schema(strict=True, max_length=chars or None)
+        return core_schema.no_info_after_validator_function(_whole_text, text)
     if dtype.kind != "f":
         low, high = _int_range(dtype)
         return core_schema.int_schema(strict=True, ge=low, le=high)
@@ -240,6 +241,12 @@ def _entry_schema(dtype: np.dtype[Any]) -> CoreSchema:
         return core_schema.float_schema(strict=True, allow_inf_nan=False)
     largest = float(np.finfo(dtype).max)
     return core_schema.float_schema(strict=True, allow_inf_nan=False, ge=-largest, le=largest)
+
+
+def _whole_text(text: str) -> str:
+    if text.endswith("\0"):
+        raise PydanticCustomError("nul", "Input should not end in NUL, which NumPy's texts drop")
+    return text
 
 
 def _entry_json_schema(dtype: np.dtype[Any]) -> dict[str, Any]:

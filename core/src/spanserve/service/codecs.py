@@ -24,6 +24,7 @@ from spanserve.service.problems import (
     explained,
     nearest,
     refuse_constants,
+    refuse_overflow,
 )
 
 # Above it an item waits for its batch as an array: lists of floats take eight times the memory.
@@ -65,6 +66,13 @@ class _Codec:
         """One result as JSON (NaN and infinities are null); raises InvalidResult."""
         return results.encode(result, where=self._where)
 
+    def private(self, result: Any) -> Any:
+        """One result that no code of the user's can reach any more; raises InvalidResult.
+
+        Where the method ran, before anything else runs there.
+        """
+        return results.private(result, where=self._where)
+
 
 class BatchCodec(_Codec, ABC):
     """body -> item, items -> the method's argument, its result -> one result per item."""
@@ -72,6 +80,13 @@ class BatchCodec(_Codec, ABC):
     @abstractmethod
     def decode(self, body: bytes) -> Any:
         """The body's item; raises InvalidBody (not JSON) or InvalidItem (wrong shape or type)."""
+
+    gives_items = False
+    """Whether the method gets the very items that `decode` made, and may change them."""
+
+    def decode_again(self, body: bytes) -> Any:
+        """The item of a body that was decoded before, made anew for another run."""
+        return self.decode(body)
 
     @abstractmethod
     def batch_key(self, item: Any) -> Hashable | None:
@@ -82,11 +97,15 @@ class BatchCodec(_Codec, ABC):
         """The method's argument for `items`, of which there is at least one, of one key."""
 
     def split(self, result: Any, count: int) -> list[Any]:
-        """One result per item, in order; an exception among them is that item's failure.
+        """One private result per item, in order; an exception among them is that item's failure.
 
         Raises WrongResultCount or InvalidResult.
         """
         return results.split(result, count, where=self._where)
+
+    def encode_all(self, given: Sequence[Any]) -> bytes:
+        """Several items' results as one JSON array; raises InvalidResult."""
+        return results.encode_all(given, where=self._where)
 
 
 class ArrayBatchCodec(BatchCodec):
@@ -133,13 +152,19 @@ class ListBatchCodec(BatchCodec):
         item = readable(item)
         super().__init__(where, [Parameter(parameter, item)], result_item(returns))
         self._adapter = adapter_of(item, where=f"{where}: parameter {parameter!r}")
+        self.gives_items = item not in {str, int, float, bool}
 
     def decode(self, body: bytes) -> Any:
         refuse_constants(body)
         try:
-            return self._adapter.validate_json(body)
+            item = self._adapter.validate_json(body)
         except ValidationError as error:
             raise explained(error, body, root="item") from None
+        refuse_overflow(body, item)
+        return item
+
+    def decode_again(self, body: bytes) -> Any:
+        return self._adapter.validate_json(body)
 
     def batch_key(self, item: Any) -> Hashable | None:  # noqa: ARG002 - lists hold any items
         return None
@@ -168,7 +193,9 @@ class PlainCodec(_Codec):
         if self._optional and not body.strip():
             return {}
         refuse_constants(body)
-        return self._read(body)
+        arguments = self._read(body)
+        refuse_overflow(body, arguments)
+        return arguments
 
 
 def _item_validator(array: Array) -> Callable[[bytes], Any]:

@@ -3,8 +3,9 @@
 Messages and details are bounded, whatever the client sent.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from math import isinf
 from typing import Any, TypedDict
 
 from pydantic import ValidationError
@@ -17,6 +18,11 @@ MAX_MESSAGE_CHARS = 500
 MAX_TEXT_CHARS = 200
 MAX_KEY_CHARS = 50
 MAX_ERRORS_READ = 10_000
+
+_AS_ZEROS = bytes.maketrans(b"123456789E", b"000000000e")
+_LONG_EXPONENT = b"e000"
+_MANY_DIGITS = b"0" * 200
+"""1.8e308 has an exponent of three digits, unless two hundred digits stand before it."""
 
 _JSON_NAMES: dict[type, str] = {
     bool: "a boolean",
@@ -80,6 +86,32 @@ def refuse_constants(body: bytes) -> None:
         raise InvalidBody(
             f"the body is not JSON: {error} (NaN and Infinity are no JSON numbers; send null)"
         ) from None
+
+
+def refuse_overflow(body: bytes, value: Any) -> None:
+    """Raise InvalidBody where a number in `body` is too large, and infinite in the decoded value.
+
+    Only a number with a long exponent or very many digits can be, so that other bodies cost no
+    more than a search.
+    """
+    digits = body.translate(_AS_ZEROS, b"+")
+    if _LONG_EXPONENT not in digits and _MANY_DIGITS not in digits:
+        return
+    if _has_infinite(value):
+        raise InvalidBody(
+            "the body has a number that is too large (the largest is about 1.8e308); send null"
+        )
+
+
+def _has_infinite(value: Any) -> bool:
+    if isinstance(value, float):
+        return isinf(value)
+    if isinstance(value, Mapping):
+        return any(map(_has_infinite, value.values()))
+    if isinstance(value, list | tuple | set | frozenset):
+        return any(map(_has_infinite, value))
+    held = getattr(value, "__dict__", None)  # a model's, a dataclass's
+    return isinstance(held, dict) and _has_infinite(held)
 
 
 def explained(

@@ -1,0 +1,45 @@
+"""Threads for plain methods that may run several at a time."""
+
+import asyncio
+import contextvars
+import queue
+import threading
+
+from spanserve.batching.runner import Job, is_back, ran
+
+
+class ThreadPool:
+    """Runs jobs on several threads at once, for a method that says it is thread-safe.
+
+    Its threads are daemons: a job that never ends does not keep the process alive, as it would
+    on an executor's.
+    """
+
+    def __init__(self, threads: int, name: str) -> None:
+        self._inbox: queue.SimpleQueue[tuple[contextvars.Context, Job] | None] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._run, name=f"{name}-{number}", daemon=True)
+            for number in range(threads)
+        ]
+
+    def start(self, instance: object) -> None:
+        """Start the threads; what they run, they run on this instance."""
+        self._loop = asyncio.get_running_loop()
+        self._instance = instance
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, job: Job) -> None:
+        """Run a job as soon as a thread is free, in a copy of the caller's context."""
+        self._inbox.put((contextvars.copy_context(), job))
+
+    def close(self) -> None:
+        """End each thread after its job."""
+        for _ in self._threads:
+            self._inbox.put(None)
+
+    def _run(self) -> None:
+        while (work := self._inbox.get()) is not None:
+            context, job = work
+            if not is_back(self._loop, context.run(ran, job, self._instance)):
+                return
