@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import pytest
 
@@ -12,6 +13,14 @@ pytest_plugins = ("support.real_servers",)
 def pytest_configure() -> None:
     """Let all that tests start hear Ctrl-C: what a script runs in the background ignores it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what needs httptools in the run without it, see `test_plain_install`."""
+    if find_spec("httptools") is None:
+        needy = [item for item in items if item.get_closest_marker("needs_httptools")]
+        config.hook.pytest_deselected(items=needy)
+        items[:] = [item for item in items if item not in needy]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -30,7 +30,7 @@ class Greeter:
 """
 
 IMAGE = {"Dockerfile", "entrypoint.sh", "healthcheck.py", "requirements.txt", "bundle.yml"}
-OWN = f"spanserve[fast]=={version('spanserve')}"
+OWN = f"spanserve=={version('spanserve')}"
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ import uvicorn
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
-from spanserve.commands.serve import http_protocol
+from spanserve.commands.serve import http_protocol, listening_socket
 from spanserve.config.model import Config
 from spanserve.server.app import create_app
 from spanserve.service.activation import Home
@@ -30,6 +30,7 @@ from spanserve.tracing.tracing import Tracing
 
 DEADLINE_S = 30.0
 """How long a test waits for what must happen; it fails then."""
+GRACE_S = 10.0
 
 TracerLike = LoadedTracer | tuple[str, object, Mapping[str, Any]]
 
@@ -147,7 +148,8 @@ def _loaded(service: type[Any] | str | LoadedService) -> LoadedService:
 
 @contextmanager
 def _running(app: FastAPI, config: Config) -> Iterator[int]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    place = config.server.model_copy(update={"host": "127.0.0.1", "port": 0})
+    with listening_socket(place) as listener:
         port = int(listener.getsockname()[1])
         server = _Server(
             uvicorn.Config(
@@ -226,6 +228,16 @@ class SubprocessServer:
             return False
 
 
+def end(process: "subprocess.Popen[str]") -> None:
+    """Tell a process to stop, so that it stops what it started too; kill it where it does not."""
+    process.terminate()
+    try:
+        process.wait(GRACE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 def closed_port() -> int:
     """Return a port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -249,7 +261,7 @@ def subprocess_server(
     wait: bool = True,
     python: str | Path = sys.executable,
 ) -> Iterator[SubprocessServer]:
-    """Run `python -m spanserve serve *args` on a free port; killed at exit if it still runs.
+    """Run `python -m spanserve serve *args` on a free port; ended at exit if it still runs.
 
     `python` is the interpreter of another environment. With `wait=False` it is yielded at once,
     for a start that fails.
@@ -293,8 +305,6 @@ def server_by(
                 server.wait_until_ready()
             yield server
         finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+            end(process)
             for reader in readers:
                 reader.join(DEADLINE_S)

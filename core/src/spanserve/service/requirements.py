@@ -9,7 +9,6 @@ from importlib.metadata import (
     distribution,
     packages_distributions,
 )
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +25,6 @@ from spanserve.errors import BundleError
 from spanserve.service.imports import top
 
 SELF: Final = "spanserve"
-_FAST: Final = ("httptools", "uvloop")
 WHEELS: Final = "wheels"
 FIND_WHEELS: Final = f"--find-links {WHEELS}"
 _INDEX_OPTIONS: Final = ("--index-url", "--extra-index-url", "--trusted-host", "--pre")
@@ -80,7 +78,7 @@ def pinned(named: Iterable[Named], imports: Iterable[str], wheels: Iterable[Path
     options = {each.text for each in named if each.text.startswith("-")}
     wanted = [(_parsed(each), each.where) for each in named if each.text not in options]
     known = {canonicalize_name(requirement.name) for requirement, _ in wanted}
-    found = [Requirement(each) for each in (_own(), *(distributions_of(imports) - {SELF}))]
+    found = [Requirement(each) for each in (SELF, *(distributions_of(imports) - {SELF}))]
     wanted += [(each, "an import") for each in found if canonicalize_name(each.name) not in known]
     lines: dict[tuple[str, str], Requirement] = {}
     for requirement, where in wanted:
@@ -152,11 +150,6 @@ def _is_pin(wanted: Requirement) -> bool:
         each.operator in {"==", "==="} and not each.version.endswith(".*")
         for each in wanted.specifier
     )
-
-
-def _own() -> str:
-    """spanserve itself, with its extra `fast` where that is installed here."""
-    return f"{SELF}[fast]" if all(map(find_spec, _FAST)) else SELF
 
 
 def _name_in(wheel: Path) -> NormalizedName:
