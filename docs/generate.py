@@ -45,7 +45,7 @@ ERROR_MEANINGS: Final = {
     405: "The path answers another method; inference routes answer POST",
     406: "`Accept` takes no format that the endpoint answers in",
     413: "The body has more than `server.max_request_bytes`",
-    415: "`Content-Type` is no format that the endpoint reads",
+    415: "`Content-Type` or `Content-Encoding` is none that the endpoint reads",
     422: "The item has the wrong shape or type; `details` names the places",
     429: "`max_queue` items wait already; `Retry-After` says in how many seconds to try again",
     500: "The service raised, or gave back what cannot be an answer; the log says what",

@@ -1,7 +1,9 @@
 """Whatever bytes a client sends, through every door: its own fault is never a 500."""
 
+import gzip
 import json
 import logging
+import zlib
 from collections.abc import AsyncIterator, Iterator
 from http.client import HTTPConnection, HTTPException
 from typing import Annotated, Any, Final
@@ -193,6 +195,18 @@ def test_json_of_any_kind_is_an_item_or_the_client_s_fault(
 def test_lines_of_any_kind_are_answered(client: Client, route: str, lines: list[bytes]) -> None:
     headers = {b"Content-Type": b"application/x-ndjson"}
     check(client.send("POST", f"/{route}", headers, b"\n".join(lines)))
+
+
+@hostile
+@given(
+    route=st.sampled_from(ROUTES),
+    body=mutated(JSON.map(gzip.compress) | JSON.map(zlib.compress)),
+    coding=st.sampled_from([b"gzip", b"deflate", b"gzip, deflate", b"br"]) | HEADER_BYTES,
+)
+def test_compressed_bodies_of_any_kind_are_read_or_the_client_s_fault(
+    client: Client, route: str, body: bytes, coding: bytes
+) -> None:
+    check(client.send("POST", f"/{route}", {b"Content-Encoding": coding}, body))
 
 
 def npy_body(header: bytes, data: bytes, version: bytes = b"\x01\x00") -> bytes:

@@ -214,9 +214,10 @@ def not_given(there: Sequence[str]) -> RequestError:
     return RequestError(406, CODES[406], message)
 
 
-def too_large(limit: int) -> RequestError:
-    """Return the error of a body past the limit."""
-    message = f"the body has more than {limit} bytes (server.max_request_bytes)"
+def too_large(limit: int, *, inflated: bool = False) -> RequestError:
+    """Return the error of a body past the limit, as it came or when it was `inflated`."""
+    when = " when it is inflated" if inflated else ""
+    message = f"the body has more than {limit} bytes{when} (server.max_request_bytes)"
     return RequestError(413, CODES[413], message, headers={"Connection": "close"})
 
 

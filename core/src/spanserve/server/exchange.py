@@ -2,12 +2,15 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from spanserve.server.answer import Answer, too_large
+from spanserve.server.answer import Answer, RequestError, too_large
 from spanserve.server.fields import HeadersRead
+from spanserve.server.inflating import Inflater, codings_of
+from spanserve.server.pacing import Pace
+from spanserve.service.problems import InvalidBody
 from spanserve.tracing.failure import Failure
 from spanserve.tracing.lean import UNDECIDED, LeanRequest
 from spanserve.tracing.record import RequestRecord
@@ -18,6 +21,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 SCOPE_KEY: Final = "spanserve"
+_ENCODING: Final = b"content-encoding"
 TIMING: Final = b"queue;dur=%.3f, run;dur=%.3f, total;dur=%.3f"
 TOTAL: Final = b"total;dur=%.3f"
 _HEAD: Final = b"x-request-id: %b\r\nserver-timing: " + TIMING + b"\r\n"
@@ -109,11 +113,14 @@ class Exchange(LeanRequest):
         return _TRACED_HEAD % (request_id, trace_id.encode("latin-1"), *times)
 
     async def body(self, limit: int) -> bytes:
-        """Read the whole body, up to `limit` bytes.
+        """Read the whole body, up to `limit` bytes, and inflate it where it is compressed.
 
-        Raises RequestError (413) and ClientLeftError.
+        Raises RequestError (413, 415), InvalidBody and ClientLeftError.
         """
         receive = self.receive
+        encodings = [value for name, value in self.scope["headers"] if name == _ENCODING]
+        if encodings and (codings := codings_of(encodings)):
+            return await self._inflated(codings, limit)
         chunks: list[bytes] = []
         length = self.body_length if self.body_length > limit else 0  # by its own word
         more = True
@@ -133,6 +140,30 @@ class Exchange(LeanRequest):
         if more:  # else the next receive would wait for the client to leave
             await self.discard_rest(receive)
         raise too_large(limit)
+
+    async def _inflated(self, codings: Sequence[str], limit: int) -> bytes:
+        """Read a body that is compressed; it has at most `limit` bytes before and after."""
+        inflater, pace = Inflater(codings, limit), Pace()
+        pieces: list[bytes] = []
+        more = True
+        try:
+            if self.body_length > limit:
+                raise too_large(limit)
+            while more:
+                message = await self.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientLeftError
+                more = message.get("more_body", False)
+                for piece in inflater.feed(message.get("body", b"")):
+                    pieces.append(piece)
+                    await pace.checkpoint()
+            inflater.end()
+        except (RequestError, InvalidBody):
+            pieces.clear()
+            if more:
+                await self.discard_rest(self.receive)
+            raise
+        return b"".join(pieces)
 
     async def discard_rest(self, receive: Receive) -> None:
         """Read on for a while, and keep nothing: a client that still sends may not see an answer.

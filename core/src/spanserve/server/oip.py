@@ -5,6 +5,7 @@ many items as its first axis is long; they are batched with everybody else's.
 """
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Final
 
@@ -119,7 +120,7 @@ class Model:
                 raise InvalidBody("Inference-Header-Content-Length is not the JSON's length")
             length = int(json_length)
         try:
-            request = InferRequest.model_validate(from_json(body[:length]))
+            request = InferRequest.model_validate(from_json(body[:length].removeprefix(BOM_UTF8)))
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"]))

@@ -8,11 +8,12 @@ from fastapi import Body, FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.routing import APIRoute
 
-from spanserve.server.answer import Answer, ErrorBody, RequestError, Streamed
+from spanserve.server.answer import Answer, ErrorBody, Streamed
 from spanserve.server.endpoint import Endpoint, check_formats
 from spanserve.server.exchange import (
     SCOPE_KEY,
     Exchange,
+    Message,
     Receive,
     Scope,
     Send,
@@ -90,11 +91,13 @@ def _route_class(endpoint: Endpoint, note: Note) -> type[APIRoute]:
             if post and not self.dependencies:
                 exchange.receive = receive
                 answer = await endpoint.answer(exchange)
-            elif post and (refusal := _unreadable(exchange, endpoint)) is not None:
-                answer = refusal
             else:
-                await super().handle(scope, receive, send)
-                return
+                exchange.receive = receive
+                readable = await _readable(exchange, endpoint) if post else receive
+                if not isinstance(readable, Answer):
+                    await super().handle(scope, readable, send)
+                    return
+                answer = readable
             note(exchange, endpoint, answer)
             # Where the client left, too: middleware counts on an answer.
             await send_any(exchange, send, answer, [])
@@ -102,13 +105,26 @@ def _route_class(endpoint: Endpoint, note: Note) -> type[APIRoute]:
     return InferenceRoute
 
 
-def _unreadable(exchange: Exchange, endpoint: Endpoint) -> Answer | None:
-    """Return the refusal of a request whose formats FastAPI's own handling has not."""
+async def _readable(exchange: Exchange, endpoint: Endpoint) -> Receive | Answer:
+    """Return a request's body as FastAPI's own handling reads it, or the refusal."""
     try:
         check_formats(exchange, *_formats(endpoint, dependent=True))
-    except RequestError as error:
+        if not exchange.header(b"content-encoding"):
+            return exchange.receive
+        body = await exchange.body(endpoint.max_request_bytes)
+    except Exception as error:  # noqa: BLE001  # every error has an answer
         return endpoint.refused(exchange, error)
-    return None
+    rest = exchange.receive
+    is_read = False
+
+    async def receive() -> Message:
+        nonlocal is_read
+        if is_read:
+            return await rest()
+        is_read = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive
 
 
 def _handler(endpoint: Endpoint, note: Note) -> Callable[..., Any]:

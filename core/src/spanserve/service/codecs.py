@@ -1,11 +1,14 @@
 """JSON <-> what a method takes and gives. One codec per endpoint, made once at start.
 
+JSON that begins with a byte order mark is read, too, as RFC 8259, section 8.1 allows.
+
 `decode` and `encode` run on the event loop for each request, `collate` and `split` on the
 runner. A codec keeps no state between calls, so any thread may use it.
 """
 
 import inspect
 from abc import ABC, abstractmethod
+from codecs import BOM_UTF8
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
@@ -131,7 +134,14 @@ class ArrayBatchCodec(BatchCodec):
         try:
             return self._validate(body)
         except ValidationError as error:
-            raise explained(error, body, root="item", expected=self._expected) from None
+            refused = error
+        if body.startswith(BOM_UTF8):
+            body = body.removeprefix(BOM_UTF8)
+            try:
+                return self._validate(body)
+            except ValidationError as error:
+                refused = error
+        raise explained(refused, body, root="item", expected=self._expected) from None
 
     def batch_key(self, item: Any) -> Hashable | None:
         return None if self._fixed else np.shape(item)
@@ -155,6 +165,7 @@ class ListBatchCodec(BatchCodec):
         self.gives_items = item not in {str, int, float, bool}
 
     def decode(self, body: bytes) -> Any:
+        body = body.removeprefix(BOM_UTF8)
         refuse_constants(body)
         try:
             item = self._adapter.validate_json(body)
@@ -190,6 +201,7 @@ class PlainCodec(_Codec):
 
     def decode(self, body: bytes) -> dict[str, Any]:
         """The keyword arguments; raises InvalidBody or InvalidItem."""
+        body = body.removeprefix(BOM_UTF8)
         if self._optional and not body.strip():
             return {}
         refuse_constants(body)
