@@ -11,12 +11,14 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from spanserve import AttributeValue, Event, Link, Span, SpanKind, Spans, hookimpl, span
+from spanserve.tracing import names
 from spanserve.tracing.base import MAX_CUSTOM_SPANS, Record
 from spanserve.tracing.expander import Expander
 from spanserve.tracing.expansion import Expansion
 from spanserve.tracing.failure import failure_of
 from spanserve.tracing.frozen import (
     BATCH,
+    LATE,
     LEAN_TABLE,
     REQUEST,
     TABLE,
@@ -167,7 +169,7 @@ def test_what_crossed_to_another_process_makes_the_same_spans(
         event("custom spans in a table")
     crossed = marshal.loads(marshal.dumps([*work.sent]))
     assert by_id(made_of(crossed, linked=linked)) == by_id(work.spans())
-    assert {TABLE, BATCH, REQUEST} >= kinds
+    assert {TABLE, BATCH, REQUEST, LATE} >= kinds
 
 
 @pytest.mark.parametrize("customs", [0, 2])
@@ -321,20 +323,42 @@ def spans_of_leans(tracing: Tracing, watch: Watch, calls: list[Call], *, runs: s
 
 @settings(max_examples=200, deadline=None)
 @given(draw=st.data(), linked=st.booleans())
-def test_the_count_is_exact_but_for_customs_that_began_after_their_parent(
-    draw: st.DataObject, *, linked: bool
-) -> None:
-    tracing, _ = on()
+def test_the_count_is_exact(draw: st.DataObject, *, linked: bool) -> None:
+    tracing, _ = on(batch_spans="linked" if linked else "full")
     work = Workload(tracing, draw, linked=linked)
     work.run()
     expand = work.expansion().spans
     for batch in work.batches:
         if batch.recording:
-            assert 0 <= batch.span_count() - len(expand(batch)) <= work.late_customs
+            assert batch.span_count() == len(expand(batch))
     for record in work.requests:
         if record.recording:
-            over = work.counts[id(record)] - len(expand(record))
-            assert 0 <= over <= work.late_customs * max(1, len(record.items))
+            assert work.counts[id(record)] == len(expand(record))
+    assert sum(each[1] for each in work.sent) == len(work.spans())
+
+
+@settings(max_examples=300, deadline=None)
+@given(draw=st.data(), linked=st.booleans())
+def test_every_span_of_the_user_s_goes_out_once_with_its_own_times_and_parent(
+    draw: st.DataObject, *, linked: bool
+) -> None:
+    tracing, _ = on(batch_spans="linked" if linked else "full")
+    work = Workload(tracing, draw, linked=linked)
+    work.run()
+    spans = made_of(work.sent, linked=linked)
+    ids = {(each.trace_id, each.span_id) for each in spans}
+    for record, scope, custom in work.customs:
+        if not record.recording:
+            continue
+        own = (record.trace_id, record.span_id(custom.place))
+        (found,) = [each for each in spans if (each.trace_id, each.span_id) == own]
+        assert found.start_ns == custom.started_ns + UNIX_NS
+        assert found.parent_id == record.span_id(scope.place)
+        assert (found.trace_id, found.parent_id) in ids
+        if custom.ended_ns:
+            assert found.end_ns == custom.ended_ns + UNIX_NS
+        assert (names.UNFINISHED in found.attributes) == (custom.ended_ns == 0)
+        event(f"late: {names.LATE in found.attributes}")
 
 
 def test_a_plain_request_is_five_rows() -> None:
@@ -634,8 +658,7 @@ def test_custom_spans_of_a_batch_are_copied_into_each_member_with_new_ids() -> N
     inner = batch.custom_started("inner", outer.place, tracing.now_ns())
     batch.custom_ended(inner, tracing.now_ns())
     batch.custom_ended(outer, tracing.now_ns())
-    batch.run_ended(tracing.now_ns())
-    batch.ended(tracing.now_ns())
+    end_run(tracing, batch)
     for record in requests:
         answered(tracing, record)
     spans = expand(*requests, batch)
@@ -650,8 +673,9 @@ def test_custom_spans_of_a_batch_are_copied_into_each_member_with_new_ids() -> N
     assert len({span.span_id for span in spans}) == len(spans)
 
 
-def test_what_outlives_its_parent_is_cut_off_there_and_says_so() -> None:
+def test_what_outlives_its_parent_keeps_its_times_and_what_is_open_at_the_end_follows() -> None:
     tracing, _ = on()
+    sent = Sent.of(tracing)
     record = decoded(tracing)
     record.plain_run_started(tracing.now_ns())
     forgotten = record.custom_started("forgotten", RUN, tracing.now_ns())
@@ -663,10 +687,15 @@ def test_what_outlives_its_parent_is_cut_off_there_and_says_so() -> None:
     spans = expand(record)
     check_trace(spans)
     ran = one("run", spans)
-    assert named("afterwards", spans) == []
-    assert [
-        (span.end_ns, dict(span.attributes)) for span in spans if span.parent_id == ran.span_id
-    ] == [(ran.end_ns, {"spanserve.unfinished": True})] * 2
+    assert one("thread", spans).end_ns > ran.end_ns
+    assert one("thread", spans).parent_id == ran.span_id
+    assert named("forgotten", spans) == named("afterwards", spans) == []
+    tracing.late.stop()
+    followed = made_of([each for each in sent if each[0] == LATE], linked=False)
+    assert {each.name: each.attributes for each in followed} == {
+        name: {"spanserve.late": True, "spanserve.unfinished": True}
+        for name in ("forgotten", "afterwards")
+    }
     assert forgotten.ended_ns == 0
 
 

@@ -141,7 +141,7 @@ def test_first_custom_spans_of_two_threads_have_one_list_and_one_count_of_places
         def __exit__(self, *_: object) -> None:
             """Let go."""
 
-    monkeypatch.setattr(base, "_OPENING", Overtaking())
+    monkeypatch.setattr(base, "CUSTOMS", Overtaking())
     own = record.custom_started("own", RUN, 1)
     assert [each.name for each in record.custom_spans] == ["other", "own"]
     assert own.place == record.custom_spans[0].place + 1

@@ -33,11 +33,20 @@ ATTRIBUTE_PLACES: Final = {
     "RUN_ATTEMPT": ("run of a request, retry", "where the batch raised: which go it is, from 1"),
     "RUN_RAISED": ("run of a request, retry", "what this go raised"),
     "RUN_UNFINISHED": ("run of a request", "true where the request ended before the run did"),
-    "UNFINISHED": ("custom spans", "true where the span had not ended when its trace did"),
+    "UNFINISHED": (
+        "custom spans",
+        "true where the span had not ended at the server's stop, or an hour after its trace; and in "
+        "a copy, when the copy's request ended",
+    ),
+    "LATE": ("custom spans", "true where the span ended after its trace had been handed over"),
     "KEPT_BY": ("request", "`error` or `slow`: the rule that kept a trace that was not sampled"),
     "DEBUG_ID": ("request", "the caller's header `jaeger-debug-id`"),
     "CLIENT_LEFT": ("request", "true where the client was gone before its answer"),
-    "CUSTOM_LOST": ("request, batch", "custom spans beyond the limit of one trace"),
+    "CUSTOM_LOST": (
+        "request, batch",
+        "custom spans beyond the 1,000 of one trace, until it was handed over; those after it are "
+        "counted as dropped, `late`",
+    ),
     "COPY_OF": ("copies of custom spans", "the span id of the original, in the batch's trace"),
     "LINK_POSITION": ("links of a batch", "the member's place in the batch, from 0"),
     "LINK_WAIT_MS": ("links of a batch", "how long the member waited in the queue"),

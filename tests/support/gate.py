@@ -1,5 +1,6 @@
 """What a test of tracing is built of: a clock it turns, tracers of plain objects, requests."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -9,6 +10,7 @@ from spanserve.tracing.clock import Clock, Ids
 from spanserve.tracing.frozen import Frozen
 from spanserve.tracing.http import Origin, origin_of
 from spanserve.tracing.loading import LoadedTracer, opened
+from spanserve.tracing.outcome import Drop
 from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
 from spanserve.tracing.tracing import Tracing
 
@@ -78,6 +80,10 @@ def http_origin() -> tuple[Origin, int]:
 class Sent(list[Frozen]):
     """What a gate hands to its exporters, in their place."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.lost: Counter[Drop] = Counter()
+
     @classmethod
     def of(cls, tracing: Tracing) -> Self:
         """Stand in for all exporters of this gate."""
@@ -88,6 +94,10 @@ class Sent(list[Frozen]):
     def put(self, record: Frozen) -> None:
         """Take a record."""
         self.append(record)
+
+    def lose(self, spans: int, why: Drop) -> None:
+        """Count what was dropped before it could be taken."""
+        self.lost[why] += spans
 
 
 def begun(

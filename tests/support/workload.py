@@ -10,12 +10,15 @@ from hypothesis import strategies as st
 
 from spanserve import Span
 from spanserve.tracing.base import Record
-from spanserve.tracing.custom import CustomEvent
+from spanserve.tracing.custom import CustomEvent, CustomSpan
 from spanserve.tracing.expansion import Expansion
 from spanserve.tracing.failure import failure_of
+from spanserve.tracing.frozen import LATE
 from spanserve.tracing.pieces import Pieces
 from spanserve.tracing.places import RUN, item_place
 from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
+from spanserve.tracing.scope import Scope
+from spanserve.tracing.thawed import thawed
 from spanserve.tracing.tracing import Tracing
 from support.gate import UNIX_NS, Sent, answered, begun, queued, released
 
@@ -36,7 +39,8 @@ class Workload:
     early: dict[int, list[Span]] = field(default_factory=dict)
     counts: dict[int, int] = field(default_factory=dict)
     queue: list[ItemRecord] = field(default_factory=list)
-    late_customs: int = 0
+    customs: list[tuple[Record, Scope, CustomSpan]] = field(default_factory=list)
+    later: list[tuple[Scope, CustomSpan]] = field(default_factory=list)
     unsampled_items: int = 0
     sent: Sent = field(init=False)
 
@@ -54,6 +58,7 @@ class Workload:
             self._batch(items)
         for record in self.requests:
             self._end(record, 200)
+        self._late()
 
     def expansion(self) -> Expansion:
         """Return the expansion that the gate's exporter uses."""
@@ -64,7 +69,8 @@ class Workload:
         expand = self.expansion().spans
         requests = [each for each in self.requests if each.recording]
         batches = [each for each in self.batches if each.recording]
-        return [span for each in (*requests, *batches) for span in expand(each)]
+        late = [thawed(each) for each in self.sent if each[0] == LATE]
+        return [span for each in (*requests, *batches, *late) for span in expand(each)]
 
     def _arrive(self) -> list[ItemRecord]:
         sampled = self.draw.draw(st.booleans(), "sampled")
@@ -194,22 +200,48 @@ class Workload:
             self.counts[id(record)] = record.span_count(with_runs=not self.linked)
 
     def _user_code(self, record: Record, place: int, depth: int = 0) -> None:
-        if not record.recording:
+        scope = self.tracing.scope(record, place)
+        if not record.recording or scope is None:
             return
+        now_ns = self.tracing.now_ns
         for _ in range(self.draw.draw(st.integers(0, 2 if depth < 3 else 0), "customs")):
-            custom = record.custom_started(f"custom {depth}", place, self.tracing.now_ns())
+            inside = scope.opened(f"custom {depth}", now_ns(), {})
+            custom = inside.custom
+            assert custom is not None
+            self.customs.append((record, scope, custom))
             if self.draw.draw(st.booleans(), "event"):
-                custom.events.append(CustomEvent("e", self.tracing.now_ns(), {"n": 1}))
-            self._user_code(record, custom.place, depth + 1)
-            how = self.draw.draw(st.sampled_from(("ends", "raises", "open", "late")), "custom")
+                custom.events.append(CustomEvent("e", now_ns(), {"n": 1}))
+            self._user_code(record, inside.place, depth + 1)
+            how = self.draw.draw(st.sampled_from(("ends", "raises", "open", "later")), "custom")
             if how == "raises":
-                custom.failure = failure_of(ValueError("c"), self.tracing.now_ns())
-            if how != "open":
-                record.custom_ended(custom, self.tracing.now_ns())
-            if how == "late":
-                late = record.custom_started("late", custom.place, self.tracing.now_ns())
-                record.custom_ended(late, self.tracing.now_ns())
-                self.late_customs += 1
+                custom.failure = failure_of(ValueError("c"), now_ns())
+            if how == "later":
+                self.later.append((scope, custom))
+            elif how != "open":
+                scope.closed(custom, now_ns())
+            self._end_some()
+            if how == "ends" and self.draw.draw(st.booleans(), "afterwards"):
+                after = inside.opened("afterwards", now_ns(), {})
+                assert after.custom is not None
+                self.customs.append((record, inside, after.custom))
+                inside.closed(after.custom, now_ns())
+
+    def _end_some(self) -> None:
+        """End a span that was opened before, perhaps in a record that is over by now."""
+        if self.later and self.draw.draw(st.booleans(), "ends now"):
+            scope, custom = self.later.pop(0)
+            scope.closed(custom, self.tracing.now_ns())
+
+    def _late(self) -> None:
+        """Let what is open end, or stay open to the end, and begin more in what is over."""
+        for record, scope, _ in self.customs[::2]:
+            inside = scope.opened("late", self.tracing.now_ns(), {})
+            if record.recording and inside.custom is not None:
+                self.customs.append((record, scope, inside.custom))
+                scope.closed(inside.custom, self.tracing.now_ns())
+        for scope, custom in self.later[::2]:
+            scope.closed(custom, self.tracing.now_ns())
+        self.tracing.late.stop()
 
 
 def _record(item: ItemRecord) -> RequestRecord | None:

@@ -115,7 +115,7 @@ class Item(ItemRecord):
 class Batch:
     """One release: the job that runs on the runner, and what it gave."""
 
-    __slots__ = ("_on_done", "_results", "_work", "error", "failed", "items", "record")
+    __slots__ = ("_on_done", "_results", "_work", "error", "failed", "items", "place", "record")
 
     def __init__(
         self,
@@ -129,6 +129,8 @@ class Batch:
         self._on_done = on_done
         self._results: Sequence[Any] = ()
         self.record = record
+        self.place = self._place()
+        """Where the user's code runs, though a request's record may end before it does."""
         self.error: BaseException | None = None
         self.failed = False
 
@@ -202,8 +204,7 @@ class Batch:
         """Return an item's value as it was before the method was given it."""
         return item.value if item.body is None else self._work.codec.decode_again(item.body)
 
-    @property
-    def place(self) -> Place:
+    def _place(self) -> Place:
         """Return where the user's code runs: a batch of one lies in its request's trace."""
         if self.record.size == 1:
             item = self.items[0]

@@ -10,7 +10,8 @@ from spanserve.tracing.places import FIRST_CUSTOM, derived_id
 from spanserve.tracing.span import NO_ATTRIBUTES, Attributes
 
 MAX_CUSTOM_SPANS: Final = 1_000
-_OPENING: Final = threading.Lock()
+CUSTOMS: Final = threading.Lock()
+"""Held where threads that open and end custom spans meet the loop, that lets their record leave."""
 
 
 class Record:
@@ -31,11 +32,20 @@ class Record:
     debug: bool = False
     tracestate: str = ""
     custom_spans: Sequence[CustomSpan] = ()
+    """All that were opened, parents before children."""
+
+    finished: Sequence[CustomSpan] = ()
+    """Those that had ended when the record left: they leave with it."""
+
     custom_lost: int = 0
+    """Those beyond the bound, until the record left."""
+
     ended_ns: int = 0
+    left_ns: int = 0
+    """When it was handed over, or let go: what ends or begins from then on is late."""
 
     _customs: list[CustomSpan]
-    _places: Iterator[int]
+    _numbers: Iterator[int]
 
     def custom_started(
         self,
@@ -51,20 +61,33 @@ class Record:
         """
         if self.custom_spans is Record.custom_spans:
             self._open_for_customs()
-        own = next(self._places) if place is None else place
-        span = CustomSpan(name, own, parent_place, now_ns)
+        number = next(self._numbers)
+        if number >= MAX_CUSTOM_SPANS:
+            return self._lost(name, parent_place, now_ns)
+        span = CustomSpan(
+            name, FIRST_CUSTOM + number if place is None else place, parent_place, now_ns
+        )
         span.attributes.update(attributes)
-        if len(self._customs) < MAX_CUSTOM_SPANS:
-            self._customs.append(span)
-        else:
-            self.custom_lost += 1
+        self._customs.append(span)
         return span
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it takes no more custom spans."""
+        return len(self.custom_spans) >= MAX_CUSTOM_SPANS
+
+    def _lost(self, name: str, parent_place: int, now_ns: int) -> CustomSpan:
+        """Count a span that is not kept, and return one that stands for its parent."""
+        with CUSTOMS:
+            if not self.left_ns:
+                self.custom_lost += 1
+        return CustomSpan(name, parent_place, parent_place, now_ns)
 
     def _open_for_customs(self) -> None:
         """Prepare for custom spans; the first may come from several threads at once."""
-        with _OPENING:
+        with CUSTOMS:
             if self.custom_spans is Record.custom_spans:
-                self._places = itertools.count(FIRST_CUSTOM)
+                self._numbers = itertools.count()
                 self._customs = []
                 self.custom_spans = self._customs  # last: whoever sees it sees the rest
 
@@ -72,6 +95,26 @@ class Record:
         """Write down that a custom span ends."""
         span.ended_ns = now_ns
 
+    def custom_given_up(self, span: CustomSpan, now_ns: int) -> None:
+        """Be told that a custom span goes out as it is, though it has not ended."""
+
     def span_id(self, place: int) -> str:
         """Return the id of the span at this place, 16 hex digits."""
         return derived_id(self.root_id, place)
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether it is known, now that it left, if its trace is kept."""
+        return True
+
+
+class LateRecord(Record):
+    """What is known of a trace that left before: the `finished` spans are all there is of it."""
+
+    sampled = recording = True
+
+    def __init__(self, trace_id: str, root_id: int, tracestate: str, *, debug: bool) -> None:
+        self.trace_id = trace_id
+        self.root_id = root_id
+        self.tracestate = tracestate
+        self.debug = debug

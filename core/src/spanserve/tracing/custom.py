@@ -21,9 +21,11 @@ class CustomSpan:
     __slots__ = (
         "attributes",
         "ended_ns",
+        "ended_under",
         "error",
         "events",
         "failure",
+        "is_late",
         "kind",
         "links",
         "name",
@@ -38,6 +40,9 @@ class CustomSpan:
         self.parent_place = parent_place
         self.started_ns = started_ns
         self.ended_ns = 0
+        self.ended_under = False
+        """Whether it ended where another was current, as where two generators take turns."""
+
         self.attributes: dict[str, AttributeValue] = {}
         self.events: list[CustomEvent] = []
         self.failure: Failure | None = None
@@ -46,29 +51,34 @@ class CustomSpan:
 
         self.kind = SpanKind.INTERNAL
         self.links: Sequence[Link] = ()
+        self.is_late = False
+        """Whether its trace left without it."""
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it is not kept: what opens in it lies in its parent."""
+        return self.place == self.parent_place
+
+    def lose(self) -> None:
+        """Be kept no more, and stand for its parent."""
+        self.place = self.parent_place
 
 
 PlainCustom = tuple[str, str, int, int, int, int, dict[str, AttributeValue]]
 """Name, kind, place, parent's place, start, end (monotonic), attributes."""
 
 
-def plain_customs(
-    customs: Sequence[CustomSpan], place: int, end_ns: int
-) -> tuple[PlainCustom, ...] | None:
-    """Return the custom spans of a run, which lies at this place and ended then, as plain values.
+def plain_customs(customs: Sequence[CustomSpan], until_ns: int) -> tuple[PlainCustom, ...] | None:
+    """Return custom spans as plain values.
 
-    None where one of them is more than a name, its times and attributes, or does not lie within
-    the run or another of them.
+    None where one is more than a name, its times and attributes, or had not ended by then.
     """
-    ends = {place: end_ns}
     plain = []
-    for each in tuple(customs):  # parents before children
-        parent_end_ns = ends.get(each.parent_place, 0)
-        if not each.started_ns <= each.ended_ns <= parent_end_ns:
+    for each in tuple(customs):
+        if each.is_late or not 0 < each.ended_ns <= until_ns:
             return None
         if each.events or each.links or each.failure or each.error is not None:
             return None
-        ends[each.place] = each.ended_ns
         times = each.started_ns, each.ended_ns
         attributes = dict(each.attributes)
         plain.append(

@@ -3,10 +3,12 @@
 A batch is handed over after its last member's end is decided, and its usual members with it.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final, cast
 
+from spanserve.tracing.base import Record
 from spanserve.tracing.custom import PlainCustom, plain_customs
 from spanserve.tracing.frozen import (
     LEAN_TABLE,
@@ -22,7 +24,6 @@ from spanserve.tracing.keeping import Rules
 from spanserve.tracing.lean import LeanRequest
 from spanserve.tracing.lean_rows import ends_of, plain_leans
 from spanserve.tracing.leans import Leans
-from spanserve.tracing.places import RUN, item_place
 from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
 from spanserve.tracing.rows import MAX_REQUEST_ID, Rows
 
@@ -34,6 +35,7 @@ _SPANS_ALONE: Final = 7
 class Ending:
     """Ends requests and batches of one gate, and hands over what they leave to `submit`.
 
+    `left` is told of a record that leaves, where it has custom spans: before, some may be open.
     `with_runs`: a member of a shared batch has the batch's run in its trace. `kept` counts the
     requests that were not sampled and kept by the rules in force, by rule.
     """
@@ -41,10 +43,16 @@ class Ending:
     rules: Rules
 
     def __init__(
-        self, now_ns: Callable[[], int], submit: Callable[[Frozen], None], *, with_runs: bool
+        self,
+        now_ns: Callable[[], int],
+        submit: Callable[[Frozen], None],
+        left: Callable[[Record], None],
+        *,
+        with_runs: bool,
     ) -> None:
         self._now_ns = now_ns
         self._submit = submit
+        self._left = left
         self._with_runs = with_runs
         self._spans_each = 5 if with_runs else 4
         self.kept: Counter[str] = Counter()
@@ -54,8 +62,13 @@ class Ending:
         self._record_ended(record, self._now_ns())
 
     def _record_ended(self, record: RequestRecord, now_ns: int) -> None:
+        record.left_ns = now_ns
+        if not record.encoded_ns:  # a run may begin now, on another thread: it is told that it left
+            now_ns = max(now_ns, record.run_begun_ns)
         record.ended(now_ns)
         kept = record.sampled or (record.recording and self._keep(record))
+        if kept and record.custom_spans:
+            self._left(record)
         whole = kept and _is_usual(record) and _has_usual_customs(record, record.items[0])
         if kept and not whole:
             self._submit(frozen_request(record, with_runs=self._with_runs))
@@ -69,6 +82,8 @@ class Ending:
             elif kept:
                 write_link(rows, record, item)
             self._settle(batch)
+        if not kept:
+            record.recording = False  # nor is what comes late
 
     def keep_rows(self, batch: BatchRecord, recorded: int) -> Rows:
         """Let a batch keep a row of each of so many recorded members."""
@@ -88,7 +103,9 @@ class Ending:
         """
         if not batch.is_traced:
             return
-        now_ns = self._now_ns()
+        batch.left_ns = now_ns = self._now_ns()
+        if batch.custom_spans:
+            self._left(batch)
         if self._ended_as_usual(batch, items, now_ns):
             batch.leans = None
             return
@@ -113,10 +130,11 @@ class Ending:
         if leans.recorded > len(leans.sampled) and self._may_keep(leans, now_ns):
             return False
         if not leans.sampled:
+            batch.recording = False  # nor is what comes late
             return True
         customs: Sequence[PlainCustom] | None = ()
         if batch.custom_spans:
-            customs = plain_customs(batch.custom_spans, RUN, batch.ran_ns)
+            customs = plain_customs(batch.custom_spans, batch.ended_ns)
         plain = plain_leans(leans, items, now_ns)
         if customs is None or plain is None:
             return False
@@ -134,6 +152,10 @@ class Ending:
         self, lean: LeanRequest, item: ItemRecord, batch: BatchRecord, ended_ns: int
     ) -> None:
         record, rows = lean.record, batch.rows
+        if record is not None:
+            record.left_ns = ended_ns
+            if record.custom_spans:
+                self._left(record)
         if (
             rows is not None
             and rows.are_open
@@ -161,7 +183,7 @@ class Ending:
 
     def _take_customs(self, batch: BatchRecord, rows: Rows) -> None:
         """Take a batch's custom spans into its rows, where they fit."""
-        customs = plain_customs(batch.custom_spans, RUN, batch.ran_ns)
+        customs = plain_customs(batch.custom_spans, batch.ended_ns)
         if customs is None:
             rows.are_open = False
             return
@@ -181,6 +203,8 @@ class Ending:
     def _hand_over(self, batch: BatchRecord, rows: Rows) -> None:
         if rows.spans or (rows.kept and batch.recording):
             self._submit(frozen_members(batch, rows))
+        else:
+            batch.recording = False  # nor is what comes late
 
 
 def _is_usual(record: RequestRecord) -> bool:
@@ -209,7 +233,7 @@ def _has_usual_customs(record: RequestRecord, item: ItemRecord) -> bool:
     batch = item.batch
     if batch is None or batch.rows is None or batch.size > 1 or record.custom_lost:
         return False
-    customs = plain_customs(record.custom_spans, item_place(0, RUN), batch.ran_ns)
+    customs = plain_customs(record.finished, sys.maxsize)
     if customs is None:
         return False
     batch.rows.customs = customs

@@ -17,26 +17,21 @@ The shape of a trace is laid down here and nowhere else:
 
 A batch of one has no trace of its own: its collate, run and split lie in the request's.
 
-All spans of a trace lie within their parents. What had not ended when its record did, or
-when the span around it did, is cut off there; what began later is left out.
+The spans of spanserve's own lie within their parents: what had not ended when its record did is
+cut off there. Custom spans keep their own times, and what ends after its trace has left follows
+alone; only a copy ends where its request did.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from spanserve.tracing import names
 from spanserve.tracing.attempt import Attempt
-from spanserve.tracing.base import Record
-from spanserve.tracing.custom import CustomSpan
-from spanserve.tracing.parts import cut
+from spanserve.tracing.base import LateRecord, Record
 from spanserve.tracing.pieces import Pieces
 from spanserve.tracing.places import DECODE, ENCODE, ROOT, RUN, item_place
 from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
 from spanserve.tracing.span import Span
 from spanserve.tracing.startup import StartupRecord
-
-_Ends = dict[int, int]
-"""Where the spans that may have custom spans in them end, by their places."""
-
 
 class Expansion:
     """How records become spans in one process: which there are, parents before children."""
@@ -52,38 +47,41 @@ class Expansion:
             return list(self._batch(record))
         if isinstance(record, StartupRecord):
             return list(self._startup(record))
+        if isinstance(record, LateRecord):
+            return list(self._finished(record))
         raise TypeError(f"no spans are known of a {type(record).__name__}")
 
     def _request(self, record: RequestRecord) -> Iterator[Span]:
         pieces = self._pieces
-        ends = {ROOT: record.ended_ns}
         yield pieces.server(record)
         if record.decode_ns:
             yield pieces.part(record, names.DECODE, DECODE, record.decode_ns, record.decoded_ns)
         for item in record.items:
-            yield from self._item(record, item, ends)
+            yield from self._item(record, item)
         if record.queued_ns:
             yield pieces.plain_queue(record)
         if record.reached(record.run_ns):
             yield pieces.plain_run(record)
-            ends[RUN] = cut(record, record.run_ns, record.ran_ns)
-        for custom, end_ns in _within(record.custom_spans, ends):
-            yield pieces.custom(record, custom, end_ns)
+        yield from self._finished(record)
         if record.encode_ns:
             yield pieces.part(record, names.ENCODE, ENCODE, record.encode_ns, record.encoded_ns)
 
     def _startup(self, record: StartupRecord) -> Iterator[Span]:
         yield self._pieces.startup(record)
-        for custom, end_ns in _within(record.custom_spans, {ROOT: record.ended_ns}):
-            yield self._pieces.custom(record, custom, end_ns)
+        yield from self._finished(record)
 
-    def _item(self, record: RequestRecord, item: ItemRecord, ends: _Ends) -> Iterator[Span]:
+    def _finished(self, record: Record) -> Iterator[Span]:
+        """Yield the spans of the user's code, which need not lie within their parents."""
+        for custom in record.finished:
+            yield self._pieces.custom(record, custom, custom.ended_ns)
+
+    def _item(self, record: RequestRecord, item: ItemRecord) -> Iterator[Span]:
         pieces, batch = self._pieces, item.batch
         yield pieces.queue(record, item)
         if batch is None or not record.reached(batch.started_ns):
             return
         if batch.size == 1:
-            yield from self._alone(record, item, batch, ends)
+            yield from self._alone(record, item, batch)
         elif pieces.with_runs:
             attempts = record.attempts(item.position, batch)
             for attempt in attempts:
@@ -93,13 +91,12 @@ class Expansion:
                     yield from self._shared_run(record, item, batch, attempt, last=last)
 
     def _alone(
-        self, record: RequestRecord, item: ItemRecord, batch: BatchRecord, ends: _Ends
+        self, record: RequestRecord, item: ItemRecord, batch: BatchRecord
     ) -> Iterator[Span]:
         pieces = self._pieces
         yield pieces.item_collate(record, item, batch)
         if record.reached(batch.run_ns):
             yield pieces.item_run(record, item, batch, last=True)
-            ends[item_place(item.index, RUN)] = cut(record, batch.run_ns, batch.ran_ns)
             if batch.split_started and record.reached(batch.ran_ns):
                 yield pieces.item_split(record, item, batch)
 
@@ -114,10 +111,9 @@ class Expansion:
     ) -> Iterator[Span]:
         pieces = self._pieces
         yield pieces.item_run(record, item, attempt, last=last)
-        end_ns = cut(record, attempt.run_ns, attempt.ran_ns)
-        for custom, custom_end_ns in _within(batch.custom_spans, {attempt.place(RUN): end_ns}):
+        for custom, end_ns in batch.customs_seen(attempt, record.ended_ns):
             origin = batch.span_id(custom.place)
-            yield pieces.copy(record, item, custom, custom_end_ns, origin, failed=last)
+            yield pieces.copy(record, item, custom, end_ns, origin, failed=last)
 
     def _batch(self, record: BatchRecord) -> Iterator[Span]:
         pieces = self._pieces
@@ -126,24 +122,13 @@ class Expansion:
         for retry in record.retries:
             yield pieces.retry(record, retry)
             yield from self._attempt(record, retry)
+        yield from self._finished(record)
 
     def _attempt(self, record: BatchRecord, attempt: Attempt) -> Iterator[Span]:
         pieces = self._pieces
         yield pieces.batch_collate(record, attempt)
         if attempt.run_ns:
             yield pieces.batch_run(record, attempt)
-            ends = {attempt.place(RUN): cut(record, attempt.run_ns, attempt.ran_ns)}
-            for custom, end_ns in _within(record.custom_spans, ends):
-                yield pieces.custom(record, custom, end_ns)
         if attempt.split_started:
             yield pieces.batch_split(record, attempt)
 
-
-def _within(customs: Sequence[CustomSpan], ends: _Ends) -> Iterator[tuple[CustomSpan, int]]:
-    """Yield each custom span that began within its parent, and where it ends or is cut off."""
-    for custom in tuple(customs):
-        parent_end_ns = ends.get(custom.parent_place, 0)
-        if custom.started_ns <= parent_end_ns:
-            end_ns = min(custom.ended_ns or parent_end_ns, parent_end_ns)
-            ends[custom.place] = end_ns
-            yield custom, end_ns

@@ -139,6 +139,12 @@ class Exporter:
             self._overflowed_spans += spans
             self.counters.dropped[Drop.STOPPED] += spans
 
+    def lose(self, spans: int, why: Drop) -> None:
+        """Count spans as recorded and dropped that were never queued; on any thread."""
+        with self._books:
+            self._more_spans += spans
+            self.counters.dropped[why] += spans
+
     def _drop_oldest(self, enough: int) -> None:
         """Drop whole records until these are enough spans, or the thread has taken the rest."""
         while enough > 0:

@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter, itemgetter
 from typing import Any, Final
 
+from spanserve.tracing import names
 from spanserve.tracing.attempt import Retry
+from spanserve.tracing.base import Record
 from spanserve.tracing.custom import CustomSpan, PlainCustom
 from spanserve.tracing.failure import Failure
 from spanserve.tracing.http import Origin
@@ -27,9 +29,12 @@ BATCH: Final = 2
 REQUEST: Final = 3
 STARTUP: Final = 4
 PACKED: Final = 5
+LATE: Final = 6
 TABLES: Final = TABLE, LEAN_TABLE
 
 _BATCH_SPANS: Final = 4
+_CUSTOM_ENDED: Final = 4
+_CUSTOM_ATTRIBUTES: Final = 5
 
 Frozen = tuple[Any, ...]
 """A frozen record: its kind, one of those above, its number of spans, and its fields: bytes where
@@ -146,7 +151,7 @@ def frozen_members(batch: BatchRecord, rows: Rows) -> Frozen:
     """Freeze a batch whose last member's end is decided, with what the members left behind."""
     if rows.are_open:
         return frozen_table(TABLE, batch, rows.spans, rows.customs, rows.origins, rows.plain())
-    rest = _plain_rest(batch)
+    rest = _plain_rest(batch, batch.finished)
     return BATCH, batch.span_count(), frozen_batch(batch), rows.plain(), *rest
 
 
@@ -167,15 +172,30 @@ def frozen_startup(record: StartupRecord) -> Frozen:
     """Freeze the start of a process that ended, well or not."""
     fields: dict[str, Any] = {name: getattr(record, name) for name in _STARTUP_FIELDS}
     fields["failure"] = _plain_failure(record.failure)
-    fields["custom_spans"] = [_plain_custom(custom) for custom in tuple(record.custom_spans)]
+    fields["finished"] = [_plain_custom(custom) for custom in record.finished]
     return STARTUP, record.span_count(), fields
+
+
+def frozen_late(record: Record, spans: Sequence[CustomSpan], now_ns: int) -> Frozen:
+    """Freeze custom spans whose record left before: what is open goes out as it is now."""
+    fields = record.trace_id, record.root_id, record.tracestate, record.debug
+    return LATE, len(spans), fields, [_plain_late(span, now_ns) for span in spans]
+
+
+def _plain_late(span: CustomSpan, now_ns: int) -> tuple[Any, ...]:
+    ended_ns = span.ended_ns
+    fields = list(_plain_custom(span))
+    fields[_CUSTOM_ENDED] = ended_ns or max(now_ns, span.started_ns)
+    more = {names.LATE: True} if ended_ns else {names.LATE: True, names.UNFINISHED: True}
+    fields[_CUSTOM_ATTRIBUTES] |= more
+    return tuple(fields)
 
 
 def _request_fields(record: RequestRecord) -> dict[str, Any]:
     fields: dict[str, Any] = {name: getattr(record, name) for name in _REQUEST_FIELDS}
     fields["origin"] = tuple(record.origin)
     fields["failure"] = _plain_failure(record.failure)
-    fields["custom_spans"] = [_plain_custom(custom) for custom in tuple(record.custom_spans)]
+    fields["finished"] = [_plain_custom(custom) for custom in record.finished]
     fields["items"] = [_plain_item(item) for item in record.items]
     return fields
 
@@ -185,15 +205,16 @@ def _plain_item(item: ItemRecord) -> tuple[Any, ...]:
     return (
         [getattr(item, name) for name in ITEM_FIELDS],
         _plain_failure(item.failure),
-        batch and (frozen_batch(batch), *_plain_rest(batch)),
+        # Copies are made of what a request saw of the batch's spans, whether or not they had ended.
+        batch and (frozen_batch(batch), *_plain_rest(batch, tuple(batch.custom_spans))),
     )
 
 
-def _plain_rest(batch: BatchRecord) -> tuple[Any, ...]:
+def _plain_rest(batch: BatchRecord, customs: Sequence[CustomSpan]) -> tuple[Any, ...]:
     """Freeze what most batches have none of."""
     return (
         _plain_failure(batch.failure),
-        [_plain_custom(custom) for custom in tuple(batch.custom_spans)],
+        [_plain_custom(custom) for custom in customs],
         [_plain_retry(retry) for retry in batch.retries],
     )
 

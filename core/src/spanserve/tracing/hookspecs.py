@@ -119,7 +119,7 @@ def span_started(start: SpanStart) -> None:
 
     When: at each real boundary of a request or a batch, in order; copies of a batch's spans
     are not announced.
-    Thread: the event loop, or the runner's thread for spans of the model's own code.
+    Thread: the event loop, or that of the user's code for spans which that opens.
     Must return at once and never block: requests wait for it, and a call that hangs
     cannot be helped. One that raises is switched off for good, with one line in the log.
     """
@@ -127,7 +127,7 @@ def span_started(start: SpanStart) -> None:
 
 @hookspec
 def span_ended(span: Span) -> None:
-    """See a span end, live; children end before their parents.
+    """See a span end, live; children end before their parents, but for custom spans that last longer.
 
     When, thread and rules: as for `span_started`.
     """
@@ -138,7 +138,9 @@ def export_spans(spans: Sequence[Span]) -> ExportResult | None:
     """Deliver finished spans.
 
     When: soon after their requests ended. All spans of a request, of a batch or of a start-up
-    come in one call, parents before children; a call may hold several of them.
+    come in one call, parents before children; a call may hold several of them. What the user's
+    code goes on with after that comes in later calls, as it ends: spans of a trace that was
+    delivered before, marked `spanserve.late`. Custom spans need not lie within their parents.
     Thread: the exporter's, never two calls at once for a tracer. It may block, within
     reason: meanwhile new spans wait in a bounded queue that drops its oldest.
     None means that all were delivered. Spans in `ExportResult.retry` are handed over

@@ -35,9 +35,9 @@ class Live:
 class Announcer:
     """The open spans of one record.
 
-    Each boundary is announced once, children's ends before their parent's: a span that is
-    still open when its parent ends (a request that timed out while its batch runs, a thread
-    of the user's) is said to end there, and what begins or ends later is not announced.
+    Each boundary is announced once, children's ends before their parent's: a part that is still
+    open when its request ends (which timed out while its batch runs) is said to end there, and
+    what begins or ends later is not announced. Custom spans begin and end when they do.
     """
 
     def __init__(self, live: Live) -> None:
@@ -55,7 +55,7 @@ class Announcer:
                 self.live.started(SpanStart(*begun[:6], begun.attributes, begun.links))
 
     def end(self, place: int, now_ns: int) -> None:
-        """Announce an end, after those of all that is still open below."""
+        """Announce an end, after those of all parts that are still open below."""
         with self._lock:
             if place not in self._open:
                 return
@@ -78,15 +78,20 @@ class _LiveCustoms(Record):
         place: int | None = None,
     ) -> CustomSpan:
         custom = super().custom_started(name, parent_place, now_ns, attributes, place)
-        if (announcer := self.announcer) is not None:
+        if (announcer := self.announcer) is not None and not custom.is_lost:
             pieces = announcer.live.pieces
+            # As if it had no parent: it need not lie within the one it has.
             announcer.start(
-                custom.place, parent_place, lambda end_ns: pieces.custom(self, custom, end_ns)
+                custom.place, _NOWHERE, lambda end_ns: pieces.custom(self, custom, end_ns)
             )
         return custom
 
     def custom_ended(self, span: CustomSpan, now_ns: int) -> None:
         super().custom_ended(span, now_ns)
+        if self.announcer is not None and not span.is_lost:
+            self.announcer.end(span.place, now_ns)
+
+    def custom_given_up(self, span: CustomSpan, now_ns: int) -> None:
         if self.announcer is not None:
             self.announcer.end(span.place, now_ns)
 

@@ -22,6 +22,7 @@ class Drop(StrEnum):
     NOT_EXPANDED = "not_expanded"
     EXPORTER_DIED = "exporter_died"
     STOPPED = "stopped"
+    LATE = "late"
 
 
 class State(StrEnum):

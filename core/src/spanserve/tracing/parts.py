@@ -75,14 +75,17 @@ class Parts:
         )
 
     def custom(self, record: Record, custom: CustomSpan, end_ns: int) -> Span:
-        """Return a span of the user's code; `end_ns` is where it ended or was cut off."""
+        """Return a span of the user's code; `end_ns` is where it ended, or was given up."""
+        attributes = dict(custom.attributes)
+        if custom.is_late:
+            attributes[names.LATE] = True
         return self._custom(
             record,
             custom,
             end_ns,
             custom.place,
             custom.parent_place,
-            dict(custom.attributes),
+            attributes,
             failed=True,
         )
 

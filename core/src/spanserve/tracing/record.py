@@ -6,11 +6,12 @@ thread. The marks are written through methods, so that the records of a live tra
 (`live`) can announce each boundary where it happens and all others pay for none of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from spanserve.tracing.attempt import Attempt, Retry
 from spanserve.tracing.base import Record
+from spanserve.tracing.custom import CustomSpan
 from spanserve.tracing.failure import Failure
 from spanserve.tracing.http import Origin
 from spanserve.tracing.leans import Leans
@@ -134,13 +135,15 @@ class RequestRecord(Record):
         goes = batch.attempts(position)
         return [each for each in goes if each is batch or self.reached(each.started_ns)]
 
-    def span_count(self, *, with_runs: bool) -> int:
-        """Return how many spans this ended record makes, for the bound of a queue.
+    @property
+    def run_begun_ns(self) -> int:
+        """When the run of its own that began last did so, in a batch of one or in none."""
+        alone = [item.batch for item in self.items if item.batch and item.batch.size == 1]
+        return max(self.run_ns, *(batch.run_ns for batch in alone), 0)
 
-        Exact, but for custom spans that outlived the span they were opened in: those that
-        began after its end count here and are left out of the trace.
-        """
-        spans = 1 + len(self.custom_spans)
+    def span_count(self, *, with_runs: bool) -> int:
+        """Return how many spans this ended record makes, for the bound of a queue."""
+        spans = 1 + len(self.finished)
         for mark_ns in (self.decode_ns, self.queued_ns, self.run_ns, self.encode_ns):
             if mark_ns and self.reached(mark_ns):
                 spans += 1
@@ -149,15 +152,13 @@ class RequestRecord(Record):
             batch = item.batch
             if batch is None or not self.reached(batch.started_ns):
                 continue
-            ran = self.reached(batch.run_ns)
             if batch.size == 1:
+                ran = self.reached(batch.run_ns)
                 spans += 1 + ran + (batch.split_started and self.reached(batch.ran_ns))
-            elif with_runs and batch.retries:
-                goes = self.attempts(item.position, batch)
-                runs = [each for each in goes if self.reached(each.run_ns)]
-                spans += len(runs) + batch.customs_in(runs)
-            elif with_runs and ran:
-                spans += 1 + len(batch.custom_spans)
+            elif with_runs:
+                for attempt in self.attempts(item.position, batch):
+                    if self.reached(attempt.run_ns):
+                        spans += 1 + len(list(batch.customs_seen(attempt, self.ended_ns)))
         return spans
 
 
@@ -269,16 +270,23 @@ class BatchRecord(Attempt, Record):
         """Return the goes at the item at this position; the last decided what it gets."""
         return [self, *(retry for retry in self.retries if position in retry.positions)]
 
-    def customs_in(self, attempts: Sequence[Attempt]) -> int:
-        """Return how many custom spans lie in the runs of these goes."""
-        places = {attempt.place(RUN) for attempt in attempts}
-        runs = len(places)
+    def customs_seen(self, attempt: Attempt, until_ns: int) -> Iterator[tuple[CustomSpan, int]]:
+        """Yield each custom span in the run of a go that began by then, and when it ended, or then.
+
+        That is what a member that ended then saw of them.
+        """
+        places = {attempt.place(RUN)}
         for custom in tuple(self.custom_spans):  # parents before children
-            if custom.parent_place in places:
+            if custom.parent_place in places and custom.started_ns <= until_ns:
                 places.add(custom.place)
-        return len(places) - runs
+                yield custom, min(custom.ended_ns or until_ns, until_ns)
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether it is known, now that it left, if its trace is kept."""
+        return self.sampled or (self.pending == 0 and self.leans is None)
 
     def span_count(self) -> int:
-        """Return how many spans this ended record makes; exact as a request's count is."""
-        spans = 2 + (self.run_ns > 0) + self.split_started + len(self.custom_spans)
+        """Return how many spans this ended record makes."""
+        spans = 2 + (self.run_ns > 0) + self.split_started + len(self.finished)
         return spans + sum(2 + (r.run_ns > 0) + r.split_started for r in self.retries)

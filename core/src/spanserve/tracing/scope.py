@@ -17,7 +17,7 @@ from spanserve.tracing.base import Record
 from spanserve.tracing.custom import CustomEvent, CustomSpan
 from spanserve.tracing.failure import failure_of
 from spanserve.tracing.plain import plain_attributes, plain_text, plain_value
-from spanserve.tracing.span import NO_ATTRIBUTES
+from spanserve.tracing.span import NO_ATTRIBUTES, Attributes
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -25,8 +25,22 @@ R = TypeVar("R")
 MAX_EVENTS: Final = 128
 
 
+class Late(Protocol):
+    """Where spans of records go that have left."""
+
+    def began(self, record: Record, span: CustomSpan) -> None:
+        """Take a span that begins in one, or make it stand for its parent."""
+
+    def ended(self, span: CustomSpan) -> None:
+        """Let a span go that ended in one."""
+
+
 class Outlet(Protocol):
     """What a scope needs of the gate."""
+
+    @property
+    def late(self) -> Late:
+        """Return where late spans go."""
 
     def now_ns(self) -> int:
         """Return the monotonic clock."""
@@ -41,6 +55,34 @@ class Scope(NamedTuple):
     outlet: Outlet
     record: Record
     place: int
+    custom: CustomSpan | None = None
+    """The span that it is inside of, where that is one of the user's code."""
+
+    outer: "Scope | None" = None
+
+    def opened(
+        self, name: str, now_ns: int, attributes: Attributes, place: int | None = None
+    ) -> "Scope":
+        """Open a custom span here, at a place of its own; return the scope inside it."""
+        record = self.record
+        custom = record.custom_started(name, self.place, now_ns, attributes, place)
+        if record.left_ns:
+            self.outlet.late.began(record, custom)
+        return Scope(self.outlet, record, custom.place, custom, self)
+
+    def closed(self, custom: CustomSpan, now_ns: int) -> None:
+        """End a custom span that was opened here."""
+        self.record.custom_ended(custom, now_ns)
+        if self.record.left_ns:
+            self.outlet.late.ended(custom)
+
+    @property
+    def resumed(self) -> "Scope":
+        """Return this scope, or the one around it if its span ended under another, and so on."""
+        scope = self
+        while scope.custom is not None and scope.custom.ended_under and scope.outer is not None:
+            scope = scope.outer
+        return scope
 
 
 class TraceIds(NamedTuple):
@@ -158,26 +200,23 @@ class span:  # noqa: N801  # used as `with span(...)` and as `@span(...)`
     An exception that leaves the block marks the span as failed and goes on.
     """
 
-    __slots__ = ("_attributes", "_custom", "_name", "_scope", "_token")
+    __slots__ = ("_attributes", "_inside", "_name", "_token")
 
     def __init__(self, name: str, /, **attributes: object) -> None:
         self._name = name
         self._attributes = attributes
-        self._scope: Scope | None = None
-        self._custom: CustomSpan | None = None
+        self._inside: Scope | None = None
         self._token: Any = None
 
     def __enter__(self) -> SpanHandle:
         scope = _current.get()
         if scope is None or not scope.record.recording:
             return _NOT_RECORDED
-        outlet, record, place = scope
+        outlet = scope.outlet
         attributes = plain_attributes(self._attributes) if self._attributes else NO_ATTRIBUTES
-        name = plain_text(self._name)
-        custom = record.custom_started(name, place, outlet.now_ns(), attributes)
-        self._scope, self._custom = scope, custom
-        self._token = _current.set(Scope(outlet, record, custom.place))
-        return SpanHandle(outlet, custom)
+        self._inside = inside = scope.opened(plain_text(self._name), outlet.now_ns(), attributes)
+        self._token = _current.set(inside)
+        return SpanHandle(outlet, inside.custom)
 
     def __exit__(
         self,
@@ -185,16 +224,24 @@ class span:  # noqa: N801  # used as `with span(...)` and as `@span(...)`
         exception: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._scope is None or self._custom is None:
+        inside, self._inside = self._inside, None
+        if inside is None:
             return
-        now_ns = self._scope.outlet.now_ns()
+        outlet, _, _, custom, scope = inside
+        assert custom is not None  # noqa: S101  # it was opened, in a scope
+        assert scope is not None  # noqa: S101  # as above
+        now_ns = outlet.now_ns()
         if isinstance(exception, Exception):
-            self._custom.failure = failure_of(exception, now_ns)
-        self._scope.record.custom_ended(self._custom, now_ns)
+            custom.failure = failure_of(exception, now_ns)
+        custom.ended_under = _current.get() is not inside
+        scope.closed(custom, now_ns)
         # A generator may be closed in another context than the one it ran in.
         with suppress(ValueError):
             _current.reset(self._token)
-        self._scope = self._custom = self._token = None
+            # Where generators take turns, the span around this one may have ended meanwhile.
+            if scope.custom is not None and scope.custom.ended_under:
+                _current.set(scope.resumed)
+        self._token = None
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         name, attributes = self._name, self._attributes

@@ -1,5 +1,6 @@
 """What the start of a service writes down: a trace of its own, where anybody has a use for it."""
 
+from collections.abc import Callable
 from typing import Any
 
 from spanserve.tracing.base import Record
@@ -13,6 +14,10 @@ class StartupRecord(Record):
     failure: Failure | None = None
     of_use: bool = False
     """Whether it has spans in it, or its ids are known elsewhere, as in the log."""
+
+    is_sent: bool = False
+    on_late_use: "Callable[[StartupRecord], None] | None" = None
+    """Told where it turns out to be of use after the start, to code that lives on."""
 
     def __init__(
         self,
@@ -31,14 +36,19 @@ class StartupRecord(Record):
 
     def span_id(self, place: int) -> str:
         """Return the id of the span at this place; from now on the trace is of use."""
-        self.of_use = True
+        self._use()
         return super().span_id(place)
 
     def custom_started(self, *known: Any, **more: Any) -> CustomSpan:
         """Write down that a custom span begins; from now on the trace is of use."""
-        self.of_use = True
+        self._use()
         return super().custom_started(*known, **more)
 
+    def _use(self) -> None:
+        self.of_use = True
+        if self.left_ns and self.recording and self.on_late_use is not None:
+            self.on_late_use(self)
+
     def span_count(self) -> int:
-        """Return how many spans this ended record makes; exact as a request's count is."""
-        return 1 + len(self.custom_spans)
+        """Return how many spans this ended record makes."""
+        return 1 + len(self.finished)

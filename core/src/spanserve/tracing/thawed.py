@@ -3,10 +3,10 @@
 from typing import Any, TypeVar
 
 from spanserve.tracing.attempt import Retry
-from spanserve.tracing.base import Record
+from spanserve.tracing.base import LateRecord, Record
 from spanserve.tracing.custom import CustomEvent, CustomSpan
 from spanserve.tracing.failure import Failure
-from spanserve.tracing.frozen import BATCH_FIELDS, ITEM_FIELDS, REQUEST, STARTUP, Frozen
+from spanserve.tracing.frozen import BATCH_FIELDS, ITEM_FIELDS, LATE, REQUEST, STARTUP, Frozen
 from spanserve.tracing.http import Origin
 from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
 from spanserve.tracing.rows import Rows
@@ -20,9 +20,12 @@ def thawed(frozen: Frozen) -> Record:
     """Return a record again, ended, of a frozen one of any kind but `TABLES`."""
     if frozen[0] == STARTUP:
         return _thawed_fields(StartupRecord, frozen[2])
+    if frozen[0] == LATE:
+        return _thawed_late(*frozen[2:])
     if frozen[0] != REQUEST:
         _, _, fields, rows, *rest = frozen
         batch = _thawed_batch(fields, *rest)
+        batch.finished = batch.custom_spans
         batch.rows = Rows.restored(rows)
         return batch
     return _thawed_request(frozen[2])
@@ -33,7 +36,14 @@ def _thawed_fields(kind: type[R], fields: dict[str, Any]) -> R:
     vars(record).update(fields)
     record.sampled = record.recording = True
     record.failure = _failure(fields["failure"])
-    record.custom_spans = [_custom(custom) for custom in fields["custom_spans"]]
+    record.finished = [_custom(custom) for custom in fields["finished"]]
+    return record
+
+
+def _thawed_late(fields: Frozen, customs: Any) -> LateRecord:
+    trace_id, root_id, tracestate, debug = fields
+    record = LateRecord(trace_id, root_id, tracestate, debug=debug)
+    record.finished = [_custom(custom) for custom in customs]
     return record
 
 

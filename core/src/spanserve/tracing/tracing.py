@@ -17,14 +17,16 @@ from spanserve.tracing.clock import Clock, Ids, SteadyOffset
 from spanserve.tracing.ending import Ending
 from spanserve.tracing.excluded import ExcludedPaths
 from spanserve.tracing.failure import failure_of
-from spanserve.tracing.frozen import Frozen, frozen_startup
+from spanserve.tracing.frozen import Frozen
 from spanserve.tracing.http import Origin, origin_of
 from spanserve.tracing.keeping import Rules
+from spanserve.tracing.late import LateSpans
 from spanserve.tracing.lean import decided_on, leans_of
 from spanserve.tracing.leans import Leans
 from spanserve.tracing.listeners import Listeners
 from spanserve.tracing.live import Live, LiveBatchRecord, LiveRequestRecord
 from spanserve.tracing.loading import LoadedTracer
+from spanserve.tracing.outcome import Drop
 from spanserve.tracing.pieces import Pieces
 from spanserve.tracing.places import ROOT
 from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
@@ -60,7 +62,10 @@ class Tracing:
         self._offset_ns = SteadyOffset(self.clock)
         self._config = config
         self._admission = Admission(self.tracers, config, ids or Ids())
-        self._ending = Ending(self.now_ns, self._submit, with_runs=config.batch_spans == "full")
+        self.late = LateSpans(self.now_ns, self._submit, self._lose_late)
+        self._ending = Ending(
+            self.now_ns, self._submit, self.late.left, with_runs=config.batch_spans == "full"
+        )
         # Called for every request: without a call in between.
         self.admit, self.record_of = self._admission.admit, self._admission.record_of
         self.request_ended = self._ending.request_ended
@@ -189,8 +194,13 @@ class Tracing:
             batch.sampled, batch.debug = sampled, debug
 
     def scope(self, record: Record | None, place: int) -> Scope | None:
-        """Return the scope in which to run the user's code at this place of a record."""
-        return Scope(self, record, place) if record is not None and record.trace_id else None
+        """Return the scope in which to run the user's code at this place of a record.
+
+        Of a record that left, no place but the root's is sure to be in its trace.
+        """
+        if record is None or not record.trace_id:
+            return None
+        return Scope(self, record, ROOT if record.left_ns else place)
 
     @contextmanager
     def starting(self, service: str) -> Iterator[None]:
@@ -204,6 +214,7 @@ class Tracing:
             self.now_ns(),
             recording=self.rules.sample_rate > 0,
         )
+        record.on_late_use = self.late.startup
         try:
             with entered(self.scope(record, ROOT)):
                 yield
@@ -211,13 +222,18 @@ class Tracing:
             record.failure = failure_of(error, self.now_ns())
             raise
         finally:
-            record.ended_ns = self.now_ns()
+            record.ended_ns = record.left_ns = self.now_ns()
+            self.late.left(record)
             if record.recording and record.of_use:
-                self._submit(frozen_startup(record))
+                self.late.startup(record)
 
     def _submit(self, record: Frozen) -> None:
         for exporter in self.exporters:
             exporter.put(record)
+
+    def _lose_late(self, spans: int) -> None:
+        for exporter in self.exporters:
+            exporter.lose(spans, Drop.LATE)
 
     def headers_for(self, record: Record, span_id: str) -> dict[str, str]:
         """Return the headers that continue this span's trace in another service."""
@@ -240,10 +256,12 @@ class Tracing:
             tracer.manager.hook.tracer_started(settings=tracer.settings, resource=self.resource)
         for exporter in self.exporters:
             exporter.start()
+        self.late.start()
 
     def stop(self, deadline_s: float) -> None:
         """Flush all exporters and stop all tracers, within the deadline; blocks."""
         give_up_ns = self.now_ns() + int(deadline_s * 1e9)
+        self.late.stop()
         exporting = {exporter.name for exporter in self.exporters}
         # All flush at once: one that hangs takes no time from the others.
         for exporter in self.exporters:

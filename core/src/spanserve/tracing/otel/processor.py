@@ -14,10 +14,10 @@ from spanserve.tracing import names
 from spanserve.tracing.clock import Clock
 from spanserve.tracing.custom import CustomEvent
 from spanserve.tracing.failure import MAX_STACK_CHARS, Failure
-from spanserve.tracing.otel.current import Opened, opened, scope_in
+from spanserve.tracing.otel.current import Opened, opened, scope_in, scopes
 from spanserve.tracing.places import place_of
 from spanserve.tracing.plain import bounded, plain_attributes, plain_text
-from spanserve.tracing.scope import MAX_EVENTS, Outlet, Scope
+from spanserve.tracing.scope import MAX_EVENTS
 from spanserve.tracing.span import Link
 from spanserve.tracing.span import SpanKind as Kind
 
@@ -41,7 +41,7 @@ class InScope(Sampler):
         """Follow the record of the scope."""
         scope = scope_in(parent_context)
         decision = Decision.DROP
-        if scope is not None and scope.record.recording:
+        if scope is not None and scope.record.recording and not scope.record.is_full:
             sampled = scope.record.sampled
             decision = Decision.RECORD_AND_SAMPLE if sampled else Decision.RECORD_ONLY
         parent = get_current_span(parent_context).get_span_context()
@@ -63,19 +63,22 @@ class ScopeProcessor(SpanProcessor):
         scope = scope_in(parent_context)
         if scope is None or not scope.record.recording:
             return
-        outlet, record, parent_place = scope
+        outlet, record, *_ = scope
         context = span.get_span_context()
-        custom = record.custom_started(
+        offset_ns = Clock(outlet.now_ns).offset_ns()
+        inside = scope.opened(
             plain_text(span.name),
-            parent_place,
-            _mark(outlet, span.start_time),
+            outlet.now_ns() if span.start_time is None else span.start_time - offset_ns,
             plain_attributes(span.attributes or {}),
             place_of(record.root_id, context.span_id),
         )
-        custom.kind = Kind[span.kind.name]
-        opened[context.span_id] = Opened(Scope(outlet, record, custom.place), custom)
+        custom = inside.custom
+        if custom is not None:
+            custom.kind = Kind[span.kind.name]
+            scopes[span] = inside
+            opened[context.span_id] = Opened(custom, inside, offset_ns)
         if len(opened) > MAX_OPEN:
-            opened.pop(next(iter(opened)), None)
+            _give_up(opened.pop(next(iter(opened)), None))
 
     def on_end(self, span: ReadableSpan) -> None:
         """Close its custom span, with all that was said of it."""
@@ -83,7 +86,7 @@ class ScopeProcessor(SpanProcessor):
         found = None if context is None else opened.pop(context.span_id, None)
         if found is None:
             return
-        (outlet, record, _), custom = found
+        custom, (outlet, record, *_), _ = found
         custom.name = plain_text(span.name)
         custom.attributes.update(plain_attributes(span.attributes or {}))
         if library := span.instrumentation_scope:
@@ -93,12 +96,13 @@ class ScopeProcessor(SpanProcessor):
         custom.links = tuple(_link(link) for link in span.links[:MAX_LINKS])
         if span.parent is not None and f"{span.parent.trace_id:032x}" != record.trace_id:
             custom.links = (*custom.links, _reference(span.parent))
+        marks = _Marks(found, span.end_time)
         events = list(span.events[:MAX_EVENTS])
         if not span.status.is_ok:
-            custom.failure = _failure(outlet, events)
+            custom.failure = _failure(marks, events)
             custom.error = plain_text(span.status.description or "")
-        custom.events[:] = [_event(outlet, event) for event in events]
-        record.custom_ended(custom, _mark(outlet, span.end_time))
+        custom.events[:] = [_event(marks, event) for event in events]
+        _close(found, marks.ended_ns)
 
 
 def scope_provider() -> TracerProvider:
@@ -108,17 +112,43 @@ def scope_provider() -> TracerProvider:
     return provider
 
 
-def _mark(outlet: Outlet, unix_ns: int | None) -> int:
-    """Return the mark on the monotonic clock of what happened at this time."""
-    return outlet.now_ns() if unix_ns is None else unix_ns - Clock(outlet.now_ns).offset_ns()
+class _Marks:
+    """The marks on the monotonic clock of what happened while a span was open."""
+
+    def __init__(self, span: Opened, end_time: int | None) -> None:
+        now_ns = span.inside.outlet.now_ns
+        self._started_ns = span.custom.started_ns
+        self._first_ns, self._last_ns = span.offset_ns, Clock(now_ns).offset_ns()
+        self.ended_ns = now_ns() if end_time is None else end_time - self._last_ns
+
+    def of(self, unix_ns: int) -> int:
+        """Return the mark of this time: by the clock as it was at the span's start, or at its end.
+
+        Where somebody set the clock in between, only by one of them it lies within the span.
+        """
+        by_either = unix_ns - self._first_ns, unix_ns - self._last_ns
+        inside = [each for each in by_either if self._started_ns <= each <= self.ended_ns]
+        return inside[-1] if inside else max(self._started_ns, min(by_either[-1], self.ended_ns))
 
 
-def _event(outlet: Outlet, event: Event) -> CustomEvent:
+def _give_up(span: Opened | None) -> None:
+    """End a span that is open longer than so many others, and so perhaps for ever."""
+    if span is not None:
+        span.custom.attributes[names.UNFINISHED] = True
+        _close(span, span.inside.outlet.now_ns())
+
+
+def _close(span: Opened, now_ns: int) -> None:
+    if span.inside.outer is not None:
+        span.inside.outer.closed(span.custom, max(now_ns, span.custom.started_ns))
+
+
+def _event(marks: _Marks, event: Event) -> CustomEvent:
     attributes = plain_attributes(event.attributes or {})
-    return CustomEvent(plain_text(event.name), _mark(outlet, event.timestamp), attributes)
+    return CustomEvent(plain_text(event.name), marks.of(event.timestamp), attributes)
 
 
-def _failure(outlet: Outlet, events: list[Event]) -> Failure | None:
+def _failure(marks: _Marks, events: list[Event]) -> Failure | None:
     """Take the exception that a failed span ends with out of its events."""
     if not events or events[-1].name != names.EXCEPTION:
         return None
@@ -126,7 +156,7 @@ def _failure(outlet: Outlet, events: list[Event]) -> Failure | None:
     said = {key: str(value) for key, value in (event.attributes or {}).items()}
     stack = said.get(names.EXCEPTION_STACKTRACE, "")[-MAX_STACK_CHARS:]
     return Failure(
-        _mark(outlet, event.timestamp),
+        marks.of(event.timestamp),
         plain_text(said.get(names.EXCEPTION_TYPE, "")),
         plain_text(said.get(names.EXCEPTION_MESSAGE, "")),
         bounded(stack, MAX_STACK_CHARS),

@@ -52,7 +52,6 @@ class ScopeProvider(trace.TracerProvider):
                 from spanserve.tracing.otel.processor import scope_provider  # noqa: PLC0415
 
                 self._made = scope_provider()
-                share_current()
         return self._made
 
 
@@ -63,6 +62,7 @@ def join_opentelemetry() -> None:
     the log where it can do neither. To be called after the user's code was imported, which
     may have set one.
     """
+    share_current()
     provider = trace.get_tracer_provider()
     if isinstance(provider, ScopeProvider) or provider in _joined:
         return
@@ -78,4 +78,3 @@ def join_opentelemetry() -> None:
     from spanserve.tracing.otel.processor import ScopeProcessor  # noqa: PLC0415
 
     add(ScopeProcessor())
-    share_current()
