@@ -102,8 +102,7 @@ class Lasting:
     async def in_a_task(self) -> None:
         task = asyncio.create_task(self.work_on_the_loop())
         self.kept_tasks.add(task)
-        while not self.course.begun.is_set():
-            await asyncio.sleep(0)
+        await asyncio.to_thread(self.course.begun.wait, PATIENCE_S)
 
     @api
     async def on_the_loop(self) -> int:
@@ -211,8 +210,9 @@ ROUTES: dict[str, Tree] = {
 
 
 @pytest.mark.parametrize("route", list(ROUTES))
+@pytest.mark.usefixtures("opens")
 def test_what_ends_or_begins_after_the_answer_follows_in_its_place(
-    route: str, opens: Opens, course: Course
+    route: str, course: Course
 ) -> None:
     kept = Keeps()
     with serving(Lasting, tracers=[("kept", kept, {})]) as server:
@@ -242,7 +242,8 @@ def ids_are_of(spans: Sequence[Span], course: Course) -> None:
     assert set(course.called) <= {each.span_id for each in spans}
 
 
-def test_a_background_task_s_spans_are_in_the_request_s_trace(opens: Opens, course: Course) -> None:
+@pytest.mark.usefixtures("opens")
+def test_a_background_task_s_spans_are_in_the_request_s_trace(course: Course) -> None:
     kept = Keeps()
     with serving(Lasting, tracers=[("kept", kept, {})]) as server:
         asked(server, "/background")
@@ -252,7 +253,8 @@ def test_a_background_task_s_spans_are_in_the_request_s_trace(opens: Opens, cour
     ids_are_of(kept.spans, course)
 
 
-def test_at_a_stop_what_is_open_goes_out_as_it_is(opens: Opens, course: Course) -> None:
+@pytest.mark.usefixtures("opens")
+def test_at_a_stop_what_is_open_goes_out_as_it_is(course: Course) -> None:
     kept = Keeps()
     with serving(Lasting, tracers=[("kept", kept, {})]) as server:
         asked(server, "/on_the_runner")
@@ -276,9 +278,8 @@ SAMPLING: dict[str, tuple[dict[str, Any], set[str]]] = {
 
 @pytest.mark.parametrize("rules", list(SAMPLING))
 @pytest.mark.parametrize("route", ["/on_the_runner", "/batched"])
-def test_late_spans_are_kept_as_their_traces_are(
-    route: str, rules: str, opens: Opens, course: Course
-) -> None:
+@pytest.mark.usefixtures("opens")
+def test_late_spans_are_kept_as_their_traces_are(route: str, rules: str, course: Course) -> None:
     config, expected = SAMPLING[rules]
     kept = Keeps()
     with serving(Lasting, {"tracing": config}, tracers=[("kept", kept, {})]) as server:
@@ -328,10 +329,11 @@ def test_beyond_the_bound_of_a_trace_they_are_counted_and_said_once(
     check_all(kept.spans)
     assert len(named("many", kept.spans)) == MAX_CUSTOM_SPANS
     assert counts(server)["late"] == 50
-    assert [r.message for r in caplog.records if "counted as late" in r.message] == [
+    said = (
         f"spans of trace {one('POST /ask', kept.spans).trace_id} are dropped, and counted as late:"
         " it has more than 1000 custom spans, or left more than 3600 s ago; this is said once"
-    ]
+    )
+    assert [r.message for r in caplog.records if "counted as late" in r.message] == [said]
     exported = {each.span_id for each in kept.spans}
     assert {each.span_id for each in ids if each is not None} <= exported
 

@@ -11,7 +11,6 @@ from spanserve.tracing.tracing import Tracing
 from support.gate import Watch, answered, begun, gate, queued, released, run
 from support.workload import Workload
 
-
 CUSTOM = {"slow", "mine", "late", "afterwards", *(f"custom {depth}" for depth in range(4))}
 """Spans of the user's code, which need not lie within others."""
 

@@ -35,8 +35,10 @@ ATTRIBUTE_PLACES: Final = {
     "RUN_UNFINISHED": ("run of a request", "true where the request ended before the run did"),
     "UNFINISHED": (
         "custom spans",
-        "true where the span had not ended at the server's stop, or an hour after its trace; and in "
-        "a copy, when the copy's request ended",
+        (
+            "true where it was still open at the stop, or an hour after its trace; in a copy: when "
+            "the request ended"
+        ),
     ),
     "LATE": ("custom spans", "true where the span ended after its trace had been handed over"),
     "KEPT_BY": ("request", "`error` or `slow`: the rule that kept a trace that was not sampled"),
@@ -44,8 +46,10 @@ ATTRIBUTE_PLACES: Final = {
     "CLIENT_LEFT": ("request", "true where the client was gone before its answer"),
     "CUSTOM_LOST": (
         "request, batch",
-        "custom spans beyond the 1,000 of one trace, until it was handed over; those after it are "
-        "counted as dropped, `late`",
+        (
+            "custom spans beyond the 1,000 of a trace, until that was handed over; later ones are "
+            "counted as dropped, `late`"
+        ),
     ),
     "COPY_OF": ("copies of custom spans", "the span id of the original, in the batch's trace"),
     "LINK_POSITION": ("links of a batch", "the member's place in the batch, from 0"),

@@ -228,7 +228,9 @@ class Workload:
 
     def _end_some(self) -> None:
         """End a span that was opened before, perhaps in a record that is over by now."""
-        if self.later and self.draw.draw(st.booleans(), "ends now"):
+        if not self.later:
+            return
+        if self.draw.draw(st.booleans(), "ends now"):
             scope, custom = self.later.pop(0)
             scope.closed(custom, self.tracing.now_ns())
 

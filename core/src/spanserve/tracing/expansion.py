@@ -28,10 +28,11 @@ from spanserve.tracing import names
 from spanserve.tracing.attempt import Attempt
 from spanserve.tracing.base import LateRecord, Record
 from spanserve.tracing.pieces import Pieces
-from spanserve.tracing.places import DECODE, ENCODE, ROOT, RUN, item_place
+from spanserve.tracing.places import DECODE, ENCODE
 from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
 from spanserve.tracing.span import Span
 from spanserve.tracing.startup import StartupRecord
+
 
 class Expansion:
     """How records become spans in one process: which there are, parents before children."""
@@ -90,9 +91,7 @@ class Expansion:
                     last = attempt is attempts[-1]
                     yield from self._shared_run(record, item, batch, attempt, last=last)
 
-    def _alone(
-        self, record: RequestRecord, item: ItemRecord, batch: BatchRecord
-    ) -> Iterator[Span]:
+    def _alone(self, record: RequestRecord, item: ItemRecord, batch: BatchRecord) -> Iterator[Span]:
         pieces = self._pieces
         yield pieces.item_collate(record, item, batch)
         if record.reached(batch.run_ns):
@@ -131,4 +130,3 @@ class Expansion:
             yield pieces.batch_run(record, attempt)
         if attempt.split_started:
             yield pieces.batch_split(record, attempt)
-

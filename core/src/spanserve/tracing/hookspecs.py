@@ -127,7 +127,7 @@ def span_started(start: SpanStart) -> None:
 
 @hookspec
 def span_ended(span: Span) -> None:
-    """See a span end, live; children end before their parents, but for custom spans that last longer.
+    """See a span end, live; children end before their parents, but for custom spans that last on.
 
     When, thread and rules: as for `span_started`.
     """

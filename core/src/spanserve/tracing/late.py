@@ -9,7 +9,6 @@ needs no lock.
 
 import asyncio
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final

@@ -45,7 +45,7 @@ opened: Final[dict[int, Opened]] = {}
 """The SDK's open spans by their ids."""
 
 scopes: Final[WeakKeyDictionary[Span, Scope]] = WeakKeyDictionary()
-"""What runs in the SDK's spans, as long as anyone has them: a task may outlive the span it is in."""
+"""What runs in the SDK's spans, while anyone has them: a task may outlive the span it is in."""
 
 
 class ScopeSpan(NonRecordingSpan):

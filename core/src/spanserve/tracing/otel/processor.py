@@ -86,7 +86,7 @@ class ScopeProcessor(SpanProcessor):
         found = None if context is None else opened.pop(context.span_id, None)
         if found is None:
             return
-        custom, (outlet, record, *_), _ = found
+        custom, (_, record, *_), _ = found
         custom.name = plain_text(span.name)
         custom.attributes.update(plain_attributes(span.attributes or {}))
         if library := span.instrumentation_scope:
