@@ -188,6 +188,7 @@ stderr), 3 the service could not start.
         told += [(", ".join(f"`{opt}`" for opt in each.opts), _option(each)) for each in options]
         if told:
             yield table(("argument or option", "meaning"), told)
+        yield f"Example: `{command.epilog.removeprefix('Example: ')}`\n"
 
 
 def _option(option: Any) -> str:

@@ -304,7 +304,8 @@ def test_the_users_own_import_error_keeps_its_name_and_place(tmp_path: Path) -> 
         load(str(folder))
     assert str(caught.value) == (
         f"{folder}: importing service failed: ModuleNotFoundError: "
-        "No module named 'surely_not_installed' (helpers.py, line 1)"
+        "No module named 'surely_not_installed' (helpers.py, line 1); "
+        "install what has the module 'surely_not_installed'"
     )
     assert isinstance(caught.value.__cause__, ModuleNotFoundError)
     (folder / "helpers.py").write_text("1 / 0")

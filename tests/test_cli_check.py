@@ -128,7 +128,7 @@ def test_the_process_itself_exits_with_2_and_shows_no_traceback(tmp_path: Path) 
     command = [sys.executable, "-c", "from spanserve.cli import main; main()", "check", "no.yml"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: there is no config file no.yml\n"
+    assert done.stderr == f"error: there is no config file no.yml (in {tmp_path}: nothing)\n"
 
 
 def test_tracers_lists_hooks_and_settings_and_a_failing_one_as_a_row(installed: Path) -> None:

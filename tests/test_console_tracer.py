@@ -17,7 +17,7 @@ from rich.cells import cell_len
 from rich.console import Console as Terminal
 from rich.console import RenderableType
 
-from spanserve import AttributeValue, Event, ExportResult, Link, Span, SpanKind
+from spanserve import AttributeValue, ConfigError, Event, ExportResult, Link, Span, SpanKind
 from spanserve.tracers.console import Console, ConsoleSettings
 from spanserve.tracers.script import draw_bar, script_for
 from spanserve.tracers.timeline import render, render_together
@@ -510,7 +510,7 @@ def test_a_file_is_appended_to_without_colours(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_opened_stops_the_start(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="absent"):
+    with pytest.raises(ConfigError, match=r"absent/traces\.txt cannot be opened: No such file"):
         started(output=str(tmp_path / "absent" / "traces.txt"))
 
 

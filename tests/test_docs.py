@@ -19,6 +19,7 @@ from spanserve.service.bundle import load as load_service
 from spanserve.service.manifest import read_manifest
 from spanserve.tracing.loading import hook_names
 from spanserve.tracing.plugins import load_tracers
+from support.certificates import new_certificate
 from support.serving import serving, tracer_of
 
 ROOT = Path(__file__).parent.parent
@@ -125,8 +126,7 @@ def test_every_configuration_can_be_used(
     block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("cert.pem", "key.pem"):
-        (tmp_path / name).touch()
+    new_certificate(tmp_path, "cert.pem", "key.pem")
     if "service" in yaml.safe_load(block.text):
         (tmp_path / "bundle.yml").write_text(block.text)
         assert read_manifest(tmp_path).service

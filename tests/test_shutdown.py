@@ -294,13 +294,13 @@ def failed(service: Path, *args: str, **env: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_service_that_cannot_be_made_ends_the_start_with_its_traceback(
+def test_a_service_that_cannot_be_made_ends_the_start_with_its_own_frames(
     service: Path, workers: str
 ) -> None:
     code, text = failed(service, "--workers", workers, BROKEN="1")
     assert code == 3
     assert "ValueError: no weights\n" in text
-    assert re.search(r'slow\.py", line \d+, in __init__', text)
+    assert re.search(r"\n  \|   slow\.py, line \d+, in __init__: ", text)
     assert "Application startup failed. Exiting." in text
 
 

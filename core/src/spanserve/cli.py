@@ -1,15 +1,17 @@
 """The command line. Each command imports what it needs when it runs, so that help is quick."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from spanserve.errors import SpanserveError
+from spanserve.errors import SpanserveError, StartError
 
 FAILED = 1
 WRONG_USE = 2
+NOT_STARTED = 3
 
 
 class _Commands(TyperGroup):
@@ -19,16 +21,45 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except SpanserveError as error:
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(WRONG_USE) from error
+            code = NOT_STARTED if isinstance(error, StartError) else WRONG_USE
+            raise _ended(str(error), code) from error
+        except FileNotFoundError as error:
+            if _has_current_folder():
+                raise
+            raise _ended("the current folder is gone; go to one that is there") from error
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command; a service in its place was meant to be served."""
+        if args and args[0] not in self.commands and _may_be_service(args[0]):
+            words = " ".join(map(shlex.quote, args))
+            raise SpanserveError(f"{args[0]!r} is no command; try: spanserve serve {words}")
+        return super().resolve_command(ctx, args)
+
+
+def _ended(message: str, code: int = WRONG_USE) -> typer.Exit:
+    typer.echo(f"error: {message}", err=True)
+    return typer.Exit(code)
+
+
+def _has_current_folder() -> bool:
+    try:
+        return bool(Path.cwd())
+    except FileNotFoundError:
+        return False
+
+
+def _may_be_service(word: str) -> bool:
+    return not word.startswith("-") and (":" in word or word.endswith(".py") or Path(word).is_dir())
 
 
 app = typer.Typer(
     name="spanserve",
     cls=_Commands,
     help="Serve machine-learning models, and see where the time of every request went.",
+    epilog="Example: spanserve serve service.py",
     no_args_is_help=True,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 
@@ -57,10 +88,10 @@ def _options(
     del version
 
 
-@app.command()
+@app.command(epilog="Example: spanserve serve service.py --config c.yml --port 8080")
 def serve(
     service: Annotated[
-        str, typer.Argument(help="A bundle's folder, a .py file with a service, or module:Class.")
+        str, typer.Argument(help="A .py file with a service, module:Class, or a bundle's folder.")
     ],
     *,
     config: Annotated[
@@ -75,7 +106,7 @@ def serve(
         int | None, typer.Option("--workers", "-w", help="Processes that serve.")
     ] = None,
 ) -> None:
-    """Serve a bundle over HTTP, until Ctrl-C or SIGTERM drains it."""
+    """Serve a .py file, module:Class or bundle over HTTP, until Ctrl-C or SIGTERM drains it."""
     import os  # noqa: PLC0415  # see the module's first line
 
     from spanserve.commands.serve import serve as run  # noqa: PLC0415  # ditto
@@ -85,7 +116,7 @@ def serve(
     run(service, load(config, os.environ, given))
 
 
-@app.command()
+@app.command(epilog="Example: spanserve bundle service.py --output made --with spanserve-zipkin")
 def bundle(
     service: Annotated[
         str, typer.Argument(help="A .py file with a service, module:Class, or a bundle's folder.")
@@ -132,7 +163,7 @@ def bundle(
     run(service, output, wishes, typer.echo)
 
 
-@app.command()
+@app.command(epilog="Example: spanserve demo --output digits")
 def demo(
     *,
     config: Annotated[
@@ -160,7 +191,7 @@ def demo(
         raise typer.Exit(code)
 
 
-@app.command()
+@app.command(epilog="Example: spanserve check c.yml --send")
 def check(
     file: Annotated[
         Path | None, typer.Argument(help="The config file; without one, SPANSERVE_CONFIG names it.")
@@ -190,7 +221,7 @@ def check(
             raise typer.Exit(FAILED)
 
 
-@app.command()
+@app.command(epilog="Example: spanserve tracers")
 def tracers() -> None:
     """List the installed tracers with their hooks and settings."""
     from spanserve.commands.tracers import listing  # noqa: PLC0415  # see the module's first line

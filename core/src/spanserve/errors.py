@@ -15,3 +15,7 @@ class BundleError(SpanserveError):
 
 class ServiceError(SpanserveError):
     """A service class breaks a rule of `@service` or `@api`: the start stops with exit code 2."""
+
+
+class StartError(SpanserveError):
+    """The service's own code failed as it was made or warmed up: the start stops, exit code 3."""

@@ -6,6 +6,7 @@ own variables, default.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path as FilePath
 from typing import Any, Final
 
@@ -17,8 +18,10 @@ from spanserve.config.interpolate import interpolated
 from spanserve.config.model import Config, TracingConfig, tracing_keys
 from spanserve.config.problems import Problem, config_error, problems_of, source_of, unknown_key
 from spanserve.config.source import DEFAULT, Source, SourceKind
+from spanserve.config.tls import tls_problem
 from spanserve.config.tree import Node, Path, Scalar, Table, merged, sources_of, value_of
 from spanserve.errors import ConfigError
+from spanserve.service.manifest import listing
 
 CONFIG_VARIABLE: Final = "SPANSERVE_CONFIG"
 _PREDECESSOR: Final = "BENTOML_CONFIG"
@@ -62,6 +65,8 @@ def load(
 
 
 def _file_tree(file: FilePath, asked_by: str) -> Table:
+    if file.suffix == ".py" and file.is_file():
+        raise ConfigError(f"{file}{asked_by} is Python, and no config file")
     tree = parse(_text(file, asked_by), lambda line: Source(SourceKind.FILE, str(file), line))
     if isinstance(tree, Table):
         return tree
@@ -74,7 +79,7 @@ def _text(file: FilePath, asked_by: str) -> str:
     try:
         return file.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise ConfigError(f"there is no config file {file}{asked_by}{_sibling(file)}") from error
+        raise ConfigError(f"there is no config file {file}{asked_by}{_missing(file)}") from error
     except IsADirectoryError as error:
         raise ConfigError(f"the config file {file}{asked_by} is a directory") from error
     except UnicodeDecodeError as error:
@@ -83,13 +88,17 @@ def _text(file: FilePath, asked_by: str) -> str:
         raise ConfigError(f"the config file {file}{asked_by} cannot be read: {error}") from error
 
 
-def _sibling(file: FilePath) -> str:
-    """Name the file that was probably meant: `.yaml` for `.yml`, and the other way round."""
-    for suffix in {".yml", ".yaml"} - {file.suffix}:
-        other = file.with_suffix(suffix)
-        if other.is_file():
-            return f"; did you mean {other}?"
-    return ""
+def _missing(file: FilePath) -> str:
+    """Say what is there, and which file was probably meant."""
+    folder = file.absolute().parent
+    if not folder.is_dir():
+        return f": there is no folder {folder}"
+    there = sorted(each.name for each in folder.glob("*.y*ml") if each.is_file())
+    # `.yaml` for `.yml`, and the other way round, are nearer than any other name.
+    likely = [name for name in there if FilePath(name).stem == file.stem]
+    if likely or (likely := get_close_matches(file.name, there, n=1)):
+        return f"; did you mean {file.with_name(likely[0])}?"
+    return f" (in {folder}: {listing(folder, '*.y*ml')})"
 
 
 def _with_command_line(tree: Node, overrides: Mapping[str, object]) -> Node:
@@ -128,7 +137,7 @@ def _checked(data: object, sources: Mapping[str, Source]) -> tuple[Config | None
         return None, [
             _placed(problem, sources) for problem in problems_of(error, Config, sources=sources)
         ]
-    return config, list(_missing_files(config, sources))
+    return config, _unusable_files(config, sources)
 
 
 def _is_unread(path: Path, tracing: TracingConfig) -> bool:
@@ -209,14 +218,18 @@ def _with_defaults(sources: Mapping[str, Source]) -> Mapping[str, Source]:
     return {**dict.fromkeys(_keys_of(Config), DEFAULT), **given}
 
 
-def _missing_files(config: Config, sources: Mapping[str, Source]) -> list[Problem]:
-    files = {"ssl_certfile": config.server.ssl_certfile, "ssl_keyfile": config.server.ssl_keyfile}
-    return [
+def _unusable_files(config: Config, sources: Mapping[str, Source]) -> list[Problem]:
+    certfile, keyfile = config.server.ssl_certfile, config.server.ssl_keyfile
+    problems = [
         Problem(path, f"{'.'.join(path)}: there is no file {name} ({source_of(path, sources)})")
-        for key, name in files.items()
+        for key, name in {"ssl_certfile": certfile, "ssl_keyfile": keyfile}.items()
         for path in [("server", key)]
         if name is not None and not FilePath(name).is_file()
     ]
+    if certfile and not problems and (words := tls_problem(certfile, keyfile)):
+        path = ("server", "ssl_certfile")
+        problems.append(Problem(path, f"{'.'.join(path)}: {words} ({source_of(path, sources)})"))
+    return problems
 
 
 def _warnings(file: FilePath | None, environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """One service as a FastAPI app."""
 
 import logging
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, MutableMapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from fastapi import FastAPI
 from spanserve.batching.batcher import Batcher
 from spanserve.batching.policy import Policy
 from spanserve.config.model import BatchingConfig, Config
+from spanserve.errors import SpanserveError
 from spanserve.server.control import Control, add_control
 from spanserve.server.endpoint import BatchEndpoint, Endpoint, PlainEndpoint
 from spanserve.server.exchange import Receive, Scope, Send
@@ -22,7 +24,7 @@ from spanserve.server.oip import add_protocol, models_of
 from spanserve.server.operations import add_operations
 from spanserve.server.refusals import answer_errors
 from spanserve.server.routes import add_route
-from spanserve.server.running import Running
+from spanserve.server.running import Running, start_error
 from spanserve.server.siblings import Siblings
 from spanserve.server.streams import StreamEndpoint
 from spanserve.service.bundle import LoadedService
@@ -39,7 +41,9 @@ class App(FastAPI):
     front: FrontDoor | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self.front is None or scope["type"] != "http":
+        if scope["type"] == "lifespan":
+            await super().__call__(scope, receive, _in_words(send))
+        elif self.front is None or scope["type"] != "http":
             await super().__call__(scope, receive, send)
         else:
             await self.front(scope, receive, send)
@@ -47,6 +51,19 @@ class App(FastAPI):
     async def inside(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer behind the front door: middleware, routing, everything of FastAPI's."""
         await super().__call__(scope, receive, send)
+
+
+def _in_words(send: Send) -> Send:
+    """Have a start that fails for a reason of ours say that, in place of the whole stack."""
+
+    async def say(message: MutableMapping[str, Any]) -> None:
+        failure = sys.exception()
+        if message["type"] == "lifespan.startup.failed" and isinstance(failure, SpanserveError):
+            message = {**message, "message": str(failure)}
+            log.debug("the stack of what failed", exc_info=failure)
+        await send(message)
+
+    return say
 
 
 def create_app(
@@ -61,7 +78,8 @@ def create_app(
 
     `on_ready` is called when the model is warm, before the first request. `share` is a folder
     that all workers of one server have in common, where there are several.
-    Raises what `configure_app` of the service or `extend_app` of a tracer raises.
+    Raises StartError where `configure_app` of the service fails, and what a tracer's `extend_app`
+    raises.
     """
     if tracing.on:
         join_opentelemetry()
@@ -84,7 +102,7 @@ def create_app(
     models = models_of(endpoints)
     answer_errors(app, protocol=bool(models))
     if service.spec.has_configure_app:
-        service.spec.cls.configure_app(app)
+        _configure(app, service)
     front = FrontDoor(
         app.inside,
         endpoints={endpoint.spec.route: endpoint for endpoint in endpoints},
@@ -118,6 +136,15 @@ def create_app(
     tracing.extend_app(app)
     app.front = front
     return app
+
+
+def _configure(app: FastAPI, service: LoadedService) -> None:
+    try:
+        service.spec.cls.configure_app(app)
+    except SpanserveError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise start_error(service, error) from error
 
 
 def _endpoint(api: ApiSpec, config: Config, running: Running, tracing: Tracing) -> Endpoint:

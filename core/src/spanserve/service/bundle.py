@@ -20,6 +20,7 @@ from spanserve.service.activation import (
     mark,
     mark_root,
 )
+from spanserve.service.failures import advice, last_line, named
 from spanserve.service.manifest import (
     MANIFEST_NAMES,
     TARGET,
@@ -31,6 +32,7 @@ from spanserve.service.problems import nearest
 from spanserve.service.roots import root_of_callers
 from spanserve.service.service import is_service, service_spec
 from spanserve.service.spec import ServiceSpec
+from spanserve.service.targets import no_service
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,10 +84,7 @@ def load(target: str) -> LoadedService:
         return _load_file(Path(place).resolve(), attribute, place)
     if TARGET.fullmatch(target):
         return _load_module(place, attribute)
-    raise BundleError(
-        f"there is no bundle {target!r} (in {path.absolute().parent}: "
-        f"{listing(path.absolute().parent)}); name a bundle's folder, a .py file, or module:Class"
-    )
+    raise BundleError(no_service(target))
 
 
 def bundle_path(name: str | os.PathLike[str]) -> Path:
@@ -126,6 +125,7 @@ def _load_file(file: Path, attribute: str, asked: str) -> LoadedService:
     if not file.is_file():
         raise BundleError(
             f"there is no file {asked!r} (in {file.parent}: {listing(file.parent, '*.py')})"
+            f"{nearest(file.name, [each.name for each in file.parent.glob('*.py')])}"
         )
     if not file.stem.isidentifier():
         raise BundleError(f"{file.name} cannot be imported: rename it to letters, digits and '_'")
@@ -161,7 +161,7 @@ def _imported(home: Home, module_name: str, asked: str) -> ModuleType:
         return import_from(home, module_name)
     except SpanserveError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing and f"{module_name}.".startswith(f"{missing}."):
             raise BundleError(
@@ -169,20 +169,9 @@ def _imported(home: Home, module_name: str, asked: str) -> ModuleType:
                 f"(in {home.folder}: {listing(home.folder, '*.py')})"
             ) from error
         raise BundleError(
-            f"{asked}: importing {module_name} failed: {type(error).__name__}: {error}"
-            f"{_line_of(error, home.folder)}"
+            f"{asked}: importing {module_name} failed: {named(error)}"
+            f"{last_line(error, home.folder)}{advice(error, '; ')}"
         ) from error
-
-
-def _line_of(error: Exception, folder: Path) -> str:
-    """The last line of the bundle's own code on the way to the error."""
-    place, traceback = "", error.__traceback__
-    while traceback is not None:
-        file = Path(traceback.tb_frame.f_code.co_filename)
-        if file.is_relative_to(folder):
-            place = f" ({file.relative_to(folder)}, line {traceback.tb_lineno})"
-        traceback = traceback.tb_next
-    return place
 
 
 def _only_service(module: ModuleType, file: Path) -> str:

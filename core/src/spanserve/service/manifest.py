@@ -13,6 +13,7 @@ from spanserve.service.problems import nearest, path
 MANIFEST_NAMES = ("bundle.yml", "bundle.yaml")
 TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 MAX_LISTED = 20
+_WRITE_ONE = "write one with: service: 'module:Class'"
 
 
 class Manifest(BaseModel):
@@ -62,11 +63,17 @@ def _manifest_file(folder: Path) -> Path:
     if not found:
         raise BundleError(
             f"{folder} is no bundle: it has no bundle.yml (there: {listing(folder)}); "
-            "write one with: service: 'module:Class'"
+            f"{_to_serve_instead(folder)}"
         )
     if len(found) > 1:
         raise BundleError(f"{folder} has both bundle.yml and bundle.yaml; remove one")
     return found[0]
+
+
+def _to_serve_instead(folder: Path) -> str:
+    """Name the file of the folder that is probably meant, or say how a bundle is made of it."""
+    files = [each for each in sorted(folder.glob("*.py")) if b"@service" in each.read_bytes()]
+    return f"name the file: {files[0]}" if len(files) == 1 else _WRITE_ONE
 
 
 def _validated(file: Path, content: dict[Any, Any]) -> Manifest:

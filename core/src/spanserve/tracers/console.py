@@ -10,7 +10,7 @@ from typing import IO, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console as Terminal
 
-from spanserve import ExportResult, Span, hookimpl
+from spanserve import ConfigError, ExportResult, Span, hookimpl
 from spanserve.tracers.timeline import render
 from spanserve.tracers.tree import by_trace
 
@@ -47,16 +47,29 @@ class Console:
 
     @hookimpl
     def tracer_target(self, settings: ConsoleSettings) -> str:
-        """See `hookspecs`; of a file, its path."""
+        """See `hookspecs`; of a file, its path. ConfigError: it cannot be one."""
         path = _path(settings)
-        return settings.output if path is None else str(path)
+        if path is None:
+            return settings.output
+        if path.is_dir():
+            raise ConfigError(f"output: {path} is a folder; name a file in it")
+        if not path.absolute().parent.is_dir():
+            raise ConfigError(
+                f"output: there is no folder {path.absolute().parent} for {path.name}"
+            )
+        return str(path)
 
     @hookimpl
     def tracer_started(self, settings: ConsoleSettings) -> None:
-        """Open the output; OSError, with the path in it, where a file cannot be opened."""
+        """Open the output; ConfigError where a file cannot be opened."""
         path = _path(settings)
         if path is not None:
-            stream: IO[str] = self._opened.enter_context(path.open("a", encoding="utf-8"))
+            try:
+                stream: IO[str] = self._opened.enter_context(path.open("a", encoding="utf-8"))
+            except OSError as error:
+                raise ConfigError(
+                    f"tracing.console.output: {path} cannot be opened: {error.strerror}"
+                ) from error
         else:
             stream = sys.stderr if settings.output == "stderr" else sys.stdout
         self._output = _Output(stream, settings.colour)

@@ -241,6 +241,8 @@ def _ask(origin: Origin, hook: str, call: Callable[[], Result]) -> Result:
     """Call a hook of the loading; whatever it raises stops the start."""
     try:
         return call()
+    except ConfigError as error:
+        raise ConfigError(f"tracing.{origin.name}: {error}") from error
     except Exception as error:
         raise _broken(origin, f"failed in {hook}: {type(error).__name__}: {error}") from error
 
