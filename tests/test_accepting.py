@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from spanserve.commands.serve import CLIENTS_A_TURN
+from spanserve.server.process.listening import CLIENTS_A_TURN
 from support.serving import DEADLINE_S, subprocess_server, until
 
 SERVICE = """

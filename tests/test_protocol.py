@@ -418,7 +418,7 @@ def test_uvicorn_has_all_that_we_build_on() -> None:
 def test_without_it_requests_go_uvicorns_way_and_the_log_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from spanserve.commands.serve import http_protocol  # noqa: PLC0415
+    from spanserve.server.process.options import http_protocol  # noqa: PLC0415
 
     assert http_protocol() is DirectProtocol
     monkeypatch.setattr(upstream, "METHODS", ("on_fire",))

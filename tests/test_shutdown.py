@@ -4,22 +4,25 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import tempfile
 import textwrap
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
-from uvicorn.supervisors.multiprocess import SIGNALS
 
-from spanserve.commands import serve
-from support.serving import DEADLINE_S, SubprocessServer, metrics_of, subprocess_server, until
+from spanserve.server.process import share
+from support.serving import (
+    DEADLINE_S,
+    SubprocessServer,
+    lives,
+    metrics_of,
+    subprocess_server,
+    until,
+)
 
 CLIENTS = 12
 SERVICE = """
@@ -29,9 +32,6 @@ SERVICE = """
     from pathlib import Path
 
     from spanserve import api, bundle_path, service
-
-    time.sleep(float(os.environ.get("IMPORT_S", 0)))
-
 
     def wait_for(name):
         while not (Path(__file__).parent / name).exists():
@@ -202,16 +202,6 @@ def test_several_workers_serve_and_drain(service: Path) -> None:
     assert "Traceback" not in server.text()
 
 
-def test_a_worker_that_takes_long_to_import_is_not_taken_for_hung(service: Path) -> None:
-    # Longer than uvicorn's own patience of 5 s.
-    with subprocess_server(
-        str(service), "--workers", "2", env={"IMPORT_S": "6"}, wait=False
-    ) as server:
-        assert until(lambda: server.text().count(" ready\n") == 2)
-        assert server.stop(signal.SIGINT) == 0
-    assert server.text().count(" ready\n") == 2
-
-
 def test_ctrl_c_that_reaches_the_workers_too_starts_no_others(service: Path) -> None:
     with subprocess_server(str(service), "--workers", "2") as server:
         assert until(lambda: server.text().count(" ready\n") == 2)
@@ -222,55 +212,18 @@ def test_ctrl_c_that_reaches_the_workers_too_starts_no_others(service: Path) -> 
         server.process.send_signal(signal.SIGSTOP)  # so that it learns of it when they are gone
         for pid in (*map(int, workers), server.process.pid):
             os.kill(pid, signal.SIGINT)
-        assert until(lambda: all(map(ended, workers)))
+        assert until(lambda: not any(map(lives, map(int, workers))))
         server.process.send_signal(signal.SIGCONT)
         assert server.process.wait(DEADLINE_S) == 0
     assert server.text() == log
-
-
-@pytest.fixture
-def signals() -> Iterator[None]:
-    """Give back how this process takes its signals: uvicorn's supervisor takes them all."""
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-@pytest.mark.usefixtures("signals")
-def test_a_dead_worker_is_followed_by_another_unless_the_next_look_knows_of_a_stop() -> None:
-    # Ctrl-C may have ended the workers, while another thread still has to tell of it.
-    supervisor = serve.Supervisor(uvicorn.Config("absent:app", log_config=None), sockets=[])
-    supervisor.init_processes()
-    (first,) = supervisor.processes
-    first.process.kill()
-    first.join()
-    supervisor.keep_subprocess_alive()
-    assert supervisor.processes == [first]
-    supervisor.keep_subprocess_alive()
-    (second,) = supervisor.processes
-    assert second is not first
-    second.process.kill()
-    second.join()
-    supervisor.keep_subprocess_alive()
-    supervisor.handle_int()
-    supervisor.keep_subprocess_alive()
-    assert supervisor.processes == [second]
-
-
-def ended(pid: str) -> bool:
-    """Return whether a process waits for no more than that its parent asks for its exit code."""
-    command = ["ps", "-o", "stat=", "-p", pid]
-    state = subprocess.run(command, check=False, capture_output=True, text=True).stdout
-    return state.strip().startswith("Z")
 
 
 def test_workers_share_a_folder_in_memory_where_nothing_else_can_be_written(
     service: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(service))  # a file: no folder can be made in it
-    monkeypatch.setattr(serve, "MEMORY", str(tmp_path))
-    with serve.shared_folder() as folder:
+    monkeypatch.setattr(share, "MEMORY", str(tmp_path))
+    with share.shared_folder() as folder:
         assert folder.parent == tmp_path
         assert folder.is_dir()
     assert not folder.exists()
@@ -280,9 +233,9 @@ def test_no_folder_to_share_stops_the_start_of_several_workers(
     service: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(service))
-    monkeypatch.setattr(serve, "MEMORY", str(service / "absent"))
+    monkeypatch.setattr(share, "MEMORY", str(service / "absent"))
     why = r"server\.workers above 1 needs a folder .*: Not a directory; set TMPDIR"
-    with pytest.raises(serve.SharedFolderError, match=why), serve.shared_folder():
+    with pytest.raises(share.SharedFolderError, match=why), share.shared_folder():
         pass
 
 
@@ -315,11 +268,6 @@ def test_a_port_in_use_is_one_line_and_exit_code_2(service: Path) -> None:
             "choose another with --host and --port\n"
         ),
     )
-
-
-def test_a_signal_before_anything_is_served_ends_the_start(service: Path) -> None:
-    with subprocess_server(str(service), env={"IMPORT_S": "60"}, wait=False) as server:
-        assert server.stop(signal.SIGTERM) == -signal.SIGTERM
 
 
 def test_every_ended_span_is_flushed(service: Path) -> None:

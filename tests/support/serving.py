@@ -17,9 +17,10 @@ import uvicorn
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
-from spanserve.commands.serve import http_protocol, listening_socket
 from spanserve.config.model import Config
 from spanserve.server.app import create_app
+from spanserve.server.process.listening import listening_socket
+from spanserve.server.process.options import http_protocol
 from spanserve.service.activation import Home
 from spanserve.service.bundle import LoadedService, load
 from spanserve.service.service import service_spec
@@ -252,6 +253,13 @@ def until(happened: Any, deadline_s: float = DEADLINE_S) -> bool:
             return True
         pause.wait(0.02)
     return False
+
+
+def lives(pid: int) -> bool:
+    """Whether a process runs, and does not only wait for its parent to ask for its exit code."""
+    command = ["ps", "-o", "stat=", "-p", str(pid)]
+    state = subprocess.run(command, check=False, capture_output=True, text=True).stdout.strip()
+    return bool(state) and not state.startswith("Z")
 
 
 @contextmanager

@@ -175,9 +175,15 @@ class ServerConfig(Section):
         default=8000, description="The port to listen on; 0: any that is free"
     )
     url_file: Word | None = Field(
-        default=None, description="A file that has the server's URL while it listens"
+        default=None, description="A file that has the server's URL from when it is ready"
     )
-    workers: Count = Field(default=1, description="Processes that serve")
+    workers: Count = Field(
+        default=1, description="Processes that serve; four for each processor, at most"
+    )
+    load_timeout_s: Length | None = Field(
+        default=None,
+        description="When a start is given up whose service does not load; null: never",
+    )
     max_request_bytes: Count = Field(
         default=20 * 1024 * 1024, description="The largest body accepted"
     )

@@ -73,7 +73,7 @@ def create_app(
     *,
     on_ready: Callable[[], None] | None = None,
     share: Path | None = None,
-) -> FastAPI:
+) -> App:
     """Build the app of a service; its lifespan starts the model and the tracers.
 
     `on_ready` is called when the model is warm, before the first request. `share` is a folder

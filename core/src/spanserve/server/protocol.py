@@ -24,7 +24,9 @@ from spanserve.server.direct import DirectRequest
 from spanserve.server.endpoint import BatchEndpoint
 from spanserve.server.exchange import send_answer
 from spanserve.server.fields import COMMONEST, HeadersRead, is_json, read_fields
+from spanserve.server.front import FrontDoor
 from spanserve.server.known import Known, sent_head
+from spanserve.server.process.starting import Entrance
 from spanserve.tracing.client import Client
 from spanserve.tracing.head import Head
 
@@ -45,8 +47,9 @@ class DirectProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         app = config.loaded_app  # not ours where uvicorn has put something around it
         plain = not self.access_log and self.limit_concurrency is None
-        self._front = app.front if isinstance(app, App) and plain else None
-        self._routes: dict[bytes, BatchEndpoint] | None = None if self._front else {}
+        self._app = app if isinstance(app, (App, Entrance)) and plain else None
+        self._front: FrontDoor | None = None
+        self._routes: dict[bytes, BatchEndpoint] | None = None if self._app else {}
         self._held: BatchEndpoint | None = None
         self._open: DirectRequest | None = None
         self._data = b""
@@ -115,13 +118,20 @@ class DirectProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Hold a request that may turn out to be whole; start the others."""
-        if self._routes is None and self._front is not None:
-            self._routes = self._front.taskless()
+        if self._routes is None:
+            self._look_for_routes()
         endpoint = self._routes.get(self.url) if self._routes else None
         if endpoint is not None and self._is_simple():
             self._held = endpoint
         else:
             self._begin_as_usual()
+
+    def _look_for_routes(self) -> None:
+        """Learn which endpoints have the short way, once the service is there."""
+        assert self._app is not None  # noqa: S101  # else there are no routes
+        self._front = front = self._app.front
+        if front is not None:
+            self._routes = front.taskless()
 
     def _is_simple(self) -> bool:
         parser = self.parser

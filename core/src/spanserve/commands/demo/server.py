@@ -9,16 +9,15 @@ from typing import Final, Self
 import uvicorn
 
 from spanserve.commands.demo.traces import NAME, Collector, Traces, as_tracer
-from spanserve.commands.serve import listening_socket
 from spanserve.config.load import Loaded
 from spanserve.errors import SpanserveError
 from spanserve.server.app import create_app
+from spanserve.server.process.listening import listening_socket
 from spanserve.server.worker import resource_of
 from spanserve.service.bundle import LoadedService
 from spanserve.tracing.plugins import LoadedTracer
 from spanserve.tracing.tracing import Tracing
 
-BACKLOG: Final = 1024
 CLOSE_WITHIN_S: Final = 5
 
 
@@ -92,7 +91,6 @@ class DemoServer:
         ]
 
     def __enter__(self) -> Self:
-        self._listener.listen(BACKLOG)  # clients may connect before uvicorn accepts
         self._thread.start()
         try:
             self._await_start()

@@ -1,0 +1,1 @@
+"""One serving process from its first moment, and the supervisor of several."""

@@ -1,0 +1,51 @@
+"""What uvicorn is told."""
+
+import asyncio
+import logging
+import math
+from importlib.metadata import version
+from typing import Any, Literal
+
+import uvicorn
+
+from spanserve.config.model import Config
+
+log = logging.getLogger(__name__)
+
+
+def uvicorn_config(config: Config, app: Any, logs: dict[str, Any] | None) -> uvicorn.Config:
+    """Return uvicorn's configuration of a process that serves this app; its lifespan is ours."""
+    server = config.server
+    return uvicorn.Config(
+        app,
+        interface="asgi3",
+        log_config=logs,
+        access_log=server.access_log,
+        lifespan="off",
+        http=http_protocol(),
+        ws="none",
+        server_header=False,
+        root_path=server.root_path,
+        proxy_headers=server.proxy_headers,
+        ssl_certfile=server.ssl_certfile,
+        ssl_keyfile=server.ssl_keyfile,
+        timeout_graceful_shutdown=math.ceil(server.drain_timeout_s),
+    )
+
+
+def http_protocol() -> type[asyncio.Protocol] | Literal["auto"]:
+    """Return the HTTP protocol of our own, or uvicorn's where ours cannot build on it."""
+    try:
+        from spanserve.server import protocol, upstream  # noqa: PLC0415  # they need httptools
+    except ImportError as error:
+        log.warning("requests are read by uvicorn's own protocol, which costs more time: %s", error)
+        return "auto"
+    lacking = ", ".join(upstream.missing())
+    if not lacking:
+        return protocol.DirectProtocol
+    log.warning(
+        "uvicorn %s has not all that the short way of requests needs (%s); they go uvicorn's own",
+        version("uvicorn"),
+        lacking,
+    )
+    return "auto"

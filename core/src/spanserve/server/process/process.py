@@ -1,0 +1,128 @@
+"""A process that serves: alone, or as a worker of a supervisor."""
+
+import logging
+import logging.config
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+from spanserve.config.load import Loaded
+from spanserve.errors import SpanserveError
+from spanserve.server.app import App
+from spanserve.server.lifecycle import SIGNALS
+from spanserve.server.process.announcement import announce_service
+from spanserve.server.process.options import uvicorn_config
+from spanserve.server.process.serving import STOPPED, Server
+from spanserve.server.process.starting import Entrance
+from spanserve.server.worker import Worker, settle
+from spanserve.service.bundle import load as load_service
+from spanserve.tracing.plugins import LoadedTracer, load_tracers
+
+READY: Final = "ready"
+"""What a worker tells its supervisor; anything else is why it did not start."""
+
+WRONG_USE: Final = 2
+"""The exit code of a start that the user must mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is served, and where; the same for every worker of a server."""
+
+    loaded: Loaded
+    target: str
+    url: str
+    logs: dict[str, Any]
+    share: Path | None = None
+    """A folder that the workers have in common, where there are several."""
+
+
+def serve_alone(
+    plan: Plan,
+    tracers: Sequence[LoadedTracer],
+    listeners: list[socket.socket],
+    on_ready: Callable[[], None],
+) -> None:
+    """Serve in this process, from this moment on: until told to stop.
+
+    Raises SpanserveError or SystemExit where the service cannot be loaded.
+    """
+    stop_at_once()
+    server = _server(plan, tracers, on_ready, listens_first=True, announces=True)
+    server.serve_until_stopped(listeners)
+
+
+def work(plan: Plan, listener: socket.socket, supervisor: Connection, *, announces: bool) -> None:
+    """Load the service, then serve on the listener until told to stop; the end of the process.
+
+    `supervisor` is told what became of the start. When it ends, so does this.
+    """
+    stop_at_once()
+    logging.config.dictConfig(plan.logs)
+    threading.Thread(target=_end_with, args=(supervisor,), daemon=True).start()
+    tell_ready = partial(supervisor.send, READY)
+    try:
+        tracers = load_tracers(plan.loaded.config.tracing, sources=plan.loaded.sources)
+        server = _server(plan, tracers, tell_ready, listens_first=False, announces=announces)
+        server.serve_until_stopped([listener])
+    except SpanserveError as error:
+        supervisor.send(str(error))
+        sys.exit(WRONG_USE)
+
+
+def stop_at_once() -> None:
+    """End without a word when told to stop: nothing is served yet, or not any more."""
+    for number in SIGNALS:
+        signal.signal(number, _stopped)
+
+
+def _stopped(_number: int, _frame: FrameType | None) -> None:
+    sys.exit(STOPPED)
+
+
+def _server(
+    plan: Plan,
+    tracers: Sequence[LoadedTracer],
+    on_ready: Callable[[], None],
+    *,
+    listens_first: bool,
+    announces: bool,
+) -> Server:
+    config = plan.loaded.config
+    entrance = Entrance(root_path=config.server.root_path)
+
+    def make() -> App:
+        service = load_service(plan.target)
+        if announces:
+            announce_service(service, plan.url)
+        return Worker(plan.loaded, service, plan.share).app(tracers)
+
+    def ready() -> None:
+        settle()
+        on_ready()
+
+    return Server(
+        uvicorn_config(config, entrance, plan.logs),
+        entrance,
+        make,
+        listens_first=listens_first,
+        load_timeout_s=config.server.load_timeout_s,
+        on_ready=ready,
+    )
+
+
+def _end_with(supervisor: Connection) -> None:
+    """Stop this process once its supervisor is gone, however that ended: nobody else would."""
+    try:
+        supervisor.recv()  # it says nothing, ever
+    except (EOFError, OSError):
+        os.kill(os.getpid(), signal.SIGTERM)
