@@ -11,9 +11,10 @@ from spanserve.config.load import Loaded
 from spanserve.server.logs import logging_config
 from spanserve.server.process.announcement import announce_start
 from spanserve.server.process.listening import UrlFile, listening_socket, more_of, url_of
-from spanserve.server.process.process import Plan, serve_alone, stop_at_once
+from spanserve.server.process.process import Plan, serve_alone, stopping_at_once
 from spanserve.server.process.share import shared_folder
 from spanserve.server.process.supervisor import Supervisor
+from spanserve.service.bundle import find
 from spanserve.tracing.plugins import load_tracers
 
 log = logging.getLogger("spanserve")
@@ -24,7 +25,12 @@ WORKERS_A_PROCESSOR = 4
 
 def serve(target: str, loaded: Loaded) -> None:
     """Serve until told to stop; raises SpanserveError before anything was served."""
-    stop_at_once()
+    with stopping_at_once():
+        _serve(target, loaded)
+
+
+def _serve(target: str, loaded: Loaded) -> None:
+    find(target)  # what can be said without its import is said before anything else
     config = loaded.config
     server = config.server
     logs = logging_config(config.logging.level, config.logging.format)

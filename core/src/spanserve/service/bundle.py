@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -72,6 +73,11 @@ def load(target: str) -> LoadedService:
     `module:Class`, looked up in the current folder and then among what is installed.
     Raises BundleError, and ServiceError where the class breaks a rule.
     """
+    return find(target)()
+
+
+def find(target: str) -> Callable[[], LoadedService]:
+    """Find a service, and return what imports it; raises BundleError for what cannot be one."""
     place, separator, attribute = target.rpartition(":")
     if not separator:
         place, attribute = target, ""
@@ -79,11 +85,12 @@ def load(target: str) -> LoadedService:
     if path.name in MANIFEST_NAMES and path.is_file():
         path = path.parent
     if path.is_dir():
-        return _load_folder(path.resolve())
+        folder = path.resolve()
+        return partial(_load_folder, folder, read_manifest(folder))
     if place.endswith(".py"):
-        return _load_file(Path(place).resolve(), attribute, place)
+        return partial(_load_file, _file(Path(place).resolve(), place), attribute)
     if TARGET.fullmatch(target):
-        return _load_module(place, attribute)
+        return partial(_load_module, Path.cwd(), place, attribute)
     raise BundleError(no_service(target))
 
 
@@ -113,15 +120,14 @@ def _root_of_module(names: dict[str, Any]) -> Path | None:
     return root if isinstance(root, Path) else None
 
 
-def _load_folder(folder: Path) -> LoadedService:
-    manifest = read_manifest(folder)
+def _load_folder(folder: Path, manifest: Manifest) -> LoadedService:
     module_name, _, attribute = manifest.service.partition(":")
     home = home_of(folder, (folder / manifest.root).resolve())
     module = _imported(home, module_name, str(folder))
     return _loaded(home, module, attribute, str(folder), manifest)
 
 
-def _load_file(file: Path, attribute: str, asked: str) -> LoadedService:
+def _file(file: Path, asked: str) -> Path:
     if not file.is_file():
         raise BundleError(
             f"there is no file {asked!r} (in {file.parent}: {listing(file.parent, '*.py')})"
@@ -129,6 +135,10 @@ def _load_file(file: Path, attribute: str, asked: str) -> LoadedService:
         )
     if not file.stem.isidentifier():
         raise BundleError(f"{file.name} cannot be imported: rename it to letters, digits and '_'")
+    return file
+
+
+def _load_file(file: Path, attribute: str) -> LoadedService:
     home = home_of(file.parent, file.parent)
     module = _imported(home, file.stem, str(file))
     if Path(module.__file__ or "").resolve() != file:
@@ -137,8 +147,7 @@ def _load_file(file: Path, attribute: str, asked: str) -> LoadedService:
     return _loaded(home, module, attribute, f"{file}:{attribute}")
 
 
-def _load_module(module_name: str, attribute: str) -> LoadedService:
-    folder = Path.cwd()
+def _load_module(folder: Path, module_name: str, attribute: str) -> LoadedService:
     target = f"{module_name}:{attribute}"
     home = home_of(folder, _module_root(folder, module_name))
     module = _imported(home, module_name, target)

@@ -20,12 +20,10 @@ class Life:
     leaves the event loop to answer and to hear signals. Everything of the lifespan is entered and
     left by one task, as what users open in it may demand. `state` gets what it yields.
 
-    `started` has the app once its lifespan began, or what kept it from that; `made` tells whether
-    that was after `make`.
+    `started` has the app once its lifespan began, or what kept it from that.
     """
 
     def __init__(self, make: Callable[[], App], state: MutableMapping[str, Any]) -> None:
-        self.made = False
         self.started: asyncio.Future[App] = asyncio.get_running_loop().create_future()
         self._make = make
         self._state = state
@@ -40,7 +38,6 @@ class Life:
     async def _run(self) -> None:
         try:
             app = await on_thread(self._make, name="spanserve-loader")
-            self.made = True
             async with app.router.lifespan_context(app) as state:
                 self._state.update(state or {})
                 self.started.set_result(app)

@@ -7,7 +7,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
@@ -56,7 +57,6 @@ def serve_alone(
 
     Raises SpanserveError or SystemExit where the service cannot be loaded.
     """
-    stop_at_once()
     server = _server(plan, tracers, on_ready, listens_first=True, announces=True)
     server.serve_until_stopped(listeners)
 
@@ -79,10 +79,25 @@ def work(plan: Plan, listener: socket.socket, supervisor: Connection, *, announc
         sys.exit(WRONG_USE)
 
 
-def stop_at_once() -> None:
-    """End without a word when told to stop: nothing is served yet, or not any more."""
-    for number in SIGNALS:
-        signal.signal(number, _stopped)
+@contextmanager
+def stopping_at_once() -> Iterator[None]:
+    """End without a word when told to stop: nothing is served yet, or not any more.
+
+    This goes on as the process ends, where the next signal must not show a stack; but not after
+    a SpanserveError, that somebody handles.
+    """
+    before = stop_at_once()
+    try:
+        yield
+    except SpanserveError:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        raise
+
+
+def stop_at_once() -> dict[signal.Signals, Any]:
+    """End without a word when told to stop, from now on; return what was done before."""
+    return {number: signal.signal(number, _stopped) for number in SIGNALS}
 
 
 def _stopped(_number: int, _frame: FrameType | None) -> None:

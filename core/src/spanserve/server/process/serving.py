@@ -12,7 +12,7 @@ from typing import Final, NoReturn
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
-from spanserve.errors import SpanserveError
+from spanserve.errors import SpanserveError, StartError
 from spanserve.server.app import App
 from spanserve.server.process.life import Life
 from spanserve.server.process.starting import Entrance
@@ -59,10 +59,11 @@ class Server(uvicorn.Server):
         That is a SpanserveError, or SystemExit after the log has told.
         """
         self.run(sockets)
-        if isinstance(self._failure, SpanserveError) and not self._life.made:
+        if self._failure is None:
+            return
+        if is_wrong_use(self._failure):
             raise self._failure
-        if self._failure is not None:
-            sys.exit(STARTUP_FAILURE)
+        sys.exit(STARTUP_FAILURE)
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve on the running loop."""
@@ -120,8 +121,8 @@ class Server(uvicorn.Server):
         except Exception as error:  # raised again by whoever runs the server
             self._failure = error
             self.should_exit = True
-            if life.made or not isinstance(error, SpanserveError):
-                log.exception("Application startup failed. Exiting.")
+            if not is_wrong_use(error):
+                _tell_of_failed_start(error)
             return
         if self._listens_first:
             self._ready()
@@ -129,6 +130,18 @@ class Server(uvicorn.Server):
     def _ready(self) -> None:
         self._on_ready()
         log.info("ready")
+
+
+def is_wrong_use(error: BaseException) -> bool:
+    """Whether a start failed for what the user asked, and not for what the service did then."""
+    return isinstance(error, SpanserveError) and not isinstance(error, StartError)
+
+
+def _tell_of_failed_start(error: Exception) -> None:
+    own = isinstance(error, StartError)  # it has the user's frames: the stack would be ours
+    log.error("%s", error if own else "the app failed to start", exc_info=None if own else error)
+    log.debug("the stack of what failed", exc_info=error)
+    log.error("Application startup failed. Exiting.")
 
 
 def leave(code: int, why: str, *, level: int = logging.INFO) -> NoReturn:
