@@ -41,6 +41,7 @@ LABEL: Final = re.compile(r"^([A-Z][a-z]+(?:, \w+ and \w+)?):")
 
 ERROR_MEANINGS: Final = {
     400: "The body is not what its content type says; the body is not JSON",
+    401: "`server.auth` wants a key, and there is none or a wrong one",
     404: "There is no such path",
     405: "The path answers another method; inference routes answer POST",
     406: "`Accept` takes no format that the endpoint answers in",

@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from spanserve.config.document import inline, parse, scalar_value
 from spanserve.config.interpolate import substitute
 from spanserve.config.load import Loaded, load
-from spanserve.config.model import Config, Section, TracingConfig
+from spanserve.config.model import Config, TracingConfig
 from spanserve.config.redact import HIDDEN, redacted, without_credentials
+from spanserve.config.section import Section
 from spanserve.config.source import DEFAULT
 from spanserve.config.tree import value_of
 from spanserve.errors import ConfigError

@@ -18,6 +18,7 @@ SPAN_PLACES: Final = {
 ATTRIBUTE_PLACES: Final = {
     "ENDPOINT": ("request, batch", "the endpoint's route"),
     "REQUEST_ID": ("request", "as in the header `X-Request-Id`"),
+    "KEY_NAME": ("request", "the name of the key of `server.auth` that it carried, if it has one"),
     "BATCH_TRACE_ID": ("queue", "the trace of the batch; not for a batch of one"),
     "BATCH_SPAN_ID": ("queue", "the root span of the batch; not for a batch of one"),
     "BATCH_SIZE": ("queue, batch", "items in the batch, traced or not"),

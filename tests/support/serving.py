@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import httpx
 import uvicorn
@@ -120,11 +120,13 @@ def serving(
     tracers: Sequence[TracerLike] = (),
     clock: Clock | None = None,
     ids: Ids | None = None,
+    http: Literal["h11", "httptools"] | None = None,
 ) -> Iterator[Serving]:
     """Serve in a thread with a loop of its own, on a free port; drained and ended at exit.
 
     `service` is a class with `@service`, a target for `load`, or a loaded service; a tracer is
-    loaded or `(name, plugin object, settings)`. Raises RuntimeError if the start fails.
+    loaded or `(name, plugin object, settings)`; `http` is a protocol of uvicorn's, in place of
+    ours. Raises RuntimeError if the start fails.
     """
     config = config if isinstance(config, Config) else Config.model_validate(config or {})
     loaded = _loaded(service)
@@ -137,7 +139,7 @@ def serving(
         ids=ids,
     )
     app = create_app(config, loaded, tracing)
-    with _running(app, config) as port:
+    with _running(app, config, http) as port:
         yield Serving(app, port, tracing)
 
 
@@ -148,14 +150,14 @@ def _loaded(service: type[Any] | str | LoadedService) -> LoadedService:
 
 
 @contextmanager
-def _running(app: FastAPI, config: Config) -> Iterator[int]:
+def _running(app: FastAPI, config: Config, http: Any) -> Iterator[int]:
     place = config.server.model_copy(update={"host": "127.0.0.1", "port": 0})
     with listening_socket(place) as listener:
         port = int(listener.getsockname()[1])
         server = _Server(
             uvicorn.Config(
                 app,
-                http=http_protocol(),
+                http=http or http_protocol(),
                 log_config=None,
                 access_log=config.server.access_log,
                 lifespan="on",

@@ -211,6 +211,10 @@ def check(
 
     loaded = load(file, os.environ, {})
     tracers = load_tracers(loaded.config.tracing, sources=loaded.sources)
+    if loaded.config.server.auth is not None:
+        from spanserve.server.http.keys import KeyRing  # noqa: PLC0415  # ditto
+
+        KeyRing(loaded.config.server.auth)
     for text, comment in aligned(report(loaded, tracers)):
         typer.echo(text + typer.style(comment, dim=True))
     if send:

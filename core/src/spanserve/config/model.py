@@ -8,7 +8,10 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
+
+from spanserve.config.access import AuthConfig, CorsConfig
+from spanserve.config.section import Count, Length, Pause, Section, Word, listed
 
 Propagator = Literal["tracecontext", "b3", "b3multi", "jaeger"]
 LogLevel = Literal["critical", "error", "warning", "info", "debug"]
@@ -21,16 +24,9 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
-def _listed(value: object) -> object:
-    """A text with commas is a list, too: so it can be written in an environment variable."""
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return tuple(value) if isinstance(value, list) else value
-
-
 def _listed_lower(value: object) -> object:
-    listed = _listed(value)
-    return tuple(_lower(part) for part in listed) if isinstance(listed, tuple) else listed
+    parts = listed(value)
+    return tuple(_lower(part) for part in parts) if isinstance(parts, tuple) else parts
 
 
 def _tracer_names(value: object) -> object:
@@ -53,20 +49,6 @@ def _root_path(value: object) -> object:
     if isinstance(value, str) and value and not value.startswith("/"):
         raise ValueError(f"wanted a path that starts with '/', got '{value}'")
     return value.rstrip("/") if isinstance(value, str) else value
-
-
-Count = Annotated[int, Field(gt=0)]
-Length = Annotated[float, Field(gt=0)]
-Pause = Annotated[float, Field(ge=0)]
-Word = Annotated[str, Field(min_length=1)]
-
-
-class Section(BaseModel):
-    """A part of the configuration."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True
-    )
 
 
 class QueueConfig(Section):
@@ -135,7 +117,7 @@ class TracingConfig(Section):
         description="Header formats that are read and written: tracecontext, b3, b3multi, jaeger; "
         "null: all are read, and W3C is written with what the tracers ask for",
     )
-    excluded_urls: Annotated[tuple[Word, ...], BeforeValidator(_listed)] = Field(
+    excluded_urls: Annotated[tuple[Word, ...], BeforeValidator(listed)] = Field(
         default=(
             *("/healthz", "/livez", "/readyz", "/metrics"),
             *("/v2/health/live", "/v2/health/ready"),
@@ -202,6 +184,12 @@ class ServerConfig(Section):
     access_log: bool = Field(default=False, description="Log a line for each request")
     root_path: Annotated[str, BeforeValidator(_root_path)] = Field(
         default="", description="The prefix that a proxy in front strips from the path"
+    )
+    auth: AuthConfig | None = Field(
+        default=None, description="Who may ask: whoever has a key; null: everybody"
+    )
+    cors: CorsConfig | None = Field(
+        default=None, description="Pages of other origins that may ask; null: none"
     )
     proxy_headers: bool = Field(default=False, description="Believe X-Forwarded-For and -Proto")
     ssl_certfile: Word | None = Field(default=None, description="The TLS certificate, a PEM file")

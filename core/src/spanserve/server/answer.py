@@ -109,12 +109,13 @@ class RequestError(Exception):
         headers = [
             (k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in self.headers.items()
         ]
-        text = b"" if self.status in _WITHOUT_BODY else to_json(body)
+        text = b"" if self.status in WITHOUT_BODY else to_json(body)
         return Answer(self.status, text, (JSON, *headers) if headers else JSON_ONLY)
 
 
 CODES: Final = {
     400: "malformed_body",
+    401: "unauthorized",
     404: "not_found",
     405: "method_not_allowed",
     406: "not_acceptable",
@@ -133,7 +134,7 @@ LATE_CODE: Final = "deadline_unreachable"
 GONE_CODE: Final = "runner_gone"
 """The code of the other 503."""
 
-_WITHOUT_BODY: Final = frozenset({204, 205, 304})
+WITHOUT_BODY: Final = frozenset({204, 304})
 _HEADER_TEXT: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _PLAIN_STATUSES: Final = frozenset({404, 405, 413})
 

@@ -18,6 +18,7 @@ from spanserve.server.endpoint import BatchEndpoint, Endpoint, PlainEndpoint
 from spanserve.server.exchange import Receive, Scope, Send
 from spanserve.server.formats import FormatsEndpoint
 from spanserve.server.front import FrontDoor
+from spanserve.server.http.guard import Guard
 from spanserve.server.lifecycle import Lifecycle
 from spanserve.server.metrics import ServerMetrics
 from spanserve.server.oip import add_protocol, models_of
@@ -103,17 +104,21 @@ def create_app(
     answer_errors(app, protocol=bool(models))
     if service.spec.has_configure_app:
         _configure(app, service)
+    guard = Guard(server.auth, server.cors, routes={each.spec.route for each in endpoints})
+    if guard.keys is not None:
+        beside.append(guard.keys.watching)
     front = FrontDoor(
         app.inside,
         endpoints={endpoint.spec.route: endpoint for endpoint in endpoints},
-        direct=lambda: not (app.user_middleware or app.router.dependencies or server.root_path),
+        direct=lambda: not (app.user_middleware or app.router.dependencies),
+        guard=guard,
         max_request_bytes=server.max_request_bytes,
         tracing=tracing,
         trace_headers=server.trace_headers,
     )
     for endpoint in endpoints:
-        add_route(app, endpoint, front.note)
-    metrics = ServerMetrics(front.traffic, running.runner, batchers, tracing)
+        add_route(app, endpoint, front)
+    metrics = ServerMetrics(front.traffic, running.runner, batchers, tracing, guard)
     siblings = None
     if share is not None:
         siblings = Siblings(share, metrics.collect)
@@ -128,7 +133,7 @@ def create_app(
         siblings=siblings,
     )
     if models:
-        add_protocol(app, models, service=service, lifecycle=lifecycle, note=front.note)
+        add_protocol(app, models, service=service, lifecycle=lifecycle, door=front)
     if token := config.tracing.control.token:
         control = Control(tracing, share and share / "tracing.json")
         beside.append(control.listening)

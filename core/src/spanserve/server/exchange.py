@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from spanserve.server.answer import Answer, RequestError, too_large
+from spanserve.server.answer import WITHOUT_BODY, Answer, RequestError, too_large
 from spanserve.server.fields import HeadersRead
+from spanserve.server.http.guard import OPEN
 from spanserve.server.inflating import Inflater, codings_of
 from spanserve.server.pacing import Pace
 from spanserve.service.problems import InvalidBody
@@ -46,6 +47,7 @@ class Exchange(LeanRequest):
         "receive",
         "scope",
         "timing",
+        "verdict",
     )
 
     def __init__(self, scope: Scope, receive: Receive, read: HeadersRead, started_ns: int) -> None:
@@ -61,6 +63,8 @@ class Exchange(LeanRequest):
         self.failure: Failure | None = None
         """What went wrong in the server, or in the user's code outside a batch."""
         self.client_left = False
+        self.verdict = OPEN
+        """What the guard said of its head."""
         self.timing: tuple[int, int] | None = None
         """Nanoseconds in the queue and in the run."""
 
@@ -93,6 +97,7 @@ class Exchange(LeanRequest):
             else:
                 timing = TOTAL % total_ms
             headers.append((b"server-timing", timing))
+        headers.extend(self.verdict.headers)
         return headers
 
     def lines(self, now_ns: int, *, tracing: bool) -> bytes:
@@ -100,10 +105,13 @@ class Exchange(LeanRequest):
         if self.timing is None:
             lines = self.headers(now_ns, tracing=tracing)
             return b"".join([b"%b: %b\r\n" % line for line in lines])
+        return self._timed_lines(self.timing, now_ns, tracing=tracing) + self.verdict.lines
+
+    def _timed_lines(self, timing: tuple[int, int], now_ns: int, *, tracing: bool) -> bytes:
         request_id = self.request_id.encode("latin-1")
         if not tracing:
             return b"x-request-id: %b\r\n" % request_id
-        queue_ns, run_ns = self.timing
+        queue_ns, run_ns = timing
         times = queue_ns / 1e6, run_ns / 1e6, (now_ns - self.started_ns) / 1e6
         trace_id = self.trace_id
         if not trace_id:
@@ -206,7 +214,8 @@ def within(body: bytes, limit: int) -> bytes:
 
 async def send_answer(send: Send, answer: Answer, common: list[tuple[bytes, bytes]]) -> None:
     """Send a whole response."""
-    common.append((b"content-length", b"%d" % len(answer.body)))
+    if answer.status not in WITHOUT_BODY:
+        common.append((b"content-length", b"%d" % len(answer.body)))
     common.extend(answer.headers)
     await send({"type": "http.response.start", "status": answer.status, "headers": common})
     await send({"type": "http.response.body", "body": answer.body})

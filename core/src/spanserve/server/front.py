@@ -12,7 +12,7 @@ from typing import Final
 
 from fastapi import HTTPException
 
-from spanserve.server.answer import Answer, Streamed, given_up, too_large
+from spanserve.server.answer import Answer, RequestError, Streamed, given_up, too_large
 from spanserve.server.endpoint import BatchEndpoint, Endpoint
 from spanserve.server.exchange import (
     SCOPE_KEY,
@@ -22,8 +22,11 @@ from spanserve.server.exchange import (
     Scope,
     Send,
     Traffic,
+    send_answer,
 )
 from spanserve.server.fields import HeadersRead, read_headers
+from spanserve.server.http.guard import Guard, Verdict
+from spanserve.server.oip import PREFIX, protocol_error
 from spanserve.server.streaming import send_any
 from spanserve.tracing.clock import Ids
 from spanserve.tracing.failure import failure_of
@@ -84,6 +87,7 @@ class FrontDoor:
         *,
         endpoints: Mapping[str, Endpoint],
         direct: Callable[[], bool],
+        guard: Guard,
         max_request_bytes: int,
         tracing: Tracing,
         trace_headers: bool,
@@ -92,6 +96,7 @@ class FrontDoor:
         self._app = app
         self._endpoints = endpoints
         self._is_direct = direct
+        self.guard = guard
         self._direct: bool | None = None
         self._max_request_bytes = max_request_bytes
         self._tracing = tracing
@@ -101,15 +106,57 @@ class FrontDoor:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
-        endpoint = self._endpoints.get(scope["path"])
-        exchange = self.begin(scope, receive, endpoint)
+        path = path_below_root(scope)
+        endpoint = self._endpoints.get(path)
+        guard = self.guard
+        fields = {} if guard.is_open else dict(scope["headers"])
+        verdict = guard.verdict(path, fields)
+        exchange = self.begin(scope, receive, endpoint, verdict)
         try:
-            if endpoint is not None and self.direct and scope["method"] == "POST":
+            preflight = guard.preflight(path, scope["method"], fields)
+            if preflight is not None:
+                await self._short(exchange, Answer(204, b"", preflight), send)
+            elif verdict.refusal is not None:
+                await self._refuse(exchange, path, endpoint, verdict.refusal, send)
+            elif endpoint is not None and self.direct and scope["method"] == "POST":
                 await self._straight(exchange, endpoint, send)
             else:
                 await self._through_app(exchange, send)
         finally:
             self.end(exchange)
+
+    def refusal(self, exchange: Exchange) -> RequestError | None:
+        """Return why a request may not reach a model, however it came there; None: it may.
+
+        Middleware and mounts can lead a request from one path to another, past the first check.
+        """
+        if exchange.verdict.asked or self.guard.keys is None:
+            return None
+        fields = dict(exchange.scope["headers"])
+        exchange.verdict = self.guard.verdict_on("inference", fields)
+        return exchange.verdict.refusal
+
+    async def _refuse(
+        self,
+        exchange: Exchange,
+        path: str,
+        endpoint: Endpoint | None,
+        refusal: RequestError,
+        send: Send,
+    ) -> None:
+        answer = refusal.answer(exchange.request_id, exchange.trace_id)
+        if endpoint is not None:
+            self.note(exchange, endpoint, answer)
+        elif f"{path}/".startswith(PREFIX):
+            answer = protocol_error(answer)
+        await self._short(exchange, answer, send)
+
+    async def _short(self, exchange: Exchange, answer: Answer, send: Send) -> None:
+        """Send an answer that the head alone asks for."""
+        if exchange.record is not None:
+            exchange.record.status = answer.status
+        common = exchange.headers(self._now_ns(), tracing=self.trace_headers)
+        await send_answer(send, answer, common)
 
     @property
     def direct(self) -> bool:
@@ -120,7 +167,7 @@ class FrontDoor:
 
     def taskless(self) -> dict[bytes, BatchEndpoint]:
         """Return the endpoints, by raw path, that answer a whole request without a task."""
-        if not self.direct or self._tracing.is_live:
+        if not self.direct or self._tracing.is_live or not self.guard.is_open:
             return {}
         return {
             path.encode(): endpoint
@@ -128,12 +175,17 @@ class FrontDoor:
             if isinstance(endpoint, BatchEndpoint)
         }
 
-    def begin(self, scope: Scope, receive: Receive, endpoint: Endpoint | None) -> Exchange:
+    def begin(
+        self, scope: Scope, receive: Receive, endpoint: Endpoint | None, verdict: Verdict
+    ) -> Exchange:
         """Let a request in."""
         started_ns = self._now_ns()
         exchange = Exchange(scope, receive, read_headers(scope["headers"]), started_ns)
+        exchange.verdict = verdict
         route = "" if endpoint is None else endpoint.spec.route
-        record = self._tracing.request(scope, request_id=exchange.request_id or None, route=route)
+        record = self._tracing.request(
+            scope, request_id=exchange.request_id or None, route=route, key_name=verdict.owner
+        )
         if record is not None:
             exchange.record = record
             exchange.trace_id = record.trace_id
@@ -218,6 +270,14 @@ class FrontDoor:
         self.traffic.answered[endpoint.spec.route, answer.status] += 1
         if exchange.record is not None:
             exchange.record.endpoint = endpoint.spec.route
+
+
+def path_below_root(scope: Scope) -> str:
+    """Return a request's path without the prefix that a proxy in front stripped."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    below = path[len(root) :]
+    return below if root and path.startswith(root) and below.startswith("/") else path
 
 
 def _describe(record: RequestRecord, scope: Scope, status: int) -> None:

@@ -16,6 +16,7 @@ from spanserve.batching.batcher import Batcher
 from spanserve.batching.runner import Runner
 from spanserve.batching.tally import BOUNDS_S, Durations
 from spanserve.server.exchange import Traffic
+from spanserve.server.http.guard import Guard
 from spanserve.tracing.exporting import Drop, State
 from spanserve.tracing.keeping import ERROR, SLOW
 from spanserve.tracing.tracing import Tracing
@@ -30,7 +31,9 @@ class ServerMetrics(Collector):
         runner: Runner,
         batchers: Sequence[Batcher],
         tracing: Tracing,
+        guard: Guard,
     ) -> None:
+        self._guard = guard
         self._traffic = traffic
         self._runner = runner
         self._batchers = batchers
@@ -39,6 +42,7 @@ class ServerMetrics(Collector):
     def collect(self) -> Iterable[Metric]:
         """Return all metrics as they stand."""
         yield self._requests()
+        yield from self._keys()
         yield GaugeMetricFamily(
             "spanserve_runner_busy", "1 while the runner runs the model", self._runner.busy
         )
@@ -73,6 +77,22 @@ class ServerMetrics(Collector):
         for (endpoint, status), count in self._traffic.answered.copy().items():
             requests.add_metric([endpoint, str(status)], count)
         return requests
+
+    def _keys(self) -> Iterator[Metric]:
+        refused = CounterMetricFamily(
+            "spanserve_unauthorized",
+            "Requests without a right key, by what they asked for (server.auth)",
+            labels=["what"],
+        )
+        for what, count in self._guard.refused.copy().items():
+            refused.add_metric([what], count)
+        yield refused
+        keys = self._guard.keys
+        yield CounterMetricFamily(
+            "spanserve_key_file_errors",
+            "Times that server.auth.key_file changed and could not be read",
+            0 if keys is None else keys.errors,
+        )
 
     def _batches(self) -> Iterator[Metric]:
         reasons = CounterMetricFamily(

@@ -19,7 +19,7 @@ from spanserve.server.endpoint import BatchEndpoint, Endpoint
 from spanserve.server.exchange import SCOPE_KEY, Exchange
 from spanserve.server.lifecycle import Lifecycle
 from spanserve.server.many import Crowd
-from spanserve.server.routes import Note, error_responses
+from spanserve.server.routes import Door, error_responses
 from spanserve.service.bundle import LoadedService
 from spanserve.service.codecs import ArrayBatchCodec
 from spanserve.service.npy import items_of
@@ -185,7 +185,7 @@ def add_protocol(
     *,
     service: LoadedService,
     lifecycle: Lifecycle,
-    note: Note,
+    door: Door,
 ) -> None:
     """Add the protocol's routes to the app."""
 
@@ -205,10 +205,10 @@ def add_protocol(
         """Say whether new requests are welcome."""
         return JSONResponse({"ready": lifecycle.ready}, 200 if lifecycle.ready else 503)
 
-    _add_models(app, models, note)
+    _add_models(app, models, door)
 
 
-def _add_models(app: FastAPI, models: Mapping[str, Model], note: Note) -> None:
+def _add_models(app: FastAPI, models: Mapping[str, Model], door: Door) -> None:
     # In the OpenAPI document only: one that is unknown gets an answer of our own.
     Name = Annotated[str, Path(json_schema_extra={"enum": list(models)})]  # noqa: N806  # a type
 
@@ -236,10 +236,12 @@ def _add_models(app: FastAPI, models: Mapping[str, Model], note: Note) -> None:
             return _unknown(name, models, exchange)
         exchange.receive = request.receive
         try:
+            if (refused := door.refusal(exchange)) is not None:
+                raise refused  # noqa: TRY301  # every error has an answer
             answer = await model.infer(exchange)
         except Exception as error:  # noqa: BLE001  # every error has an answer
             answer = model.endpoint.refused(exchange, error)
-        note(exchange, model.endpoint, answer)
+        door.note(exchange, model.endpoint, answer)
         return as_response(answer)
 
     async def _answered(
@@ -258,11 +260,15 @@ def _unknown(name: str, models: Mapping[str, Model], exchange: Exchange) -> Resp
     return as_response(refusal.answer(exchange.request_id, exchange.trace_id))
 
 
+def protocol_error(answer: Answer) -> Answer:
+    """Return an error in the protocol's form: with its `error` beside our own keys."""
+    error = from_json(answer.body)
+    return answer._replace(body=to_json({"error": error["message"], **error}))
+
+
 def as_response(answer: Answer, *, protocol: bool = True) -> Response:
     """Return an answer; the protocol's errors have its `error` beside our own keys."""
-    body = answer.body
-    if protocol and answer.status >= 400 and body:  # noqa: PLR2004  # HTTP's errors
-        error = from_json(body)
-        body = to_json({"error": error["message"], **error})
+    if protocol and answer.status >= 400 and answer.body:  # noqa: PLR2004  # HTTP's errors
+        answer = protocol_error(answer)
     headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in answer.headers}
-    return Response(body, answer.status, headers)
+    return Response(answer.body, answer.status, headers)

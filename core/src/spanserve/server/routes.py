@@ -2,13 +2,13 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Protocol
 
 from fastapi import Body, FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.routing import APIRoute
 
-from spanserve.server.answer import Answer, ErrorBody, Streamed
+from spanserve.server.answer import Answer, ErrorBody, RequestError, Streamed
 from spanserve.server.endpoint import Endpoint, check_formats
 from spanserve.server.exchange import (
     SCOPE_KEY,
@@ -22,7 +22,16 @@ from spanserve.server.streaming import send_any
 from spanserve.service.codecs import Parameter
 from spanserve.service.media import JSON
 
-Note = Callable[[Exchange, Endpoint, Answer | Streamed], None]
+
+class Door(Protocol):
+    """What a route asks of the front door, by which its requests came in."""
+
+    def refusal(self, exchange: Exchange) -> RequestError | None:
+        """Return why a request may not reach a model; None: it may."""
+
+    def note(self, exchange: Exchange, endpoint: Endpoint, answer: Answer | Streamed) -> None:
+        """Count an answer."""
+
 
 _BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
 _REQUEST: Final = "spanserve_request"
@@ -41,7 +50,7 @@ _NEGOTIATION_ERRORS: Final = {
 }
 
 
-def add_route(app: FastAPI, endpoint: Endpoint, note: Note) -> None:
+def add_route(app: FastAPI, endpoint: Endpoint, door: Door) -> None:
     """Add the route of an endpoint to the app, with its place in the OpenAPI document."""
     spec = endpoint.spec
     formats = _formats(endpoint, dependent=bool(app.router.dependencies))
@@ -51,7 +60,7 @@ def add_route(app: FastAPI, endpoint: Endpoint, note: Note) -> None:
         responses[200] = {"content": answers}
     app.router.add_api_route(
         spec.route,
-        _handler(endpoint, note),
+        _handler(endpoint, door),
         methods=["POST"],
         name=spec.name,
         summary=spec.name.replace("_", " ").capitalize(),
@@ -59,7 +68,7 @@ def add_route(app: FastAPI, endpoint: Endpoint, note: Note) -> None:
         response_model=endpoint.codec.response_annotation,
         responses=responses,
         openapi_extra={"requestBody": {"content": others}} if others else None,
-        route_class_override=_route_class(endpoint, note),
+        route_class_override=_route_class(endpoint, door),
     )
 
 
@@ -78,7 +87,7 @@ def _formats(endpoint: Endpoint, *, dependent: bool) -> tuple[Sequence[str], Seq
     return endpoint.formats, endpoint.answers
 
 
-def _route_class(endpoint: Endpoint, note: Note) -> type[APIRoute]:
+def _route_class(endpoint: Endpoint, door: Door) -> type[APIRoute]:
     """Return a route that answers without FastAPI's request and response objects.
 
     Where dependencies are declared, FastAPI's own handling runs instead.
@@ -88,7 +97,9 @@ def _route_class(endpoint: Endpoint, note: Note) -> type[APIRoute]:
         async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
             exchange: Exchange = scope[SCOPE_KEY]
             post = scope["method"] == "POST"
-            if post and not self.dependencies:
+            if (refused := door.refusal(exchange)) is not None:
+                answer: Answer | Streamed = endpoint.refused(exchange, refused)
+            elif post and not self.dependencies:
                 exchange.receive = receive
                 answer = await endpoint.answer(exchange)
             else:
@@ -98,7 +109,7 @@ def _route_class(endpoint: Endpoint, note: Note) -> type[APIRoute]:
                     await super().handle(scope, readable, send)
                     return
                 answer = readable
-            note(exchange, endpoint, answer)
+            door.note(exchange, endpoint, answer)
             # Where the client left, too: middleware counts on an answer.
             await send_any(exchange, send, answer, [])
 
@@ -127,7 +138,7 @@ async def _readable(exchange: Exchange, endpoint: Endpoint) -> Receive | Answer:
     return receive
 
 
-def _handler(endpoint: Endpoint, note: Note) -> Callable[..., Any]:
+def _handler(endpoint: Endpoint, door: Door) -> Callable[..., Any]:
     """Return what FastAPI calls with a validated body, and reads the schema from."""
     parameters = endpoint.codec.body_parameters
 
@@ -136,7 +147,7 @@ def _handler(endpoint: Endpoint, note: Note) -> Callable[..., Any]:
         exchange: Exchange = request.scope[SCOPE_KEY]
         value = values if not endpoint.spec.batch else next(iter(values.values()))
         answer = await endpoint.answer_value(exchange, value, await request.body())
-        note(exchange, endpoint, answer)
+        door.note(exchange, endpoint, answer)
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in answer.headers}
         if isinstance(answer, Streamed):
             return StreamingResponse(answer.chunks, answer.status, headers)

@@ -29,6 +29,8 @@ class Origin(NamedTuple):
     is_peer: bool
     host: bytes | None
     user_agent: bytes | None
+    key_name: str = ""
+    """The name of the key that they carried."""
 
 
 _METHODS: Final = frozenset(
@@ -60,7 +62,9 @@ def span_name(method: str, route: str) -> str:
     return f"{method} {route}" if route else method
 
 
-def origin_of(scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> tuple[Origin, int]:
+def origin_of(
+    scope: Mapping[str, Any], headers: Mapping[bytes, bytes], key_name: str = ""
+) -> tuple[Origin, int]:
     """Keep what the attributes are made of: the origin, and the client's port or 0."""
     address, port = scope.get("client") or ("", 0)
     origin = Origin(
@@ -73,6 +77,7 @@ def origin_of(scope: Mapping[str, Any], headers: Mapping[bytes, bytes]) -> tuple
         bool(port),
         headers.get(b"host"),
         headers.get(b"user-agent"),
+        key_name,
     )
     return origin, port or 0
 
@@ -101,6 +106,8 @@ def _request_attributes(origin: Origin) -> dict[str, AttributeValue]:
         attributes[names.CLIENT_ADDRESS] = client[:MAX_TEXT_CHARS]
         if origin.is_peer:
             attributes[names.PEER_ADDRESS] = client
+    if origin.key_name:
+        attributes[names.KEY_NAME] = origin.key_name
     if origin.host is not None:
         _host(origin.host.decode("latin-1"), origin.scheme, attributes)
     if origin.user_agent is not None:

@@ -18,6 +18,7 @@ STARTUP: Final = "startup"
 
 ENDPOINT: Final = "spanserve.endpoint"
 REQUEST_ID: Final = "spanserve.request_id"
+KEY_NAME: Final = "spanserve.key.name"
 BATCH_TRACE_ID: Final = "spanserve.batch.trace_id"
 BATCH_SPAN_ID: Final = "spanserve.batch.span_id"
 BATCH_SIZE: Final = "spanserve.batch.size"

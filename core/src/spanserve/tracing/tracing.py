@@ -95,17 +95,22 @@ class Tracing:
         return self._admission.propagators.ignored
 
     def request(
-        self, scope: Mapping[str, Any], *, request_id: str | None = "", route: str = ""
+        self,
+        scope: Mapping[str, Any],
+        *,
+        request_id: str | None = "",
+        route: str = "",
+        key_name: str = "",
     ) -> RequestRecord | None:
         """Begin the record of an HTTP request; None where tracing is off or excludes it.
 
-        A `request_id` of None: its client gave none.
+        A `request_id` of None: its client gave none. `key_name` is whose key it carried.
         """
         if not self.on or self._excludes(scope):
             return None
         headers = scope["headers"]
         fields = dict(headers)
-        origin, port = origin_of(scope, fields)
+        origin, port = origin_of(scope, fields, key_name)
         return self.begin(headers, fields, origin, port, self.now_ns(), request_id, route)
 
     def traces(self, path: str) -> bool:

@@ -1,0 +1,26 @@
+"""What the models of the configuration are made of."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+def listed(value: object) -> object:
+    """A text with commas is a list, too: so it can be written in an environment variable."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return tuple(value) if isinstance(value, list) else value
+
+
+Count = Annotated[int, Field(gt=0)]
+Length = Annotated[float, Field(gt=0)]
+Pause = Annotated[float, Field(ge=0)]
+Word = Annotated[str, Field(min_length=1)]
+
+
+class Section(BaseModel):
+    """A part of the configuration."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True
+    )

@@ -1,0 +1,1 @@
+"""HTTP itself: connections, heads, and who is let in."""
