@@ -1,15 +1,28 @@
 """What the annotations of an `@api` method say: names resolved, arrays recognised."""
 
 import types
-from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 from pydantic import PydanticUserError, TypeAdapter
 from pydantic.errors import PydanticUndefinedAnnotation
 
 from spanserve.errors import ServiceError
+from spanserve.service.aliases import expanded
 from spanserve.service.array import Array
+
+_ANY_FLOAT: Final = frozenset({np.generic, np.number, np.floating, np.inexact})
+ABSTRACT_SCALARS: Final = _ANY_FLOAT | {
+    np.integer,
+    np.signedinteger,
+    np.unsignedinteger,
+    np.complexfloating,
+    np.flexible,
+    np.character,
+}
+"""NumPy's classes of scalars that are no dtype, but a kind of them."""
 
 
 class UnresolvedName(ServiceError):  # noqa: N818 - internal: an annotation's name is not there yet
@@ -20,8 +33,15 @@ def resolved_hints(
     method: Callable[..., Any], local_names: Mapping[str, Any], *, where: str
 ) -> dict[str, Any]:
     """The method's annotations, strings evaluated; `local_names` are its enclosing function's."""
-    try:
+    with reading(where):
         return get_type_hints(method, localns=dict(local_names), include_extras=True)
+
+
+@contextmanager
+def reading(where: str) -> Iterator[None]:
+    """Say which method it was whose annotations, or their aliases, could not be read."""
+    try:
+        yield
     except NameError as error:
         raise UnresolvedName(
             f"{where}: an annotation names {error.name!r}, which is not defined; "
@@ -36,6 +56,7 @@ def array_of(annotation: Any) -> Array | None:
 
     A bare `np.ndarray` is float64 of any shape; `NDArray[T]` is T of any shape.
     """
+    annotation = expanded(annotation)
     annotated = get_origin(annotation) is Annotated
     base, *metadata = get_args(annotation) if annotated else (annotation,)
     if base is not np.ndarray and get_origin(base) is not np.ndarray:
@@ -46,6 +67,14 @@ def array_of(annotation: Any) -> Array | None:
     return Array(_dtype_of(base))
 
 
+def scalar_of(array: Any) -> type[np.generic] | None:
+    """`np.float32` of `np.ndarray[..., np.dtype[np.float32]]`; None where none is named."""
+    arguments = get_args(array)
+    scalars = get_args(expanded(arguments[1])) if len(arguments) > 1 else ()
+    scalar = expanded(scalars[0]) if scalars else None
+    return scalar if isinstance(scalar, type) and issubclass(scalar, np.generic) else None
+
+
 def readable(annotation: Any) -> Any:
     """The annotation as pydantic can read it: a bare array says its dtype and shape."""
     array = array_of(annotation)
@@ -54,6 +83,7 @@ def readable(annotation: Any) -> Any:
 
 def list_item(annotation: Any) -> Any | None:
     """`Item` for `list[Item]`, Any for a bare `list`, or None for anything else."""
+    annotation = expanded(annotation)
     if annotation is list:
         return Any
     return get_args(annotation)[0] if get_origin(annotation) is list else None
@@ -67,6 +97,7 @@ def result_item(annotation: Any) -> Any:
     array = array_of(annotation)
     if array is not None:
         return described(Annotated[np.ndarray, array]) if array.shape is not None else Any
+    annotation = expanded(annotation)
     origin, arguments = get_origin(annotation), get_args(annotation)
     if not isinstance(origin, type) or not issubclass(origin, Sequence) or not arguments:
         return Any
@@ -105,14 +136,8 @@ def adapter_of(annotation: Any, *, where: str) -> TypeAdapter[Any]:
 
 def _dtype_of(base: Any) -> Any:
     """`float32` of `NDArray[np.float32]`; float64 where none is named."""
-    arguments = get_args(base)
-    scalars = get_args(arguments[1]) if len(arguments) > 1 else ()
-    named = scalars and isinstance(scalars[0], type) and issubclass(scalars[0], np.generic)
-    return scalars[0] if named and not _is_abstract(scalars[0]) else "float64"
-
-
-def _is_abstract(scalar: type) -> bool:
-    return scalar in {np.generic, np.number, np.floating, np.inexact}
+    scalar = scalar_of(base)
+    return "float64" if scalar is None or scalar in _ANY_FLOAT else scalar
 
 
 def _without_exceptions(annotation: Any) -> Any:

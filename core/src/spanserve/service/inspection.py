@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 from spanserve.errors import ServiceError
-from spanserve.service.annotations import array_of, list_item, resolved_hints
+from spanserve.service.aliases import expanded
+from spanserve.service.annotations import array_of, list_item, reading, resolved_hints
 from spanserve.service.codecs import (
     ArrayBatchCodec,
     BatchCodec,
@@ -22,6 +23,7 @@ from spanserve.service.spec import (
     ApiSpec,
     ServiceSpec,
 )
+from spanserve.service.unsupported import check_default, check_parameter, check_result
 
 API_MARK = "__spanserve_api__"
 _NAME = re.compile(r"\w[\w.-]*")
@@ -62,6 +64,8 @@ def _check_init(cls: type[Any]) -> None:
     if inspect.isabstract(cls):
         missing = ", ".join(sorted(cls.__abstractmethods__))
         raise ServiceError(f"{cls.__qualname__} is abstract; define {missing}")
+    for parameter in inspect.signature(cls).parameters.values():
+        check_default(f"{cls.__qualname__}.__init__", parameter)
     needed = _needed_arguments(cls)
     if needed:
         raise ServiceError(
@@ -116,8 +120,12 @@ def _api_spec(
     )
     returns = hints.get("return", Any)
     streams = inspect.isasyncgenfunction(method)
-    if streams:
-        returns = next(iter(get_args(returns)), Any)
+    with reading(where):
+        for each in parameters:
+            check_parameter(where, each.name, each.annotation, local_names)
+        check_result(where, returns, local_names, streams=streams)
+        if streams:
+            returns = next(iter(get_args(expanded(returns))), Any)
     return ApiSpec(
         name=name,
         route=options.route or f"/{name}",

@@ -9,6 +9,7 @@ from typing import Any
 
 from spanserve.errors import ServiceError
 from spanserve.service.spec import OPERATION_ROUTES
+from spanserve.service.unsupported import check_default
 
 _SEGMENT = r"/[A-Za-z0-9_.~!$&'()*+,;=:@-]+"
 _ROUTE = re.compile(f"({_SEGMENT})+")
@@ -140,6 +141,7 @@ def _check_parameter(where: str, parameter: inspect.Parameter) -> None:
         )
     if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
         raise ServiceError(f"{where}: {parameter.name!r} is positional-only; drop the '/'")
+    check_default(where, parameter)
     if parameter.annotation is inspect.Parameter.empty:
         raise ServiceError(
             f"{where}: parameter {parameter.name!r} has no annotation; "

@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, Field
 
+from spanserve.service.aliases import expanded
+from spanserve.service.annotations import ABSTRACT_SCALARS, scalar_of
 from spanserve.service.array import MAX_AXES, Array
 from spanserve.service.npy import named, place_of, reshaped
 from spanserve.service.problems import InvalidBody, InvalidItem, InvalidResult
@@ -172,15 +174,14 @@ def output_of(returns: Any) -> list[dict[str, Any]]:
 
 def declared_dtype(returns: Any) -> np.dtype[Any] | None:
     """Return the dtype that an annotation names, `NDArray[np.float32]` or by `Array`; or None."""
+    returns = expanded(returns)
     if get_origin(returns) is Annotated:
-        for note in get_args(returns)[1:]:
+        returns, *notes = get_args(returns)
+        for note in notes:
             if isinstance(note, Array):
                 return note.dtype
-        returns = get_args(returns)[0]
-    for part in get_args(returns):
-        for scalar in get_args(part):
-            if isinstance(scalar, type) and issubclass(scalar, np.generic):
-                dtype = np.dtype(scalar)
-                if dtype.kind == "U" or dtype in _NAMES:
-                    return dtype
-    return None
+    scalar = scalar_of(returns)
+    if scalar is None or scalar in ABSTRACT_SCALARS:
+        return None
+    dtype = np.dtype(scalar)
+    return dtype if dtype.kind == "U" or dtype in _NAMES else None
