@@ -35,6 +35,8 @@ PAGES = sorted(
 MAX_COLUMNS = 79
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+KEY = "open sesame"
+AUTHORIZED = {"Authorization": f"Bearer {KEY}"}
 PUBLISHED_FROM_ELSEWHERE = ("http://", "https://")
 
 
@@ -142,13 +144,16 @@ def test_every_configuration_can_be_used(
 
 
 @pytest.mark.parametrize("block", blocks("python", "@service"), ids=name_of)
-def test_every_service_is_served(block: Block, tmp_path: Path) -> None:
+def test_every_service_is_served(
+    block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("API_KEY", KEY)
     file = tmp_path / "service.py"
     file.write_text(block.text)
     service = load_service(str(file))
 
     with serving(service) as server:
-        paths = httpx.get(f"{server.url}/openapi.json").json()["paths"]
+        paths = httpx.get(f"{server.url}/openapi.json", headers=AUTHORIZED).json()["paths"]
 
     assert {api.route for api in service.spec.apis} <= paths.keys()
 
