@@ -146,6 +146,12 @@ def bundle(
     wheels: Annotated[
         Path | None, typer.Option(help="A folder of wheels that no index has.")
     ] = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Make the service of the bundle alone; exit code 1 if it needs more."
+        ),
+    ] = False,
 ) -> None:
     """Make a folder with a service, all it needs, and a Dockerfile."""
     from spanserve.commands.bundle import Wishes  # noqa: PLC0415  # see the module's first line
@@ -159,8 +165,10 @@ def bundle(
         extra=extra or (),
         wheels=wheels,
         force=force,
+        check=check,
     )
-    run(service, output, wishes, typer.echo)
+    if not run(service, output, wishes, typer.echo):
+        raise typer.Exit(FAILED)
 
 
 @app.command(epilog="Example: spanserve demo --output digits")

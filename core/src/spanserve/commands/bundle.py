@@ -9,6 +9,7 @@ from pathlib import Path
 from spanserve.service.bundle import load
 from spanserve.service.contents import REQUIREMENTS, Contents, contents, was_made
 from spanserve.service.making import Plan, check_target, make, wheels_of
+from spanserve.service.needs import lacking
 from spanserve.service.requirements import Named, pinned, read_requirements
 from spanserve.service.sensitive import is_pickle
 
@@ -26,10 +27,14 @@ class Wishes:
     extra: Sequence[str]
     wheels: Path | None
     force: bool
+    check: bool
 
 
-def bundle(target: str, output: Path, wishes: Wishes, say: Callable[[str], None]) -> None:
-    """Make a bundle, and say what is in it; raises SpanserveError before anything is written."""
+def bundle(target: str, output: Path, wishes: Wishes, say: Callable[[str], None]) -> bool:
+    """Make a bundle, and say what is in it; raises SpanserveError before anything is written.
+
+    Returns whether its service can be made of it, as far as that was asked for.
+    """
     service = load(target)
     folder = output.resolve()
     check_target(folder, service.home.folder, force=wishes.force)
@@ -53,10 +58,14 @@ def bundle(target: str, output: Path, wishes: Wishes, say: Callable[[str], None]
     say(f"installs  {', '.join(each for each in made.lines if not each.startswith('-'))}")
     for line in _left_out(found):
         say(f"left out  {line}")
-    for warning in (*pins.warnings, *_unseen(found)):
+    for warning in (*pins.warnings, *(() if wishes.check else _unseen(found))):
         say(f"warning   {warning}")
+    lacks = lacking(folder, made.lines) if wishes.check else []
+    for line in lacks or (["its service was made of it alone"] if wishes.check else []):
+        say(f"check     {line}")
     say(f"serve     spanserve serve {place}")
     say(f"image     docker build -t {_tag(made.name)} {place}")
+    return not lacks
 
 
 def _left_out(found: Contents) -> list[str]:
@@ -77,7 +86,7 @@ def _unseen(found: Contents) -> list[str]:
         return []
     more = f" and {len(pickles) - 1} more" if len(pickles) > 1 else ""
     said = f"what {pickles[0]}{more} needs is not seen, as pickles are not looked into"
-    return [f"{said}: name that with --with"]
+    return [f"{said}: name it with --with, or let --check find it"]
 
 
 def _tag(name: str) -> str:

@@ -97,11 +97,11 @@ def distributions_of(imports: Iterable[str]) -> set[str]:
     found: set[str] = set()
     for name in imports:
         candidates = sorted(set(providers.get(top(name), ())))
-        found.update(candidates if len(candidates) == 1 else _owners(name, candidates))
+        found.update(candidates if len(candidates) == 1 else owners(name, candidates))
     return found
 
 
-def _owners(name: str, candidates: Sequence[str]) -> list[str]:
+def owners(name: str, candidates: Sequence[str]) -> list[str]:
     """Those of a namespace's distributions that have the longest part of the name."""
     parts = name.split(".")
     for count in range(len(parts), 1, -1):
