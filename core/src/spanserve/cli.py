@@ -7,11 +7,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from spanserve.errors import SpanserveError, StartError
+from spanserve.errors import SpanserveError
 
 FAILED = 1
 WRONG_USE = 2
-NOT_STARTED = 3
 
 
 class _Commands(TyperGroup):
@@ -21,8 +20,7 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except SpanserveError as error:
-            code = NOT_STARTED if isinstance(error, StartError) else WRONG_USE
-            raise _ended(str(error), code) from error
+            raise _ended(str(error)) from error
         except FileNotFoundError as error:
             if _has_current_folder():
                 raise
@@ -36,9 +34,9 @@ class _Commands(TyperGroup):
         return super().resolve_command(ctx, args)
 
 
-def _ended(message: str, code: int = WRONG_USE) -> typer.Exit:
+def _ended(message: str) -> typer.Exit:
     typer.echo(f"error: {message}", err=True)
-    return typer.Exit(code)
+    return typer.Exit(WRONG_USE)
 
 
 def _has_current_folder() -> bool:

@@ -1,8 +1,7 @@
 """One service as a FastAPI app."""
 
 import logging
-import sys
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -42,9 +41,7 @@ class App(FastAPI):
     front: FrontDoor | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await super().__call__(scope, receive, _in_words(send))
-        elif self.front is None or scope["type"] != "http":
+        if self.front is None or scope["type"] != "http":
             await super().__call__(scope, receive, send)
         else:
             await self.front(scope, receive, send)
@@ -52,19 +49,6 @@ class App(FastAPI):
     async def inside(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer behind the front door: middleware, routing, everything of FastAPI's."""
         await super().__call__(scope, receive, send)
-
-
-def _in_words(send: Send) -> Send:
-    """Have a start that fails for a reason of ours say that, in place of the whole stack."""
-
-    async def say(message: MutableMapping[str, Any]) -> None:
-        failure = sys.exception()
-        if message["type"] == "lifespan.startup.failed" and isinstance(failure, SpanserveError):
-            message = {**message, "message": str(failure)}
-            log.debug("the stack of what failed", exc_info=failure)
-        await send(message)
-
-    return say
 
 
 def create_app(

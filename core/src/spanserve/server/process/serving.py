@@ -118,7 +118,7 @@ class Server(uvicorn.Server):
         self._is_loading = False
         try:
             self._entrance.open(life.started.result())
-        except Exception as error:  # raised again by whoever runs the server
+        except Exception as error:  # noqa: BLE001  # raised again by whoever runs the server
             self._failure = error
             self.should_exit = True
             if not is_wrong_use(error):
