@@ -26,7 +26,7 @@ from spanserve.tracers.otel import Otel, OtelSettings
 from spanserve_jaeger.settings import JaegerSettings
 from spanserve_jaeger.tracer import Jaeger
 from support.otlp_sink import OtlpGrpcSink, OtlpHttpSink, OtlpSink, Refusal
-from support.serving import closed_port
+from support.serving import refusing_port
 
 RESOURCE = Resource("svc", {"service.name": "svc"})
 START_NS = 1_700_000_000_000_000_000
@@ -274,7 +274,7 @@ def test_an_answer_without_a_wish_is_for_later_after_one_request(route: str) -> 
 @pytest.mark.parametrize("route", ROUTES)
 def test_where_nobody_listens_the_spans_come_back_at_once(route: str) -> None:
     spans = made(3)
-    with to(f"http://127.0.0.1:{closed_port()}", route) as export:
+    with refusing_port() as port, to(f"http://127.0.0.1:{port}", route) as export:
         result = export(spans)
     assert (result.retry, result.rejected) == (tuple(spans), 0)
     assert "refused" in (result.reason or "").lower()

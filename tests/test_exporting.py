@@ -13,12 +13,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spanserve import ExportResult, Span
+from spanserve import ExportResult, Span, breathe
 from spanserve.tracing.clock import Clock
 from spanserve.tracing.delivery import DirectDelivery
 from spanserve.tracing.expander import Expander
+from spanserve.tracing.export.liveness import Watchdog
+from spanserve.tracing.export.patience import (
+    LONGEST_ASKED_PAUSE_S,
+    LONGEST_PAUSE_S,
+    Patience,
+)
+from spanserve.tracing.export.queue import RecordQueue
 from spanserve.tracing.exporting import Drop, Exporter, QueueLimits, State
 from spanserve.tracing.frozen import Frozen, frozen_request
+from spanserve.tracing.outcome import FAILING
 from spanserve.tracing.record import RequestRecord
 from support.gate import Watch, http_origin
 from support.serving import until
@@ -217,12 +225,54 @@ def test_retries_end_when_their_time_is_over() -> None:
     assert (each.counters.delivered, drops(each)) == (2, {Drop.RETRIES_EXHAUSTED: 2})
 
 
-def test_a_backend_that_wants_more_patience_than_there_is_gets_no_retry() -> None:
-    backend = Backend(lambda spans: ExportResult(retry=spans, retry_after_s=61))
-    with running(exporter(backend, retry_for_s=60)) as each:
+def test_a_backend_is_left_alone_for_as_long_as_it_asks_and_what_comes_waits_in_the_queue() -> None:
+    watch = Watch()
+    backend = Backend(lambda spans: ExportResult(retry=spans, retry_after_s=120, reason="busy"))
+    with running(exporter(backend, clock=watch.clock, retry_for_s=60, max_spans=10)) as each:
         put(each, record(1, 2))
         backend.wait_for_call()
-    assert (len(backend.calls), drops(each)) == (1, {Drop.RETRIES_EXHAUSTED: 2})
+        assert until(lambda: each.paused_s > 0)
+        assert each.paused_s == 120
+        put(each, *(record(number, 2) for number in range(2, 12)))
+        watch.advance(100)
+        assert (each.paused_s, each.waiting_spans, each.state) == (20, 12, State.FAILING)
+        assert (len(backend.calls), drops(each)) == (1, {Drop.QUEUE_FULL: 10})
+    assert (each.counters.delivered, each.paused_s, books(each)) == (12, 0, (22, 22))
+
+
+def test_an_asked_pause_ends_and_its_spans_come_again_although_their_time_was_shorter() -> None:
+    backend = Backend(lambda spans: ExportResult(retry=spans, retry_after_s=0.2, reason="busy"))
+    with running(exporter(backend, retry_for_s=0.1)) as each:
+        put(each, record(1, 2))
+        backend.wait_for_call()
+        backend.wait_for_call()
+        assert until(lambda: not each.waiting_spans)
+    assert (each.counters.delivered, drops(each)) == (2, {})
+
+
+@given(
+    wishes=st.lists(st.none() | st.integers(0, 1_000), max_size=30),
+    took_s=st.integers(0, 5),
+    retry_for_s=st.integers(0, 100),
+)
+def test_pauses_grow_or_are_as_asked_and_spans_give_up_in_time_of_their_own(
+    wishes: list[int | None], took_s: int, retry_for_s: int
+) -> None:
+    patience = Patience(0, retry_for_s=retry_for_s, first_pause_s=0.25)
+    now_s = own_s = 0.0
+    for number, wish_s in enumerate(wishes):
+        now_s += took_s
+        own_s += took_s
+        pause = patience.after(wish_s, int(now_s * 1e9))
+        usual_s = min(0.25 * 2**number, LONGEST_PAUSE_S)
+        asked_s = min(wish_s or 0, LONGEST_ASKED_PAUSE_S)
+        assert pause.again == (own_s + usual_s <= retry_for_s)
+        assert pause.asked == (asked_s > usual_s)
+        assert pause.wait_s == (max(usual_s, asked_s) if pause.again or pause.asked else 0)
+        now_s += pause.wait_s
+        own_s += min(usual_s, pause.wait_s)
+        if not pause.again:
+            return
 
 
 @pytest.mark.parametrize("wish_s", [0.0, 0.001, -1.0, float("nan"), float("inf")])
@@ -318,6 +368,7 @@ def test_the_reason_in_the_log_has_no_credentials(caplog: pytest.LogCaptureFixtu
     with running(exporter(backend)) as each:
         put(each, record(1, 2))
         backend.wait_for_call()
+        assert until(lambda: not each.waiting_spans)
     assert [line.getMessage() for line in caplog.records] == [
         "tracer fake cannot deliver all spans: it raised OSError: http://***@host/ is gone"
     ]
@@ -352,6 +403,107 @@ def test_stop_delivers_what_is_queued_and_a_later_put_is_counted_as_dropped() ->
     put(each, record(99, 3))
     assert (each.counters.delivered, drops(each)) == (58, {Drop.STOPPED: 3})
     assert (each.waiting_spans, books(each)) == (0, (61, 61))
+
+
+def test_what_a_stop_loses_is_said_to_the_span(caplog: pytest.LogCaptureFixture) -> None:
+    def partly(spans: Sequence[Span]) -> ExportResult:
+        return ExportResult(delivered=1, rejected=1, retry=spans[2:], reason="refused: no")
+
+    backend = Backend(partly)
+    each = exporter(backend, flush_interval_s=3600)
+    put(each, record(1, 3), record(2, 3))
+    with running(each):
+        pass
+    put(each, record(3, 1))
+    assert [line.getMessage() for line in caplog.records][-1] == (
+        "tracer fake lost 5 spans as it stopped (rejected 1, stopped 4): refused: no"
+    )
+    assert drops(each) == {Drop.REJECTED: 1, Drop.STOPPED: 5}
+    assert books(each) == (7, 7)
+
+
+HANGS_ON_A_THREAD = (
+    "tracer fake hangs: no sign of its export_spans for 10 s; a thread cannot be ended, and spans "
+    "wait, as long as there is room"
+)
+
+
+def test_a_call_that_hangs_on_a_thread_is_said_once_and_seen_until_it_returns(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    watch = Watch()
+    backend = Backend()
+    backend.go_on.clear()
+    with running(exporter(backend, clock=watch.clock, max_spans=4)) as each:
+        put(each, record(1, 2))
+        backend.wait_for_call()
+        watch.advance(9)
+        each.look_for_hang()
+        assert each.state is State.IDLE
+        watch.advance(2)
+        each.look_for_hang()
+        each.look_for_hang()
+        assert each.state in FAILING
+        put(each, *(record(number, 2) for number in range(2, 10)))
+        assert (each.waiting_spans, drops(each)) == (6, {Drop.QUEUE_FULL: 12})
+        backend.go_on.set()
+        assert until(lambda: not each.waiting_spans)
+    assert (each.state, each.counters.delivered) == (State.DELIVERING, 6)
+    assert books(each) == (18, 18)
+    assert [line.getMessage() for line in caplog.records] == [
+        HANGS_ON_A_THREAD,
+        "tracer fake delivers again; 12 spans were dropped so far",
+    ]
+
+
+def test_a_call_that_gives_signs_of_life_does_not_hang() -> None:
+    watch = Watch()
+    said, go_on = threading.Semaphore(0), threading.Semaphore(0)
+
+    def slow(_: Sequence[Span]) -> None:
+        for quiet_for_s in (0, 20):
+            breathe(quiet_for_s)
+            said.release()
+            assert go_on.acquire(timeout=WAIT_S)
+
+    with running(exporter(Backend(slow), clock=watch.clock)) as each:
+        put(each, record(1, 2))
+        for seconds in (9, 29):
+            assert said.acquire(timeout=WAIT_S)
+            watch.advance(seconds)
+            each.look_for_hang()
+            assert each.state is State.IDLE
+            go_on.release()
+    assert each.counters.delivered == 2
+
+
+def test_the_watchdog_looks_by_itself() -> None:
+    looked = threading.Semaphore(0)
+    watchdog = Watchdog([looked.release], hang_after_s=0.1)
+    watchdog.start()
+    assert looked.acquire(timeout=WAIT_S)
+    watchdog.stop()
+
+
+def test_a_reason_is_one_line_of_bounded_length_and_a_stack_is_there_for_who_debugs(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def wordy(spans: Sequence[Span]) -> ExportResult:
+        reason = "no\r\n\x1b[31mERROR fake: " + "x" * 100_000
+        return ExportResult(rejected=len(spans), reason=reason)
+
+    backend = Backend(wordy, handed(None), raises(OSError("the\nend")))
+    with caplog.at_level(logging.DEBUG), running(exporter(backend)) as each:
+        for number in range(3):
+            put(each, record(number + 1, 2))
+            backend.wait_for_call()
+            assert until(lambda: not each.waiting_spans)
+    said = [line.getMessage() for line in caplog.records if line.levelno == logging.WARNING]
+    assert all(text.isprintable() and len(text) < 600 for text in said)
+    assert said[0].startswith("tracer fake cannot deliver all spans: no [31mERROR fake: xxx")
+    assert said[2] == "tracer fake cannot deliver all spans: it raised OSError: the end"
+    (stack,) = [line for line in caplog.records if line.levelno == logging.DEBUG and line.exc_info]
+    assert "in fail" in (stack.exc_text or "")
 
 
 def test_an_exporter_that_never_started_stops_at_once() -> None:
@@ -449,7 +601,7 @@ def test_the_books_add_up_whatever_the_tracer_answers(
     assert each.waiting_spans == 0
 
 
-HANDS_OVER = cast("FunctionType", Exporter._look_after_queue).__code__  # noqa: SLF001  # a race in it
+HANDS_OVER = cast("FunctionType", RecordQueue._look_after).__code__  # noqa: SLF001  # a race in it
 
 
 @contextmanager

@@ -15,12 +15,14 @@ from spanserve import Resource, api, service
 from spanserve.config.model import Config, QueueConfig, TracingConfig
 from spanserve.server import lifecycle
 from spanserve.server.app import create_app
+from spanserve.tracing.export.restarts import Restarts, clean_environment
 from spanserve.tracing.exporting import Drop, Exporter
+from spanserve.tracing.outcome import FAILING
 from spanserve.tracing.plugins import load_tracers
 from spanserve.tracing.tracing import Tracing
 from support.distributions import install
 from support.gate import answered, begun
-from support.serving import service_of, subprocess_server, until
+from support.serving import children_of, service_of, subprocess_server, until
 from support.zipkin_sink import ZipkinSink
 
 WAIT_S = 20
@@ -39,11 +41,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @contextmanager
-def started(*, exporter: str = "process") -> Iterator[tuple[Tracing, Exporter]]:
+def started(
+    *, exporter: str = "process", hang_after_s: float = 60
+) -> Iterator[tuple[Tracing, Exporter]]:
     config = TracingConfig(
         type=("solo",),
         exporter=exporter,  # type: ignore[arg-type]  # one of its literals
-        queue=QueueConfig(flush_interval_ms=1, retry_for_s=60),
+        queue=QueueConfig(flush_interval_ms=1, retry_for_s=60, hang_after_s=hang_after_s),
     )
     tracing = Tracing(load_tracers(config), config, RESOURCE)
     tracing.start()
@@ -69,6 +73,10 @@ def written(home: Path) -> list[tuple[int, str]]:
 
 def drops(exporter: Exporter) -> dict[Drop, int]:
     return {why: spans for why, spans in exporter.counters.dropped.items() if spans}
+
+
+def is_failing(exporter: Exporter) -> bool:
+    return exporter.state in FAILING
 
 
 def stopped(home: Path) -> list[int]:
@@ -144,21 +152,150 @@ def test_a_process_that_dies_takes_what_it_had_along_and_is_started_anew(
     assert died in caplog.messages
 
 
-def test_a_process_that_dies_at_once_is_done_without(
+def test_a_process_that_dies_at_once_is_started_again_and_its_tracer_never_called_here(
     home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (home / "die at start").touch()
     with started() as (tracing, exporter):
         request(tracing)
+        assert until(lambda: "died" in caplog.text)
+        (home / "die at start").unlink()
         assert settled(exporter)
         request(tracing)
-    assert [pid for pid, _ in written(home)] == [os.getpid()] * 4
+    ((pid, _), *_) = written(home)
+    assert [each for each, _ in written(home)] == [pid] * 4
+    assert pid != os.getpid()
     assert (exporter.counters.delivered, drops(exporter)) == (4, {})
-    (died,) = [line for line in caplog.messages if "exporter process" in line]
-    assert died == (
-        "the exporter process of tracer solo died (exit code 3); "
-        "its tracer is called on a thread of the server"
-    )
+    died = "the exporter process of tracer solo died (exit code 3); starting anew"
+    assert died in caplog.messages
+
+
+def test_a_process_that_is_killed_at_each_call_costs_what_it_held_and_never_the_server(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (home / "kill at each call").touch()
+    with started() as (tracing, exporter):
+        for lost in (2, 4):
+            request(tracing)
+            assert until(lambda: sum(exporter.counters.dropped.values()) == lost, WAIT_S)  # noqa: B023
+        assert is_failing(exporter)
+        (home / "kill at each call").unlink()
+        request(tracing)
+        assert settled(exporter)
+        assert not is_failing(exporter)
+    assert os.getpid() not in [pid for pid, _ in written(home)]
+    assert (exporter.counters.delivered, drops(exporter)) == (2, {Drop.EXPORTER_DIED: 4})
+    assert exporter.recorded_spans == 6
+    said = [line for line in caplog.messages if "the exporter process" in line]
+    assert said == ["the exporter process of tracer solo died (by SIGKILL); starting anew"]
+
+
+def test_a_process_whose_tracer_cannot_start_there_is_done_without(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (home / "raise at start").touch()
+    with started() as (tracing, exporter):
+        request(tracing)
+        assert settled(exporter)
+    assert [pid for pid, _ in written(home)] == [os.getpid()] * 2
+    assert (exporter.counters.delivered, drops(exporter)) == (2, {})
+    assert (
+        "tracer solo cannot have a process of its own (it raised OSError: no such device); its "
+        "tracer is called on a thread of the server"
+    ) in caplog.messages
+
+
+HANGS_IN_A_PROCESS = (
+    "tracer solo hangs: no sign of its exporter process for 0.5 s; it is killed and started anew, "
+    "and the spans that it holds are lost"
+)
+
+
+@pytest.mark.parametrize("how", ["stopped", "hanging"])
+def test_a_process_that_hangs_is_killed_and_started_anew_and_what_it_held_is_counted(
+    how: str, home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with started(hang_after_s=0.5) as (tracing, exporter):
+        request(tracing)
+        assert settled(exporter)
+        ((first, _), *_) = written(home)
+        if how == "stopped":
+            os.kill(first, signal.SIGSTOP)
+        else:
+            (home / "hang").touch()
+        request(tracing)
+        assert until(lambda: sum(exporter.counters.dropped.values()) == 2, WAIT_S)
+        (home / "hang").touch()  # the next hangs, too, and is not said again
+        request(tracing)
+        assert until(lambda: sum(exporter.counters.dropped.values()) == 4, WAIT_S)
+        (home / "hang").unlink()
+        assert is_failing(exporter)
+        request(tracing)
+        assert settled(exporter)
+        assert not is_failing(exporter)
+    last = written(home)[-1][0]
+    assert len({first, last, os.getpid()}) == 3
+    assert not alive(first)
+    assert (exporter.counters.delivered, drops(exporter)) == (4, {Drop.EXPORTER_HUNG: 4})
+    assert exporter.recorded_spans == 8
+    assert [line for line in caplog.messages if line.startswith("tracer solo")] == [
+        HANGS_IN_A_PROCESS,
+        "tracer solo delivers again; 4 spans were dropped so far",
+    ]
+
+
+def test_a_slow_process_that_gives_signs_of_life_is_left_alone(home: Path) -> None:
+    (home / "slow").touch()
+    with started(hang_after_s=0.3) as (tracing, exporter):
+        request(tracing)
+        assert settled(exporter)
+    assert (exporter.counters.delivered, drops(exporter)) == (2, {})
+
+
+@pytest.mark.parametrize("how", ["stopped", "hanging"])
+def test_a_stop_waits_no_longer_than_it_may_and_says_what_is_lost(
+    how: str, home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with started() as (tracing, exporter):
+        request(tracing)
+        assert settled(exporter)
+        ((first, _), *_) = written(home)
+        if how == "stopped":
+            os.kill(first, signal.SIGSTOP)
+        else:
+            (home / "hang").touch()
+        request(tracing)
+        request(tracing)
+        tracing.stop(0.3)
+        assert (drops(exporter), exporter.waiting_spans) == ({Drop.STOPPED: 4}, 0)
+        assert (exporter.counters.delivered, exporter.recorded_spans) == (2, 6)
+        assert until(lambda: not alive(first), WAIT_S)
+    assert [line for line in caplog.messages if "solo" in line] == [
+        "tracer solo did not stop in time; 4 spans are lost"
+    ]
+
+
+def test_a_process_starts_without_instrumentation_that_the_server_was_started_with() -> None:
+    given = {"PYTHONPATH": os.pathsep.join(["/a", "/x/auto_instrumentation", "/b"]), "HOME": "/"}
+    assert clean_environment(given) == {"PYTHONPATH": f"/a{os.pathsep}/b", "HOME": "/"}
+    assert clean_environment({"HOME": "/"}) == {"HOME": "/"}
+
+
+def test_restarts_come_at_once_after_one_that_worked_and_then_ever_later() -> None:
+    restarts = Restarts()
+    pauses = []
+    now_s = 100.0
+    for works in (True, True, False, False, False, False, False, False, False):
+        restarts.started(now_s)
+        if works:
+            restarts.delivered()
+        restarts.died(now_s + 1)
+        pauses.append(restarts.wait_s(now_s + 1))
+        now_s += 1
+    assert pauses == [0, 1, 2, 4, 8, 16, 32, 60, 60]
+    restarts.started(now_s)
+    assert restarts.died(now_s + 3600)
+    assert restarts.wait_s(now_s + 3600) == 0.5
 
 
 def test_it_is_ready_once_its_tracer_is(home: Path) -> None:
@@ -220,15 +357,10 @@ def test_it_ends_however_the_server_ends(number: signal.Signals) -> None:
     with ZipkinSink() as sink:
         env = {"SPANSERVE__TRACING__TYPE": "zipkin", "SPANSERVE__TRACING__ZIPKIN__URL": sink.url}
         with subprocess_server(SQUARES, env=env) as server:
-            (child,) = children(server.process.pid)
+            (child,) = children_of(server.process.pid)
             os.kill(server.process.pid, number)
             server.process.wait(WAIT_S)
             assert until(lambda: not alive(child), WAIT_S)
-
-
-def children(pid: int) -> list[int]:
-    threads = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(child) for thread in threads for child in thread.read_text().split()]
 
 
 def alive(pid: int) -> bool:

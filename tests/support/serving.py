@@ -247,6 +247,20 @@ def closed_port() -> int:
         return int(listener.getsockname()[1])
 
 
+@contextmanager
+def refusing_port() -> Iterator[int]:
+    """Give a port at which connections are refused, and that nobody else gets meanwhile."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield int(bound.getsockname()[1])
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the ids of a process's own processes."""
+    threads = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for thread in threads for child in thread.read_text().split()]
+
+
 def until(happened: Any, deadline_s: float = DEADLINE_S) -> bool:
     """Ask again and again, for what cannot be waited for, until it happened or it is too late."""
     pause = threading.Event()

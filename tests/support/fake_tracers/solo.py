@@ -2,10 +2,12 @@
 
 import logging
 import os
+import signal
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from spanserve import ExportResult, Resource, Span, hookimpl
+from spanserve import ExportResult, Resource, Span, breathe, hookimpl
 
 HOME = Path(os.environ["SOLO_HOME"]) if "SOLO_HOME" in os.environ else Path()
 
@@ -28,6 +30,8 @@ class Solo:
             return
         if told("die at start"):
             os._exit(3)
+        if told("raise at start"):
+            raise OSError("no such device")
         if told("late"):  # a pipe, which the test closes
             (HOME / "late").read_bytes()
 
@@ -36,6 +40,14 @@ class Solo:
         if told("die"):
             (HOME / "die").unlink()
             os._exit(4)
+        if told("kill at each call"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        while told("hang"):
+            time.sleep(0.01)
+        if told("slow"):
+            for _ in range(10):
+                time.sleep(0.1)
+                breathe()
         if told("retry"):
             (HOME / "retry").unlink()
             return ExportResult(delivered=1, retry=spans[1:], retry_after_s=0.0, reason="half")

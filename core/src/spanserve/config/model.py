@@ -65,7 +65,14 @@ class QueueConfig(Section):
         default=8_000, description="Spans handed to a tracer in one call"
     )
     retry_for_s: Pause = Field(
-        default=60, description="How long spans are retried that the backend did not take"
+        default=60,
+        description="How long spans are retried that the backend did not take; pauses that it asks "
+        "for (Retry-After, 300 s at most) do not count",
+    )
+    hang_after_s: Length = Field(
+        default=10,
+        description="How long a call of a tracer may give no sign of life; then it hangs: the log "
+        "says so, and its process is killed and started anew",
     )
 
 

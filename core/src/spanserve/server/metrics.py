@@ -17,8 +17,9 @@ from spanserve.batching.runner import Runner
 from spanserve.batching.tally import BOUNDS_S, Durations
 from spanserve.server.exchange import Traffic
 from spanserve.server.http.guard import Guard
-from spanserve.tracing.exporting import Drop, State
+from spanserve.tracing.exporting import Drop
 from spanserve.tracing.keeping import ERROR, SLOW
+from spanserve.tracing.outcome import FAILING
 from spanserve.tracing.tracing import Tracing
 
 
@@ -169,7 +170,12 @@ class ServerMetrics(Collector):
         )
         waiting = GaugeMetricFamily("spanserve_spans_waiting", "Spans not yet sent", labels=label)
         failing = GaugeMetricFamily(
-            "spanserve_tracer_failing", "1 while a tracer cannot deliver", labels=label
+            "spanserve_tracer_failing", "1 while a tracer cannot deliver, or hangs", labels=label
+        )
+        paused = GaugeMetricFamily(
+            "spanserve_tracer_paused_seconds",
+            "Seconds left of a pause that its backend asked for (Retry-After)",
+            labels=label,
         )
         for exporter in self._tracing.exporters:
             name, counters = exporter.name, exporter.counters
@@ -179,8 +185,9 @@ class ServerMetrics(Collector):
             for why in Drop:
                 dropped.add_metric([name, why.value], counters.dropped[why])
             waiting.add_metric([name], exporter.waiting_spans)
-            failing.add_metric([name], exporter.state is State.FAILING)
-        yield from (recorded, exported, dropped, waiting, failing)
+            failing.add_metric([name], exporter.state in FAILING)
+            paused.add_metric([name], exporter.paused_s)
+        yield from (recorded, exported, dropped, waiting, failing, paused)
 
 
 def _durations(durations: Durations) -> tuple[list[Any], float]:

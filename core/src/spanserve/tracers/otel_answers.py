@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from inspect import signature
 from typing import Any, Final
@@ -36,6 +36,10 @@ _OWN_SESSIONS: Final = (
 """Where one of these is set, the exporter has a session that knows the credentials."""
 
 
+USUAL_TIMEOUT_S: Final = 10.0
+_TIMEOUTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT")
+
+
 class AnsweredError(Exception):
     """Carries the answer of a backend out of an exporter."""
 
@@ -50,6 +54,14 @@ def with_session(make: type[SpanExporter], options: Mapping[str, Any]) -> dict[s
     if not takes_one or any(map(os.environ.get, _OWN_SESSIONS)):
         return dict(options)
     return {**options, _SESSION: _answering_session()}
+
+
+def timeout_of(options: Mapping[str, Any]) -> float:
+    """Return how long a call of an exporter may take, as far as its options or variables say."""
+    for value in (options.get("timeout"), *map(os.environ.get, _TIMEOUTS)):
+        with suppress(TypeError, ValueError):
+            return float(value or "")
+    return USUAL_TIMEOUT_S
 
 
 class Listener(logging.Filter):

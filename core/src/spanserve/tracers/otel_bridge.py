@@ -15,7 +15,15 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from spanserve.tracers.otel_answers import AnsweredError, answer_of, listening, with_session
+from spanserve.tracers.otel_answers import (
+    USUAL_TIMEOUT_S,
+    AnsweredError,
+    answer_of,
+    listening,
+    timeout_of,
+    with_session,
+)
+from spanserve.tracing.breath import breathe
 from spanserve.tracing.export.answers import Answer, Verdict
 from spanserve.tracing.export.halving import send_in_parts
 from spanserve.tracing.hookspecs import ExportResult
@@ -68,9 +76,15 @@ class OtelExport:
     """Hands spans to an exporter of OpenTelemetry's SDK. Not for several threads at once."""
 
     def __init__(
-        self, exporter: SpanExporter, resource: OtelResource, *, session: object = None
+        self,
+        exporter: SpanExporter,
+        resource: OtelResource,
+        *,
+        session: object = None,
+        timeout_s: float = USUAL_TIMEOUT_S,
     ) -> None:
         self._exporter = exporter
+        self._timeout_s = timeout_s
         self._session = session
         self._resource = resource
         # Exporters log each failure; their modules' loggers are where.
@@ -84,7 +98,12 @@ class OtelExport:
     ) -> "OtelExport":
         """Make an exporter with these options, such that the backend's answers are known."""
         options = with_session(make, options)
-        return cls(make(**options), resource, session=options.get("session"))
+        return cls(
+            make(**options),
+            resource,
+            session=options.get("session"),
+            timeout_s=timeout_of(options),
+        )
 
     def export(self, spans: Sequence[Span]) -> ExportResult:
         """Export the spans, in halves where the backend's answer is one for that.
@@ -119,6 +138,7 @@ class OtelExport:
         self._exporter.shutdown()
 
     def _sent(self, readable: Sequence[ReadableSpan]) -> Answer:
+        breathe(2 * self._timeout_s)  # a connection that had been closed is made once more
         with listening(self._loggers) as listener:
             try:
                 result = self._exporter.export(readable)

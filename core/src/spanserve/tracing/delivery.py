@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from spanserve.tracing.breath import breathe
 from spanserve.tracing.expander import Expander
+from spanserve.tracing.export.quiet import without_instrumentation
 from spanserve.tracing.failure import raised
 from spanserve.tracing.frozen import TABLES, Frozen, span_count
 from spanserve.tracing.hookspecs import ExportResult
@@ -24,7 +25,16 @@ RECORDS_A_STEP: Final = 16
 
 
 class Delivery(Protocol):
-    """What an exporter needs; called from its thread alone, but for `packed` and `abandon`."""
+    """What an exporter needs; called from its thread alone, but for what says otherwise.
+
+    `can_end` says whether a call that hangs can be ended, `reason` why it is not ready.
+    """
+
+    @property
+    def can_end(self) -> bool: ...  # see above
+
+    @property
+    def reason(self) -> str | None: ...  # see above
 
     def packed(self, record: Frozen) -> Frozen:
         """Return a record as it is to wait for `deliver`; called on the event loop."""
@@ -32,8 +42,12 @@ class Delivery(Protocol):
     def start(self) -> None:
         """Begin to get ready, without waiting for it."""
 
-    def prepare(self) -> None:
-        """Wait until it is ready: called once, before `deliver`."""
+    def prepare(self, *, at_once: bool) -> float:
+        """Wait until it is ready: called before each `deliver`.
+
+        Returns 0; or, where it cannot be ready yet, in how many seconds to ask again. With
+        `at_once` it tries without a pause.
+        """
 
     def deliver(self, records: Sequence[Frozen], offset_ns: int) -> Outcome:
         """Hand the spans of these records over; raises nothing that a tracer can raise."""
@@ -44,12 +58,21 @@ class Delivery(Protocol):
     def stop(self, deadline_s: float) -> None:
         """Stop the tracer, within the deadline; raises what it raises."""
 
+    def end_hung(self) -> None:
+        """End a call that hangs, where that can be; called on another thread."""
+
     def abandon(self) -> None:
-        """Wait for nothing any more: a call is still under way, and time is over."""
+        """Wait for nothing any more: a call is still under way, and time is over.
+
+        Called on another thread.
+        """
 
 
 class DirectDelivery:
     """Calls the tracer's own hooks, `export` and `stopping`, on the calling thread."""
+
+    can_end = False
+    reason: str | None = None
 
     def __init__(
         self,
@@ -71,8 +94,9 @@ class DirectDelivery:
     def start(self) -> None:
         """Be ready."""
 
-    def prepare(self) -> None:
+    def prepare(self, *, at_once: bool) -> float:  # noqa: ARG002  # it is ready at once
         """Be ready."""
+        return 0.0
 
     def deliver(self, records: Sequence[Frozen], offset_ns: int) -> Outcome:
         """Expand the records, and hand all spans over in one call."""
@@ -125,6 +149,9 @@ class DirectDelivery:
         """Stop the tracer."""
         self._stopping(deadline_s)
 
+    def end_hung(self) -> None:
+        """Leave the call that hangs to itself: a thread cannot be ended."""
+
     def abandon(self) -> None:
         """Leave the call that hangs to itself: a thread cannot be ended."""
 
@@ -132,7 +159,9 @@ class DirectDelivery:
         """Call the tracer; whatever it does, every span of the call is in the outcome."""
         self._retry = ()
         try:
-            outcome, self._retry = outcome_of(self._export(spans), len(spans))
-        except BaseException as error:  # noqa: BLE001  # a tracer may raise anything, SystemExit too
+            with without_instrumentation():
+                outcome, self._retry = outcome_of(self._export(spans), len(spans))
+        except BaseException as error:  # a tracer may raise anything, SystemExit too
+            log.debug("export_spans raised", exc_info=error)
             return Outcome({Drop.TRACER_RAISED: len(spans)}, len(spans), reason=raised(error))
         return outcome

@@ -11,17 +11,29 @@ import marshal
 import os
 import pickle
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, BinaryIO
 
+from spanserve.tracing.breath import hear_signs
 from spanserve.tracing.delivery import DirectDelivery
 from spanserve.tracing.expander import Expander
+from spanserve.tracing.failure import raised
 from spanserve.tracing.frames import read_frame, write_frame
 from spanserve.tracing.outcome import Outcome
 from spanserve.tracing.packing import unpacked
 from spanserve.tracing.plugins import load_plugin
-from spanserve.tracing.process import AGAIN, DELIVER, READY, STOP, Assignment
+from spanserve.tracing.process import (
+    AGAIN,
+    ANSWER,
+    DELIVER,
+    READY,
+    SIGN,
+    STOP,
+    UNABLE,
+    Assignment,
+)
 
 
 class Lines(logging.Handler):
@@ -51,14 +63,38 @@ def main() -> None:
     sys.path[:] = path
     lines = Lines()
     logging.basicConfig(format="%(message)s", level=assignment.log_level, handlers=[lines])
-    delivery = _delivery(assignment)
-    # What is made of a call's records is a good part of this, forms no cycles, and goes with it.
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 20)
     with suppress(EOFError, BrokenPipeError):
+        try:
+            delivery = _delivery(assignment)
+        except Exception as error:
+            logging.getLogger(__name__).debug("the tracer could not be started", exc_info=True)
+            write_frame(answers, marshal.dumps((UNABLE, raised(error))))
+            return
+        # What is made of a call's records is a good part of this, forms no cycles, goes with it.
+        gc.freeze()
+        gc.set_threshold(100_000, 20, 20)
+        hear_signs(Signs(answers).sign)
         for outcome in _outcomes(delivery, questions):
             dropped = {why.value: spans for why, spans in outcome.dropped.items()}
-            write_frame(answers, marshal.dumps(((dropped, *outcome[1:]), lines.taken())))
+            answer = (ANSWER, (dropped, *outcome[1:]), lines.taken())
+            write_frame(answers, marshal.dumps(answer))
+
+
+class Signs:
+    """Passes the signs of a call's life on to the server, a few a second."""
+
+    _EVERY_S = 0.25
+
+    def __init__(self, answers: BinaryIO) -> None:
+        self._answers = answers
+        self._next_s = 0.0
+
+    def sign(self, quiet_for_s: float) -> None:
+        """Pass one on, but not each."""
+        now_s = time.monotonic()
+        if quiet_for_s or now_s >= self._next_s:
+            self._next_s = now_s + self._EVERY_S
+            write_frame(self._answers, marshal.dumps((SIGN, float(quiet_for_s))))
 
 
 def _outcomes(delivery: DirectDelivery, questions: BinaryIO) -> Iterator[Outcome]:

@@ -1,31 +1,38 @@
 """One tracer's way out: a bounded queue of records, and a thread that has them delivered.
 
-The event loop only appends to the queue. Where the tracer works in a process of its own,
-the thread only passes records on. Each of the numbers below is written by one thread only,
-so that the event loop needs no lock; the thread and the one that stops it share one, since
-a thread that hangs is given up.
+Where the tracer works in a process of its own, the thread only passes records on. The thread
+and the one that stops it share the lock of the books, since a thread that hangs is given up.
 """
 
 import logging
 import threading
-from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from spanserve.tracing.breath import hear_signs
 from spanserve.tracing.clock import Clock
 from spanserve.tracing.delivery import Delivery
-from spanserve.tracing.frozen import Frozen, span_count
-from spanserve.tracing.outcome import Counters, Drop, Outcome, State
+from spanserve.tracing.export.liveness import Liveness
+from spanserve.tracing.export.patience import Patience, Pause
+from spanserve.tracing.export.queue import RecordQueue
+from spanserve.tracing.frozen import Frozen
+from spanserve.tracing.outcome import FAILING, Counters, Drop, Outcome, State
 
 __all__ = ["Counters", "Drop", "Exporter", "QueueLimits", "State"]
 
 log = logging.getLogger(__name__)
 
-LONGEST_PAUSE_S: Final = 10.0
-_PARTS: Final = 100
-"""A full queue loses one of so many parts of it at once."""
+_KILLED: Final = (
+    "no sign of its exporter process for %g s; it is killed and started anew, and the spans that "
+    "it holds are lost"
+)
+_WAITED_FOR: Final = (
+    "no sign of its export_spans for %g s; a thread cannot be ended, and spans wait, as long as "
+    "there is room"
+)
+START_PATIENCE_S: Final = 60.0
+"""How long a process may take to get ready, at least: its modules may come from a slow disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,7 @@ class QueueLimits:
     max_export_spans: int = 8_000
     retry_for_s: float = 60.0
     first_pause_s: float = 0.25
+    hang_after_s: float = 10.0
 
 
 class Exporter:
@@ -61,41 +69,46 @@ class Exporter:
         self.reason: str | None = None
         self.counters = Counters()
         self._delivery = delivery
-        self._packed = delivery.packed
         self._offset_ns = offset_ns
         self._limits = limits
         self._clock = clock
-        self._newest: deque[Frozen] = deque()
-        self._calls: deque[deque[Frozen]] = deque()
-        self._look_at_spans = self._enough = min(limits.max_export_spans, limits.max_spans)
-        self._newest_from_spans = 0
-        self._put_spans = 0
-        self._overflowed_spans = 0
-        self._taken_spans = 0
-        self._more_spans = 0
-        self._in_hand = 0
-        self._given_up = False
-        self._is_stopped = False
         self._books = threading.Lock()
         self._wake = threading.Event()
+        self._queue = RecordQueue(
+            most=limits.max_spans,
+            enough=limits.max_export_spans,
+            packed=delivery.packed,
+            counters=self.counters,
+            books=self._books,
+            wake=self._wake,
+        )
+        self.put = self._queue.put
+        self._liveness = Liveness(clock)
+        self._more_spans = 0
+        self._in_hand = 0
+        self._paused_until_ns = 0
+        self._given_up = False
+        self._said_hang = False
         self._ready = threading.Event()
         self._stopped = threading.Event()
         self._stop_at_ns = 0
+        self._dropped_before_stop: Mapping[Drop, int] = {}
         self._thread = threading.Thread(target=self._run, name=f"spanserve-{name}", daemon=True)
 
     @property
     def recorded_spans(self) -> int:
         """Spans that were ever recorded for this tracer."""
-        return self._put_spans + self._more_spans
+        return self._queue.put_spans + self._more_spans
 
     @property
     def waiting_spans(self) -> int:
         """Spans that are queued, or in hand: being delivered, perhaps not for the first time."""
-        return self._queued_spans + self._in_hand
+        return self._queue.waiting_spans + self._in_hand
 
     @property
-    def _queued_spans(self) -> int:
-        return self._put_spans - self._overflowed_spans - self._taken_spans
+    def paused_s(self) -> float:
+        """Seconds that are left of a pause which the backend asked for."""
+        return max(0.0, (self._paused_until_ns - self._clock.now_ns()) / 1e9)
 
     def start(self) -> None:
         """Start the thread; before this, records only queue up."""
@@ -106,59 +119,23 @@ class Exporter:
         """Wait until records are delivered and not only queued; say whether they are."""
         return self._ready.wait(timeout_s)
 
-    def put(self, record: Frozen) -> None:
-        """Queue a finished record; never blocks."""
-        self._put_spans += record[1]
-        if self._is_stopped:
-            self._drop_late(span_count(record))
-            return
-        self._newest.append(self._packed(record))
-        if self._put_spans >= self._look_at_spans:
-            self._look_after_queue()
-
-    def _look_after_queue(self) -> None:
-        """Hand over what is enough for a call, and make room; no need to for most records.
-
-        The thread takes the records of a call all at once: if it took them one by one, it would
-        ask for the interpreter hundreds of times.
-        """
-        if self._put_spans - self._newest_from_spans >= self._enough:
-            call, self._newest = self._newest, deque()  # never in both: the thread may look now
-            self._calls.append(call)
-            self._newest_from_spans = self._put_spans
-            self._wake.set()
-        most = self._limits.max_spans
-        if self._queued_spans > most:
-            # Some more, so that a queue that stays full need not be looked after at each record.
-            self._drop_oldest(self._queued_spans - most + most // _PARTS)
-        room = max(1, most - self._queued_spans + 1)
-        self._look_at_spans = min(self._put_spans + room, self._newest_from_spans + self._enough)
-
-    def _drop_late(self, spans: int) -> None:
-        with self._books:
-            self._overflowed_spans += spans
-            self.counters.dropped[Drop.STOPPED] += spans
-
     def lose(self, spans: int, why: Drop) -> None:
         """Count spans as recorded and dropped that were never queued; on any thread."""
         with self._books:
             self._more_spans += spans
             self.counters.dropped[why] += spans
 
-    def _drop_oldest(self, enough: int) -> None:
-        """Drop whole records until these are enough spans, or the thread has taken the rest."""
-        while enough > 0:
-            try:
-                call = self._calls.popleft()
-            except IndexError:  # the thread was faster
+    def look_for_hang(self) -> None:
+        """Say it once where a call hangs, and end it where that can be; for another thread."""
+        with self._books:
+            if not self._liveness.is_lost or self.state is State.HANGING or self._given_up:
                 return
-            while call and enough > 0:
-                spans = span_count(call.popleft())
-                enough -= spans
-                self._overflowed_spans += spans
-                self.counters.dropped[Drop.QUEUE_FULL] += spans
-            if call:
-                self._calls.appendleft(call)
+            self.state = State.HANGING
+            said, self._said_hang = self._said_hang, True
+        if not said:
+            words = _KILLED if self._delivery.can_end else _WAITED_FOR
+            log.error("tracer %s hangs: " + words, self.name, self._limits.hang_after_s)  # noqa: G003
+        self._delivery.end_hung()
 
     def stop(self, deadline_s: float) -> None:
         """Deliver what is queued, within the deadline; what is left then is counted as dropped."""
@@ -168,97 +145,130 @@ class Exporter:
     def ask_to_stop(self, deadline_s: float) -> None:
         """Begin to stop, without waiting for it."""
         self._stop_at_ns = self._clock.now_ns() + int(deadline_s * 1e9)
-        self._is_stopped = True
+        self._dropped_before_stop = self.counters.dropped.copy()
+        self._queue.close()
         self._stopped.set()
         self._wake.set()
 
     def wait_for_stop(self, deadline_s: float) -> None:
-        """Wait until all is delivered, or until the deadline, and then give the thread up."""
+        """Wait until all is delivered, or until the deadline, and then give the thread up.
+
+        What was lost since the stop began is said.
+        """
         if self._thread.ident is None:
             return
         self._thread.join(deadline_s)
-        if self._thread.is_alive():
-            lost = self._given_up_spans()
-            log.warning("tracer %s did not stop in time; %d spans are lost", self.name, lost)
+        hangs = self._thread.is_alive()
+        if hangs:
+            self._give_up()
             self._delivery.abandon()
+        self._say_what_was_lost(hangs=hangs)
 
-    def _given_up_spans(self) -> int:
+    def _say_what_was_lost(self, *, hangs: bool) -> None:
+        """Say how many spans were dropped since the stop began, unless they were said before."""
+        now, before = self.counters.dropped, self._dropped_before_stop
+        lost = {why: now[why] - before[why] for why in now if why is not Drop.NOT_EXPANDED}
+        total = sum(lost.values())
+        if hangs:
+            log.warning("tracer %s did not stop in time; %d spans are lost", self.name, total)
+        elif total:
+            each = ", ".join(f"{why} {spans}" for why, spans in lost.items() if spans)
+            why = self.reason or "it gave no reason"
+            log.warning(
+                "tracer %s lost %d spans as it stopped (%s): %s", self.name, total, each, why
+            )
+
+    def _give_up(self) -> None:
         """Count all that waits as dropped; from now on the thread counts nothing any more."""
         with self._books:
             self._given_up = True
-            lost = self.waiting_spans
-            self._calls.clear()
-            self._newest.clear()
-            self._overflowed_spans = self._put_spans - self._taken_spans
+            lost = self._queue.discard() + self._in_hand
             self._in_hand = 0
             self.counters.dropped[Drop.STOPPED] += lost
-        return lost
 
     def _run(self) -> None:
-        self._delivery.prepare()
-        self._ready.set()
+        hear_signs(self._liveness.sign)
         while not self._stopped.is_set():
-            is_time = not self._wake.wait(self._limits.flush_interval_s)
-            self._wake.clear()
-            self._flush(few=is_time)
+            if self._is_up():
+                is_time = not self._wake.wait(self._limits.flush_interval_s)
+                self._wake.clear()
+                self._flush(few=is_time)
         self._flush(few=True)
+        with self._books:
+            self.counters.dropped[Drop.STOPPED] += self._queue.discard()
         self._stop_tracer()
+
+    def _is_up(self) -> bool:
+        """Have the tracer get ready, and wait a while where it cannot; say whether it is."""
+        self._liveness.began(max(self._limits.hang_after_s, START_PATIENCE_S))
+        wait_s = self._delivery.prepare(at_once=self._stopped.is_set())
+        self._liveness.ended()
+        if not wait_s:
+            self._ready.set()
+            return True
+        self.reason = self._delivery.reason
+        self._turned(State.FAILING)
+        self._stopped.wait(wait_s)
+        return False
 
     def _flush(self, *, few: bool) -> None:
         """Deliver all that is enough for a call, and then, if `few`, what is not.
 
         Under load what is not will soon be: many small calls would cost several times as much.
         """
-        while self._calls:
+        while self._queue.has_call:
+            if not self._is_up():
+                return
             self._deliver(self._take())
-        if few:
+        if few and self._queue.waiting_spans and self._is_up():
             self._deliver(self._take())
 
     def _take(self) -> list[Frozen]:
         """Take the oldest records that make the spans of one call."""
         with self._books:
-            try:
-                records = list(self._calls.popleft())
-            except IndexError:
-                records = self._taken_newest()
-            self._in_hand = sum(map(span_count, records))
-            self._taken_spans += self._in_hand
-        return records
-
-    def _taken_newest(self) -> list[Frozen]:
-        """Take one by one, since the event loop may add more to them now."""
-        records: list[Frozen] = []
-        newest = self._newest
-        with suppress(IndexError):
-            while True:
-                records.append(newest.popleft())
+            records, self._in_hand = self._queue.take()
         return records
 
     def _deliver(self, records: Sequence[Frozen]) -> None:
         """Hand records over, and again while the tracer asks for that and time is left."""
         if not records:
             return
-        pause_s = self._limits.first_pause_s
-        give_up_ns = self._clock.now_ns() + int(self._limits.retry_for_s * 1e9)
-        last = self._stopped.is_set()
+        limits = self._limits
+        patience = Patience(
+            self._clock.now_ns(),
+            retry_for_s=limits.retry_for_s,
+            first_pause_s=limits.first_pause_s,
+        )
+        last = self._begin_call()
         outcome = self._delivery.deliver(records, self._offset_ns())
         while True:
-            wait_s = max(pause_s, outcome.retry_after_s or 0.0)
-            late = self._clock.now_ns() + int(wait_s * 1e9) > give_up_ns
-            why = Drop.STOPPED if last else Drop.RETRIES_EXHAUSTED if late else None
+            pause = patience.after(outcome.retry_after_s, self._clock.now_ns())
+            why = Drop.STOPPED if last else None if pause.again else Drop.RETRIES_EXHAUSTED
             self._settle(outcome, why)
-            if why is not None or not outcome.retry:
+            if last or not outcome.retry:
                 return
-            self._stopped.wait(wait_s)
-            if self._given_up:
+            self._rest(pause)
+            if self._given_up or why is not None:
                 return
-            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
-            last = self._stopped.is_set()
+            last = self._begin_call()
             outcome = self._delivery.again()
+
+    def _begin_call(self) -> bool:
+        """Begin a call of the tracer; say whether it is the last for its spans."""
+        self._liveness.began(self._limits.hang_after_s)
+        return self._stopped.is_set()
+
+    def _rest(self, pause: Pause) -> None:
+        """Leave the backend alone for a while; a stop ends that."""
+        if pause.asked:
+            self._paused_until_ns = self._clock.now_ns() + int(pause.wait_s * 1e9)
+        self._stopped.wait(pause.wait_s)
+        self._paused_until_ns = 0
 
     def _settle(self, outcome: Outcome, why_not_again: Drop | None) -> None:
         """Enter an outcome in the books, unless they were closed while the tracer hung."""
         with self._books:
+            self._liveness.ended()
             if self._given_up:
                 return
             self.reason = outcome.reason
@@ -270,19 +280,19 @@ class Exporter:
                 self.counters.dropped[why] += spans
             if why_not_again:
                 self.counters.dropped[why_not_again] += outcome.retry
-        self._turned(State.FAILING if outcome.failing else State.DELIVERING, outcome.reason)
+        self._turned(State.FAILING if outcome.failing else State.DELIVERING)
 
-    def _turned(self, state: State, reason: str | None) -> None:
+    def _turned(self, state: State) -> None:
         """Say a change of state once, not each failure."""
-        if state is self.state:
-            return
-        if state is State.FAILING:
-            why = reason or "it gave no reason"
+        with self._books:
+            before, self.state = self.state, state
+        if state is State.FAILING and before not in FAILING:
+            why = self.reason or "it gave no reason"
             log.warning("tracer %s cannot deliver all spans: %s", self.name, why)
-        elif self.state is State.FAILING:
+        elif state not in FAILING and before in FAILING:
             lost = sum(self.counters.dropped.values())
             log.warning("tracer %s delivers again; %d spans were dropped so far", self.name, lost)
-        self.state = state
+            self._said_hang = False
 
     def _stop_tracer(self) -> None:
         left_s = (self._stop_at_ns - self._clock.now_ns()) / 1e9

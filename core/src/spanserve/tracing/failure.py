@@ -4,7 +4,7 @@ import traceback
 from typing import Final, NamedTuple
 
 from spanserve.config.redact import without_credentials
-from spanserve.tracing.plain import bounded
+from spanserve.tracing.plain import bounded, one_line
 
 MAX_MESSAGE_CHARS: Final = 1_000
 MAX_STACK_CHARS: Final = 16_000
@@ -38,4 +38,5 @@ def failure_of(exception: BaseException, time_ns: int) -> Failure:
 def raised(exception: BaseException) -> str:
     """Say in one line, without secrets, that a tracer raised this."""
     failure = failure_of(exception, 0)
-    return without_credentials(f"it raised {failure.type}: {failure.message}")
+    words = f"{failure.type}: {failure.message}" if failure.message else failure.type
+    return one_line(without_credentials(f"it raised {words}"))

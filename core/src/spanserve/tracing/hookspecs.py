@@ -96,8 +96,9 @@ def tracer_isolation() -> str:  # type: ignore[empty-body]
     sending take nothing from the requests: for a tracer that needs nothing of the server but
     its settings. That process loads the tracer by its entry point and calls `tracer_started`,
     `export_spans` and `tracer_stopping`; all other hooks are called in the server's process,
-    where `tracer_started` and `tracer_stopping` are called, too. `tracing.exporter: thread`
-    keeps everything in the server's process.
+    where `tracer_started` and `tracer_stopping` are called, too. A process that dies is started
+    anew, after pauses that grow. `tracing.exporter: thread` keeps everything in the server's
+    process.
     Another answer or an exception stops the start.
     """
 
@@ -141,11 +142,16 @@ def export_spans(spans: Sequence[Span]) -> ExportResult | None:
     come in one call, parents before children; a call may hold several of them. What the user's
     code goes on with after that comes in later calls, as it ends: spans of a trace that was
     delivered before, marked `spanserve.late`. Custom spans need not lie within their parents.
-    Thread: the exporter's, never two calls at once for a tracer. It may block, within
-    reason: meanwhile new spans wait in a bounded queue that drops its oldest.
+    Thread: the exporter's, never two calls at once for a tracer. It may block: meanwhile new
+    spans wait in a bounded queue that drops its oldest. A call that gives no sign of life for
+    `tracing.queue.hang_after_s`, by `breathe()`, hangs: the log says so once, and a process is
+    killed and started anew, without the spans of the call. OpenTelemetry's instrumentation is
+    suppressed during the call.
     None means that all were delivered. Spans in `ExportResult.retry` are handed over
-    again, alone, after a pause that grows, for as long as `tracing.queue.retry_for_s`.
-    Raising drops the spans of this call; they are counted, and the log says so once.
+    again, alone, after a pause that grows, for as long as `tracing.queue.retry_for_s`; or after
+    `retry_after_s`, 300 at most, while all others wait, too.
+    Raising drops the spans of this call; they are counted, and the log says so once, with the
+    stack at `debug`.
     """
 
 

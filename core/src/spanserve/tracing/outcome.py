@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from spanserve.tracing.hookspecs import ExportResult
+from spanserve.tracing.plain import one_line, plain_text
 from spanserve.tracing.span import Span
 
 
@@ -21,6 +22,7 @@ class Drop(StrEnum):
     TRACER_RAISED = "tracer_raised"
     NOT_EXPANDED = "not_expanded"
     EXPORTER_DIED = "exporter_died"
+    EXPORTER_HUNG = "exporter_hung"
     STOPPED = "stopped"
     LATE = "late"
 
@@ -31,6 +33,11 @@ class State(StrEnum):
     IDLE = "idle"
     DELIVERING = "delivering"
     FAILING = "failing"
+    HANGING = "hanging"
+
+
+FAILING: Final = frozenset({State.FAILING, State.HANGING})
+"""States in which a tracer cannot deliver."""
 
 
 @dataclass(slots=True)
@@ -86,9 +93,14 @@ def outcome_of(answer: object, handed: int) -> tuple[Outcome, Sequence[Span]]:
         unconfirmed=answer.unconfirmed,
         retry=len(retry),
         retry_after_s=_pause_s(answer.retry_after_s),
-        reason=answer.reason,
+        reason=_in_short(answer.reason),
     )
     return outcome, retry
+
+
+def _in_short(reason: object) -> str | None:
+    """Return a tracer's reason, whatever it is, in one line that is not long."""
+    return None if reason is None else one_line(plain_text(reason))
 
 
 def _pause_s(wish_s: float | None) -> float | None:

@@ -1,5 +1,6 @@
 """Attribute values of any kind, made plain at once: what a tracer may be handed."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -7,8 +8,10 @@ from spanserve.tracing.span import AttributeValue, Scalar
 
 MAX_TEXT_CHARS: Final = 2_000
 MAX_ELEMENTS: Final = 128
+MAX_LINE_CHARS: Final = 500
 
 _SCALARS: Final = frozenset((str, bool, int, float))
+_NOT_SHOWN: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _INT64: Final = 1 << 63
 
 
@@ -39,6 +42,12 @@ def bounded(text: str, max_chars: int) -> str:
     """Cut a text, and replace what UTF-8 cannot encode: one such text would cost a whole export."""
     text = text[:max_chars]
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def one_line(text: str, max_chars: int = MAX_LINE_CHARS) -> str:
+    """Return a text for a log: on one line, without control characters, cut where it is long."""
+    words = _NOT_SHOWN.sub(" ", bounded(text, 2 * max_chars)).strip()
+    return words if len(words) <= max_chars else words[: max_chars - 1] + "…"
 
 
 def _scalar(value: object) -> Scalar:

@@ -2,8 +2,7 @@
 
 The exporter's thread keeps the queue, the retries and the books; the process only expands,
 encodes and sends, so that none of it competes with the event loop for the interpreter. It
-ends when its standard input does, whatever becomes of the server. Where none can be had,
-the tracer is called on the thread, as if it had never asked for a process.
+ends when its standard input does, whatever becomes of the server.
 """
 
 import logging
@@ -12,6 +11,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +19,9 @@ from typing import Any, BinaryIO, Final, Literal, cast
 
 from pydantic import BaseModel
 
+from spanserve.tracing.breath import breathe
 from spanserve.tracing.delivery import Delivery
+from spanserve.tracing.export.restarts import Restarts, clean_environment, ended_by
 from spanserve.tracing.frames import read_frame, write_frame
 from spanserve.tracing.frozen import Frozen, span_count
 from spanserve.tracing.outcome import Drop, Outcome
@@ -37,6 +39,9 @@ DELIVER: Final = 0
 AGAIN: Final = 1
 STOP: Final = 2
 READY: Final = 3
+ANSWER: Final = 0
+SIGN: Final = 1
+UNABLE: Final = 2
 MODULE: Final = "spanserve.tracing.exporter_process"
 
 
@@ -55,17 +60,25 @@ class Assignment:
 class ProcessDelivery:
     """Has a process of its own deliver.
 
-    A process that dies takes along what it has in hand, which is counted, and is started
-    anew; after one that dies before it delivered anything, `fallback` delivers for good.
+    A process that dies takes along what it has in hand, which is counted, and is started anew,
+    after pauses that grow: its tracer is never called here, where it would kill the server.
+    `fallback` delivers for good where no process can be had at all, or one says that it cannot
+    have the tracer.
     """
 
+    can_end = True
+
     def __init__(self, assignment: Assignment, fallback: Delivery) -> None:
+        self.reason: str | None = None
         self._assignment = assignment
         self._fallback = fallback
         self._process: subprocess.Popen[bytes] | None = None
-        self._proven = False
+        self._restarts = Restarts()
+        self._is_ready = False
         self._held = 0
         self._alone = False
+        self._hung = False
+        self._abandoned = False
 
     def packed(self, record: Frozen) -> Frozen:
         """Return the record as bytes."""
@@ -73,36 +86,49 @@ class ProcessDelivery:
 
     def start(self) -> None:
         """Start the process; it gets ready while the server does."""
+        self._hung = False
+        self._restarts.started(time.monotonic())
         command = [sys.executable, "-P", "-m", MODULE]
         try:
             # A session of its own: Ctrl-C is for the server, which then says when to stop.
-            self._process = subprocess.Popen(  # noqa: S603  # nothing in it comes from outside
+            process = self._process = subprocess.Popen(  # noqa: S603  # nothing in it comes from outside
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 start_new_session=True,
-                env={**_KEEP_MEMORY, **os.environ},
+                env={**_KEEP_MEMORY, **clean_environment(os.environ)},
             )
-            _widen(_stdin(self._process))
-            write_frame(_stdin(self._process), pickle.dumps((sys.path, self._assignment)))
         except OSError as error:
-            self._died(str(error))
+            self._work_alone(f"no process can be started: {error}")
+            return
+        _widen(_stdin(process))
+        try:
+            write_frame(_stdin(process), pickle.dumps((sys.path, self._assignment)))
+        except OSError:
+            self._died()
 
-    def prepare(self) -> None:
-        """Wait until the process answers, or is dead."""
-        self._asked((READY,))
+    def prepare(self, *, at_once: bool) -> float:
+        """Start the process where there is none, and wait until it answers, or is dead."""
+        if self._is_ready or self._alone:
+            return 0.0
+        if self._process is None:
+            wait_s = self._restarts.wait_s(time.monotonic())
+            if self._abandoned or (wait_s and not at_once):
+                return max(wait_s, _SHORTEST_PAUSE_S)
+            self.start()
+        self._is_ready = self._process is not None and self._asked((READY,)).reason is None
+        if self._is_ready or self._alone:
+            return 0.0
+        return max(self._restarts.wait_s(time.monotonic()), _SHORTEST_PAUSE_S)
 
     def deliver(self, records: Sequence[Frozen], offset_ns: int) -> Outcome:
         """Pass the records on, and wait for what became of their spans."""
-        if self._process is None and not self._alone:
-            self.start()
-        if not self._alone:
-            self._held = sum(map(span_count, records))
-            outcome = self._asked((DELIVER, offset_ns, records))
-            self._proven = self._process is not None
-        # One that dies before it ever answered has delivered nothing.
         if self._alone:
             return self._fallback.deliver([unpacked(each) for each in records], offset_ns)
+        self._held = sum(map(span_count, records))
+        outcome = self._asked((DELIVER, offset_ns, records))
+        if self._is_ready:
+            self._restarts.delivered()
         return outcome
 
     def again(self) -> Outcome:
@@ -117,10 +143,20 @@ class ProcessDelivery:
             _end(self._process)
         self._fallback.stop(deadline_s)
 
+    def end_hung(self) -> None:
+        """Kill the process, a stopped one too."""
+        self._hung = True
+        self._kill()
+
     def abandon(self) -> None:
         """End the process as it is."""
-        if self._process is not None:
-            self._process.kill()
+        self._abandoned = True
+        self._kill()
+
+    def _kill(self) -> None:
+        process = self._process
+        if process is not None:
+            process.kill()
 
     def _asked(self, question: tuple[Any, ...]) -> Outcome:
         process = self._process
@@ -128,23 +164,53 @@ class ProcessDelivery:
             return Outcome()
         try:
             write_frame(_stdin(process), marshal.dumps(question))
-            outcome, lines = marshal.loads(read_frame(_stdout(process)))  # noqa: S302  # our own child's
+            while True:
+                kind, *answer = marshal.loads(read_frame(_stdout(process)))  # noqa: S302  # our own child's
+                if kind == SIGN:
+                    breathe(*answer)
+                elif kind == UNABLE:
+                    self._work_alone(*answer)
+                    _end(process)
+                    return Outcome()
+                else:
+                    return self._told(*answer)
         except (OSError, EOFError):
-            return self._died(f"exit code {_end(process)}")
+            return self._died()
+
+    def _told(self, outcome: tuple[Any, ...], lines: Sequence[tuple[str, int, str]]) -> Outcome:
         for name, level, text in lines:
             logging.getLogger(name).log(level, "%s", text)
         dropped, spans, *rest = outcome
         self._held = rest[2]
         return Outcome({Drop(why): lost for why, lost in dropped.items()}, spans, *rest)
 
-    def _died(self, why: str) -> Outcome:
-        lost, self._held, self._process = self._held, 0, None
-        name, self._alone = self._assignment.tracer, not self._proven
-        self._proven = False
-        then = "its tracer is called on a thread of the server" if self._alone else "starting anew"
-        log.error("the exporter process of tracer %s died (%s); %s", name, why, then)
-        reason = f"its exporter process died ({why})"
-        return Outcome({Drop.EXPORTER_DIED: lost}, lost, reason=reason)
+    def _work_alone(self, why: str) -> None:
+        self._process, self._alone = None, True
+        log.error(
+            "tracer %s cannot have a process of its own (%s); "
+            "its tracer is called on a thread of the server",
+            self._assignment.tracer,
+            why,
+        )
+
+    def _died(self) -> Outcome:
+        """Take note of the process's end; what it held is lost."""
+        process, self._process, self._is_ready = self._process, None, False
+        lost, self._held = self._held, 0
+        why = ended_by(_end(process)) if process is not None else "it is gone"
+        self.reason = f"its exporter process died ({why})"
+        is_first = self._restarts.died(time.monotonic())
+        if self._hung:
+            self.reason = "its exporter process hung, and was killed"
+            return Outcome({Drop.EXPORTER_HUNG: lost}, lost, reason=self.reason)
+        if not self._abandoned:
+            log.log(
+                logging.ERROR if is_first else logging.DEBUG,
+                "the exporter process of tracer %s died (%s); starting anew",
+                self._assignment.tracer,
+                why,
+            )
+        return Outcome({Drop.EXPORTER_DIED: lost}, lost, reason=self.reason)
 
 
 def _end(process: subprocess.Popen[bytes]) -> int:
@@ -180,4 +246,5 @@ _KEEP_MEMORY: Final = {
     "MALLOC_TRIM_THRESHOLD_": str(1 << 28),
 }
 _PATIENCE_S: Final = 5.0
+_SHORTEST_PAUSE_S: Final = 0.01
 _PIPE_BYTES: Final = 1 << 20

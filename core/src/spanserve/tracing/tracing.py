@@ -16,6 +16,7 @@ from spanserve.tracing.base import Record
 from spanserve.tracing.clock import Clock, Ids, SteadyOffset
 from spanserve.tracing.ending import Ending
 from spanserve.tracing.excluded import ExcludedPaths
+from spanserve.tracing.export.liveness import Watchdog
 from spanserve.tracing.failure import failure_of
 from spanserve.tracing.frozen import Frozen
 from spanserve.tracing.http import Origin, origin_of
@@ -82,6 +83,10 @@ class Tracing:
             exporter_of(tracer, config, resource, clock=self.clock, offset_ns=self._offset_ns)
             for tracer in self.tracers
             if "export_spans" in tracer.hooks
+        )
+        self._watchdog = Watchdog(
+            [exporter.look_for_hang for exporter in self.exporters],
+            hang_after_s=config.queue.hang_after_s,
         )
 
     def apply(self, rules: Rules) -> None:
@@ -262,11 +267,13 @@ class Tracing:
         for exporter in self.exporters:
             exporter.start()
         self.late.start()
+        self._watchdog.start()
 
     def stop(self, deadline_s: float) -> None:
         """Flush all exporters and stop all tracers, within the deadline; blocks."""
         give_up_ns = self.now_ns() + int(deadline_s * 1e9)
         self.late.stop()
+        self._watchdog.stop()
         exporting = {exporter.name for exporter in self.exporters}
         # All flush at once: one that hangs takes no time from the others.
         for exporter in self.exporters:

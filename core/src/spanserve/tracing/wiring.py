@@ -32,6 +32,7 @@ def exporter_of(
             flush_interval_s=queue.flush_interval_ms / 1e3,
             max_export_spans=queue.max_export_spans,
             retry_for_s=queue.retry_for_s,
+            hang_after_s=queue.hang_after_s,
         ),
         clock=clock,
     )

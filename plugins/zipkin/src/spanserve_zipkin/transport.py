@@ -59,6 +59,7 @@ class Transport:
             headers["Content-Encoding"] = "gzip"
             body = gzip.compress(body, compresslevel=1, mtime=0)
         headers["Content-Length"] = str(len(body))
+        breathe(2 * self._settings.timeout_s)  # to connect, and to get an answer
         try:
             response = self._pool.urlopen(
                 "POST",
