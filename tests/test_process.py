@@ -246,7 +246,7 @@ def test_a_process_that_hangs_is_killed_and_started_anew_and_what_it_held_is_cou
 
 def test_a_slow_process_that_gives_signs_of_life_is_left_alone(home: Path) -> None:
     (home / "slow").touch()
-    with started(hang_after_s=0.3) as (tracing, exporter):
+    with started(hang_after_s=2) as (tracing, exporter):
         request(tracing)
         assert settled(exporter)
     assert (exporter.counters.delivered, drops(exporter)) == (2, {})

@@ -45,9 +45,8 @@ class Solo:
         while told("hang"):
             time.sleep(0.01)
         if told("slow"):
-            for _ in range(10):
-                time.sleep(0.1)
-                breathe()
+            breathe(60)
+            time.sleep(3)
         if told("retry"):
             (HOME / "retry").unlink()
             return ExportResult(delivered=1, retry=spans[1:], retry_after_s=0.0, reason="half")
