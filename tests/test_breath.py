@@ -63,7 +63,7 @@ def spans_of_a_batch(steps: list[None]) -> tuple[Spans, int]:
     """Return the spans of a batch of two as columns, and in how many steps they were made."""
     tracing = gate(Quiet())
     sent = Sent.of(tracing)
-    leans = [Lean(tracing, Call(("", ""), b"curl", "", 5555, fails=False)) for _ in range(2)]
+    leans = [Lean(tracing, Call(("", ""), "", b"curl", "", 5555, fails=False)) for _ in range(2)]
     items = [lean.own for lean in leans]
     batch = released(tracing, items)
     ran(tracing, batch)

@@ -240,20 +240,20 @@ def test_opentelemetrys_variables_speak_where_the_file_is_silent() -> None:
     environ = {
         "OTEL_SERVICE_NAME": "digits",
         "OTEL_RESOURCE_ATTRIBUTES": "service.name=other, team=ml%20ops,zone=a=b",
-        "OTEL_PROPAGATORS": "tracecontext,baggage,B3",
+        "OTEL_PROPAGATORS": "tracecontext,baggage,B3,xray",
     }
     one = loaded("server: {port: 1}", environ)
     assert given_values(one) == {
         "server": {"port": 1},
         "tracing": {
             "service_name": "digits",
-            "propagators": ("tracecontext", "b3"),
+            "propagators": ("tracecontext", "baggage", "b3"),
             "resource_attributes": {"team": "ml ops", "zone": "a=b"},
         },
     }
     assert str(one.sources["tracing.service_name"]) == "environment OTEL_SERVICE_NAME"
     assert one.warnings == (
-        "OTEL_PROPAGATORS names 'baggage', which spanserve does not have: skipped",
+        "OTEL_PROPAGATORS names 'xray', which spanserve does not have: skipped",
     )
     spoken = loaded("tracing: {service_name: mine, propagators: [b3]}", environ).config.tracing
     assert (spoken.service_name, spoken.propagators) == ("mine", ("b3",))
@@ -406,8 +406,8 @@ def test_a_file_that_cannot_be_read_says_why_and_where(text: str, words: str) ->
         (
             "tracing: {propagators: [b3, w3c]}",
             (
-                "tracing.propagators.1: wanted one of 'tracecontext', 'b3', 'b3multi' or 'jaeger', "
-                "got 'w3c' (c.yml line 1)"
+                "tracing.propagators.1: wanted one of 'tracecontext', 'baggage', 'b3', 'b3multi' "
+                "or 'jaeger', got 'w3c' (c.yml line 1)"
             ),
         ),
         (

@@ -269,7 +269,7 @@ def test_requests_of_a_batch_are_sampled_by_their_traces(
     *, request_id: str, rate: float, keeps: bool
 ) -> None:
     tracing, _ = on(sample_rate=rate, keep={"errors": keeps})
-    call = Call(("", ""), b"curl", request_id, 5555, fails=False)
+    call = Call(("", ""), "", b"curl", request_id, 5555, fails=False)
     for size in (2, 3, 32):
         leans = [Lean(tracing, call) for _ in range(size)]
         batch = released(tracing, [lean.own for lean in leans])

@@ -5,7 +5,7 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from typing import Any
 
 import pytest
@@ -31,6 +31,12 @@ from spanserve.tracers.otel import (
 from support.otlp_sink import OtlpHttpSink
 
 RESOURCE = Resource("svc", {"service.name": "svc", "host.name": "h"})
+SENT_RESOURCE = {
+    **RESOURCE.attributes,
+    "telemetry.sdk.name": "spanserve",
+    "telemetry.sdk.language": "python",
+    "telemetry.sdk.version": version("spanserve"),
+}
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 SPAN_ID = "b7ad6b7169203331"
 START_NS = 1_700_000_000_000_000_000
@@ -76,7 +82,7 @@ def test_spans_arrive_through_the_otlp_exporter() -> None:
             assert tracer.export_spans([ROOT, child]) == ExportResult(delivered=2)
         found = [(s["name"], s["kind"], s["parent_id"]) for s in sink.wait_for_spans(2)]
         assert found == [("GET /p", "SERVER", None), ("run", "INTERNAL", SPAN_ID)]
-        assert [span["resource"] for span in sink.spans] == [dict(RESOURCE.attributes)] * 2
+        assert [span["resource"] for span in sink.spans] == [SENT_RESOURCE] * 2
         assert sink.headers[0]["x-key"] == "k"
 
 
@@ -119,7 +125,7 @@ def test_a_span_keeps_everything_on_the_bridge() -> None:
         ("e", START_NS + 1, {"k": 1.5})
     ]
     assert (read.status.status_code, read.status.description) == (otel.StatusCode.ERROR, "boom")
-    assert dict(read.resource.attributes) == dict(RESOURCE.attributes)
+    assert dict(read.resource.attributes) == SENT_RESOURCE
 
 
 def test_a_span_without_an_error_has_no_status() -> None:

@@ -18,8 +18,16 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 from opentelemetry import propagate, trace
-from opentelemetry.trace import Link, SpanContext, SpanKind, StatusCode, TraceFlags
+from opentelemetry.trace import (
+    Link,
+    SpanContext,
+    SpanKind,
+    StatusCode,
+    TraceFlags,
+    TraceState,
+)
 
+from spanserve import Link as SpanLink
 from spanserve import Span, api, current_trace, service, span
 from spanserve import SpanKind as Kind
 from spanserve.tracing import names
@@ -343,9 +351,9 @@ class Says:
 
     @api
     def everything(self) -> int:
-        link = Link(
-            SpanContext(5, 7, is_remote=True, trace_flags=TraceFlags(1)), {"why": "why not"}
-        )
+        state = TraceState([("foo", "1")])
+        context = SpanContext(5, 7, True, TraceFlags(1), state)
+        link = Link(context, {"why": "why not"})
         with tracer.start_as_current_span(
             "call", kind=SpanKind.CLIENT, attributes={"a": 1}, links=[link]
         ) as current:
@@ -410,8 +418,9 @@ def test_all_that_opentelemetry_s_api_says_is_kept() -> None:
     }
     assert [(e.name, e.attributes) for e in found.events] == [("sent", {"bytes": 64})]
     assert found.start_ns <= found.events[0].time_ns <= found.end_ns
-    ((trace_id, span_id, attributes),) = found.links
-    assert (int(trace_id, 16), int(span_id, 16), attributes) == (5, 7, {"why": "why not"})
+    assert list(found.links) == [
+        SpanLink(f"{5:032x}", f"{7:016x}", {"why": "why not"}, "foo=1", is_remote=True)
+    ]
 
 
 def test_an_exception_marks_it_as_one_of_spanserve_s() -> None:

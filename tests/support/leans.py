@@ -26,16 +26,19 @@ class Call:
     """What a client sends, and whether its answer can be written."""
 
     caller: tuple[str, str]
+    state: str
     user_agent: bytes
     request_id: str
     port: int
     fails: bool
 
 
+_states = st.sampled_from(["", "", "foo=1,bar=2", "congo=t61"])
 _agents = st.sampled_from([b"curl", b"wrk"])
 _usual_calls = st.builds(
     Call,
     st.sampled_from(CALLERS[:2]),
+    _states,
     _agents,
     st.sampled_from(["", "", "x"]),
     st.just(5555),
@@ -44,6 +47,7 @@ _usual_calls = st.builds(
 _any_calls = st.builds(
     Call,
     st.sampled_from(CALLERS),
+    _states,
     _agents,
     st.sampled_from(["", "", "x", "y" * 128]),
     st.sampled_from([5555, 5555, 0]),
@@ -72,6 +76,8 @@ class Lean(LeanRequest):
         name, value = (each.encode() for each in call.caller)
         client = Client("http", ("127.0.0.1", call.port))
         fields = {b"user-agent": call.user_agent} | ({name: value} if name else {})
+        if name == b"traceparent" and call.state:
+            fields[b"tracestate"] = call.state.encode()
         self.head = Head("/predict", client, fields, not (name or call.request_id))
         self.own = self.item = ItemRecord(self, tracing.now_ns(), 0)
 

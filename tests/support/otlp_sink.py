@@ -124,6 +124,7 @@ class OtlpSink:
         """Keep what a request holds."""
         spans = [
             _plain_span(span, _attributes(per_resource.resource.attributes))
+            | {"schema_url": per_resource.schema_url}
             for per_resource in request.resource_spans
             for per_scope in per_resource.scope_spans
             for span in per_scope.spans
@@ -262,6 +263,8 @@ def _plain_span(span: Span, resource: dict[str, Any]) -> dict[str, Any]:
                 "trace_id": link.trace_id.hex(),
                 "span_id": link.span_id.hex(),
                 "attributes": _attributes(link.attributes),
+                "trace_state": link.trace_state,
+                "flags": link.flags,
             }
             for link in span.links
         ],
@@ -274,6 +277,7 @@ def _plain_span(span: Span, resource: dict[str, Any]) -> dict[str, Any]:
             for event in span.events
         ],
         "error": span.status.message if is_error else None,
+        "trace_state": span.trace_state,
         "resource": resource,
     }
 

@@ -14,7 +14,14 @@ from spanserve.tracing.export.answers import (
 )
 from spanserve.tracing.export.halving import Sent, send_in_parts
 from spanserve.tracing.hookspecs import ExportResult, hookimpl
-from spanserve.tracing.scope import SpanHandle, TraceIds, current_trace, outgoing_headers, span
+from spanserve.tracing.scope import (
+    SpanHandle,
+    TraceIds,
+    baggage,
+    current_trace,
+    outgoing_headers,
+    span,
+)
 from spanserve.tracing.span import (
     Attributes,
     AttributeValue,
@@ -48,6 +55,7 @@ __all__ = [
     "TraceIds",
     "Verdict",
     "api",
+    "baggage",
     "breathe",
     "bundle_path",
     "current_trace",

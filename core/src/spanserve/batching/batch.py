@@ -10,9 +10,10 @@ from spanserve.batching.isolation import Positions, isolated
 from spanserve.errors import SpanserveError
 from spanserve.service.problems import InvalidResult
 from spanserve.tracing.attempt import Attempt
+from spanserve.tracing.base import Record
 from spanserve.tracing.failure import failure_of
-from spanserve.tracing.places import RUN, item_place
-from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord, TracedRequest
+from spanserve.tracing.places import ROOT, RUN, item_place
+from spanserve.tracing.record import BatchRecord, ItemRecord, TracedRequest
 from spanserve.tracing.scope import entered
 from spanserve.tracing.tracing import Tracing
 
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 MOST_NAMED = 10
 """How many items or requests a line of the log names."""
 
-Place = tuple[BatchRecord | RequestRecord | None, int]
+Place = tuple[Record | None, int]
 """Where code runs: a place in a record."""
 
 
@@ -208,6 +209,8 @@ class Batch:
         """Return where the user's code runs: a batch of one lies in its request's trace."""
         if self.record.size == 1:
             item = self.items[0]
+            if not self._work.tracing.on:
+                return (None if item.request is None else item.request.context), ROOT
             request = item.request
             record = None if request is None else request.full_record
             return record, item_place(item.index, RUN)

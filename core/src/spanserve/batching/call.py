@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from spanserve.batching.runner import Runner, carried
+from spanserve.tracing.base import Record
 from spanserve.tracing.failure import failure_of
 from spanserve.tracing.places import RUN
 from spanserve.tracing.record import RequestRecord
@@ -25,14 +26,18 @@ class Call:
         private: Callable[[Any], Any],
         tracing: Tracing,
         record: RequestRecord | None,
+        context: Record | None = None,
     ) -> None:
-        """`private` makes an answer of the method's, that it may still change, the call's own."""
+        """`context` is what the method runs in where there is no record.
+
+        `private` makes an answer of the method's, that it may still change, the call's own."""
         self.future = asyncio.get_running_loop().create_future()
         self._private = private
         self._method = method
         self._arguments = arguments
         self._tracing = tracing
         self._record = record
+        self._context = record or context
         self._result: Any = None
         self._error: BaseException | None = None
         self.run_ns = 0
@@ -47,7 +52,7 @@ class Call:
         if record is not None:
             record.plain_run_started(self.run_ns)
         try:
-            with entered(self._tracing.scope(record, RUN)):
+            with entered(self._tracing.scope(self._context, RUN)):
                 result = self._method(instance, **self._arguments)
             self.ran_ns = now_ns()
             self._result = self._private(result)
@@ -96,8 +101,9 @@ async def on_loop(
     *,
     tracing: Tracing,
     record: RequestRecord | None,
+    context: Record | None = None,
 ) -> Any:
-    """Await an async method here.
+    """Await an async method here; `context` is what it runs in where there is no record.
 
     Whatever it raises is an Exception, unless this task is cancelled: no `sys.exit` of a model
     ends the server, and a task of its own that it cancelled is its own matter.
@@ -105,7 +111,7 @@ async def on_loop(
     if record is not None:
         record.plain_run_started(tracing.now_ns())
     try:
-        with entered(tracing.scope(record, RUN)):
+        with entered(tracing.scope(record or context, RUN)):
             return await method(instance, **arguments)
     except (Exception, SystemExit, asyncio.CancelledError) as error:
         if isinstance(error, asyncio.CancelledError) and is_cancelled():

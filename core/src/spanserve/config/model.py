@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from spanserve.config.access import AuthConfig, CorsConfig
 from spanserve.config.section import Count, Length, Pause, Section, Word, listed
 
-Propagator = Literal["tracecontext", "b3", "b3multi", "jaeger"]
+Propagator = Literal["tracecontext", "baggage", "b3", "b3multi", "jaeger"]
 LogLevel = Literal["critical", "error", "warning", "info", "debug"]
 
 OFF_WORDS: Final = frozenset({"", "none", "null", "off", "false"})
@@ -121,8 +121,8 @@ class TracingConfig(Section):
     )
     propagators: Annotated[tuple[Propagator, ...] | None, BeforeValidator(_listed_lower)] = Field(
         default=None,
-        description="Header formats that are read and written: tracecontext, b3, b3multi, jaeger; "
-        "null: all are read, and W3C is written with what the tracers ask for",
+        description="Header formats that are read and written: tracecontext, baggage, b3, b3multi, "
+        "jaeger; null: all are read, and W3C's are written with what the tracers ask for",
     )
     excluded_urls: Annotated[tuple[Word, ...], BeforeValidator(listed)] = Field(
         default=(

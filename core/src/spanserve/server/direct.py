@@ -7,6 +7,7 @@ endpoint's and the front door's, as on the way through ASGI.
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from typing import Any, Final, Protocol
 
 from spanserve.batching.batch import Item
@@ -192,6 +193,10 @@ class DirectRequest(Exchange):
     def header_list(self, now_ns: int) -> list[tuple[bytes, bytes]]:
         """Return them one by one."""
         return self.headers(now_ns, tracing=self._front.trace_headers)
+
+    def header_fields(self) -> Iterable[tuple[bytes, bytes]]:
+        """Return the request's headers."""
+        return self.head.fields.items()
 
     def _client_left(self) -> bool:
         return self.disconnected

@@ -29,6 +29,7 @@ from spanserve.service.codecs import BatchCodec, PlainCodec
 from spanserve.service.media import JSON, chosen, media_type
 from spanserve.service.spec import ApiSpec
 from spanserve.tracing.failure import failure_of
+from spanserve.tracing.record import TracedRequest
 from spanserve.tracing.tracing import Tracing
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,8 @@ class Endpoint(ABC):
         self.spec = spec
         self.tracing = tracing
         self.is_traced = tracing.traces(spec.route)
+        # Of a request that is not traced it tells the code of a batch of one what to pass on.
+        self._is_member = self.is_traced or not tracing.on
         self._now_ns = tracing.now_ns
         self.max_request_bytes = max_request_bytes
         self.timeout_ms = request_timeout_ms
@@ -79,6 +82,10 @@ class Endpoint(ABC):
             if record is not None:
                 record.decode_ended(self._now_ns())
         return await self.answer_value(exchange, value, body)
+
+    def member(self, exchange: Exchange) -> TracedRequest | None:
+        """Return what a batch is told of a request."""
+        return exchange.record or (exchange if self._is_member else None)
 
     def reads(self, exchange: Exchange) -> None:
         """Begin to read a body."""
@@ -185,7 +192,7 @@ class BatchEndpoint(Endpoint):
         future = asyncio.get_running_loop().create_future()
         item = self.batcher.submit(
             value,
-            request=exchange.record,
+            request=self.member(exchange),
             gone=exchange.asks_if_client_left,
             waiter=future,
             deadline_ns=self.deadline_ns(exchange),
@@ -215,7 +222,7 @@ class BatchEndpoint(Endpoint):
         limited = self.timeout_ms is not None or exchange.limit_ms is not None
         return self.batcher.submit(
             value,
-            request=exchange if self.is_traced else None,
+            request=exchange if self._is_member else None,
             gone=gone,
             waiter=waiter,
             deadline_ns=self.deadline_ns(exchange) if limited else 0,
@@ -275,6 +282,7 @@ class PlainEndpoint(Endpoint):
                     value,
                     tracing=self.tracing,
                     record=exchange.record,
+                    context=exchange.context,
                 )
             finally:
                 self._note_times(exchange, asked_ns, asked_ns, self._now_ns())
@@ -284,6 +292,7 @@ class PlainEndpoint(Endpoint):
             private=self.codec.private,
             tracing=self.tracing,
             record=exchange.record,
+            context=exchange.context,
         )
         if self.spec.threads > 1:
             self._service.pool(self.spec).submit(call)

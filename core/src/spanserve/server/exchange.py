@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -12,8 +12,10 @@ from spanserve.server.http.guard import OPEN
 from spanserve.server.inflating import Inflater, codings_of
 from spanserve.server.pacing import Pace
 from spanserve.service.problems import InvalidBody
+from spanserve.tracing.base import Record
 from spanserve.tracing.failure import Failure
 from spanserve.tracing.lean import UNDECIDED, LeanRequest
+from spanserve.tracing.passing import PassingRecord
 from spanserve.tracing.record import RequestRecord
 
 Scope = MutableMapping[str, Any]
@@ -73,6 +75,16 @@ class Exchange(LeanRequest):
         """Return the request's record."""
         assert self.record is not None  # noqa: S101  # else nobody was told of it
         return self.record
+
+    @property
+    def context(self) -> Record:
+        """Return where the request's code runs: its record, or what stands for one."""
+        return PassingRecord(self) if self.record is None else self.record
+
+    def header_fields(self) -> Iterable[tuple[bytes, bytes]]:
+        """Return the request's headers."""
+        headers: Iterable[tuple[bytes, bytes]] = self.scope["headers"]
+        return headers
 
     def header(self, name: bytes) -> str:
         """Return the first value of a header, by its name in lower case; empty where none is."""

@@ -253,7 +253,7 @@ class FrontDoor:
 
         exchange.receive = receive = _Limited(exchange, self._max_request_bytes)
         try:
-            with entered(self._tracing.scope(record, ROOT)):
+            with entered(self._tracing.scope(exchange.context, ROOT)):
                 await self._app(scope, receive, watched)
         except Exception as error:
             if error is receive.refusal:  # middleware read the body; the client has its answer

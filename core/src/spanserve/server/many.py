@@ -126,7 +126,7 @@ class Crowd:
         try:
             item = endpoint.batcher.submit(
                 value,
-                request=exchange.record,
+                request=endpoint.member(exchange),
                 gone=exchange.asks_if_client_left,
                 waiter=future,
                 deadline_ns=endpoint.deadline_ns(exchange),

@@ -92,7 +92,7 @@ class StreamEndpoint(PlainEndpoint):
             record.plain_run_started(tracing.now_ns())
         error: BaseException | None = None
         try:
-            with entered(tracing.scope(record, RUN)):
+            with entered(tracing.scope(exchange.context, RUN)):
                 async with aclosing(self._method(self.instance, **value)) as yielded:
                     async for each in yielded:
                         await chunks.put(self._encoded(given, each))

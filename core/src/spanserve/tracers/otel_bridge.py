@@ -34,7 +34,13 @@ _LEAST_SPANS: Final = 256
 """What a call may hold, however little was refused as too large: one long span is no rule."""
 
 _SAMPLED: Final = otel.TraceFlags(otel.TraceFlags.SAMPLED)
-_SCOPE: Final = InstrumentationScope("spanserve", version("spanserve"))
+_SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
+_SCOPE: Final = InstrumentationScope("spanserve", version("spanserve"), _SCHEMA_URL)
+_SDK: Final = {
+    "telemetry.sdk.name": "spanserve",
+    "telemetry.sdk.language": "python",
+    "telemetry.sdk.version": version("spanserve"),
+}
 _UNSET: Final = otel.Status(otel.StatusCode.UNSET)
 _KINDS: Final[Mapping[SpanKind, otel.SpanKind]] = {
     kind: otel.SpanKind[kind.name] for kind in SpanKind
@@ -42,8 +48,8 @@ _KINDS: Final[Mapping[SpanKind, otel.SpanKind]] = {
 
 
 def otel_resource(resource: Resource) -> OtelResource:
-    """The resource as OpenTelemetry's: its attributes alone, nothing detected is added."""
-    return OtelResource(_plain(resource.attributes))
+    """The resource as OpenTelemetry's: its attributes, and what made the spans; none detected."""
+    return OtelResource(_SDK | _plain(resource.attributes), _SCHEMA_URL)
 
 
 def readable_span(span: Span, resource: OtelResource) -> ReadableSpan:
@@ -52,13 +58,14 @@ def readable_span(span: Span, resource: OtelResource) -> ReadableSpan:
     Text that is no valid Unicode is replaced, and integers beyond 64 bits become text:
     an exporter would lose the whole batch over them.
     """
-    parent = None
+    parent, state = None, _state(span.tracestate)
     if span.parent_id is not None:
         # The parent of a server's span is the caller's.
-        parent = _context(span.trace_id, span.parent_id, is_remote=span.kind is SpanKind.SERVER)
+        is_remote = span.kind is SpanKind.SERVER
+        parent = _context(span.trace_id, span.parent_id, state, is_remote=is_remote)
     return ReadableSpan(
         name=_text(span.name),
-        context=_context(span.trace_id, span.span_id, is_remote=False),
+        context=_context(span.trace_id, span.span_id, state, is_remote=False),
         parent=parent,
         resource=resource,
         attributes=_plain(span.attributes),
@@ -159,8 +166,14 @@ class OtelExport:
             return None
 
 
-def _context(trace_id: str, span_id: str, *, is_remote: bool) -> otel.SpanContext:
-    context = otel.SpanContext(int(trace_id, 16), int(span_id, 16), is_remote, _SAMPLED)
+def _state(tracestate: str) -> otel.TraceState | None:
+    return otel.TraceState.from_header([tracestate]) if tracestate else None
+
+
+def _context(
+    trace_id: str, span_id: str, state: otel.TraceState | None, *, is_remote: bool
+) -> otel.SpanContext:
+    context = otel.SpanContext(int(trace_id, 16), int(span_id, 16), is_remote, _SAMPLED, state)
     if not context.is_valid:
         raise ValueError("a trace id is 32 hex digits and a span id 16, not all zero")
     return context
@@ -171,9 +184,9 @@ def _event(event: Event) -> OtelEvent:
 
 
 def _link(link: Link) -> otel.Link:
-    return otel.Link(
-        _context(link.trace_id, link.span_id, is_remote=False), _plain(link.attributes)
-    )
+    state = _state(link.tracestate)
+    context = _context(link.trace_id, link.span_id, state, is_remote=link.is_remote)
+    return otel.Link(context, _plain(link.attributes))
 
 
 def _status(error: str | None) -> otel.Status:

@@ -5,6 +5,9 @@ from itertools import repeat
 from typing import Final
 
 from spanserve.config.model import TracingConfig
+from spanserve.tracing import baggage
+from spanserve.tracing.baggage import BAGGAGE
+from spanserve.tracing.base import Record
 from spanserve.tracing.clock import ID_BYTES, ROOT_ID_AT, Ids, root_ids
 from spanserve.tracing.keeping import Rules
 from spanserve.tracing.lean import Decision, LeanRequest, decision_of
@@ -27,6 +30,7 @@ class Admission:
         self._ids = ids
         self.propagators = _propagators(tracers, config)
         self._trusts = config.trust_incoming
+        self._carries_baggage = config.propagators is None or "baggage" in config.propagators
         self._caller_of = self.propagators.extract_once
 
     def apply(self, rules: Rules) -> None:
@@ -118,13 +122,23 @@ class Admission:
         record.recording = lean.recording
         if lean.caller is not None:
             self.note_caller(record, lean.caller)
+        if BAGGAGE in lean.head.fields:
+            record.baggage = baggage.sent(lean.head.fields.items())
         return record
+
+    def baggage_of(self, record: Record) -> Sequence[bytes]:
+        """Return what the caller of a request sent along, unread, where it is trusted."""
+        return record.baggage if self._trusts and self._carries_baggage else ()
+
+    def pass_on(self, headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+        """Return the headers of an untraced request that go on as they came."""
+        return self.propagators.pass_on(headers) if self._trusts else {}
 
     def note_caller(self, record: RequestRecord, caller: Remote) -> None:
         """Write down who called: to join its trace, or to link it where it is not trusted."""
         if not self._trusts:
             if caller.trace_id:
-                record.caller = caller.trace_id, caller.span_id
+                record.caller = caller.trace_id, caller.span_id, caller.tracestate
                 record.usual = False
             return
         record.parent_id = caller.span_id or None
@@ -132,6 +146,8 @@ class Admission:
             record.debug = True
             record.usual = False
         record.tracestate = caller.tracestate
+        if caller.random:
+            record.random = True
         if caller.debug_id:
             record.debug_id = caller.debug_id
             record.usual = False
@@ -146,6 +162,7 @@ def _sampled(leans: Sequence[LeanRequest]) -> Sequence[int] | None:
 
 def _propagators(tracers: Sequence[LoadedTracer], config: TracingConfig) -> Propagators:
     if config.propagators is not None:
-        return Propagators(config.propagators, config.propagators)
+        formats = [name for name in config.propagators if name != "baggage"]
+        return Propagators(formats, formats)
     wanted = [name for tracer in tracers for name in tracer.propagators]
     return Propagators(KNOWN_FORMATS, list(dict.fromkeys(["tracecontext", *wanted])))

@@ -30,7 +30,16 @@ class Record:
     """The decision that goes out in headers."""
 
     debug: bool = False
+    random: bool = False
+    """Whether the caller said that the trace's id is random: the flag of W3C's level 2."""
+
     tracestate: str = ""
+    baggage: Sequence[bytes] = ()
+    """The values of the caller's headers of this name, unread."""
+
+    passes: bool = False
+    """Whether nothing is written down here, and the caller's headers go on as they came."""
+
     custom_spans: Sequence[CustomSpan] = ()
     """All that were opened, parents before children."""
 

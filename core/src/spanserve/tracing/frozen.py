@@ -16,11 +16,10 @@ from spanserve.tracing.attempt import Retry
 from spanserve.tracing.base import Record
 from spanserve.tracing.custom import CustomSpan, PlainCustom
 from spanserve.tracing.failure import Failure
-from spanserve.tracing.http import Origin
 from spanserve.tracing.lean import LeanRequest
 from spanserve.tracing.lean_rows import PlainLeans
 from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
-from spanserve.tracing.rows import LINK, WHOLE, PlainRows, Rows, pack_row
+from spanserve.tracing.rows import LINK, WHOLE, Came, PlainRows, Rows, pack_row
 from spanserve.tracing.startup import StartupRecord
 
 TABLE: Final = 0
@@ -45,6 +44,7 @@ _REQUEST_FIELDS: Final = (
     "root_id",
     "parent_id",
     "caller",
+    "tracestate",
     "debug_id",
     "kept_by",
     "port",
@@ -94,7 +94,8 @@ def write_record(rows: Rows, record: RequestRecord, item: ItemRecord) -> None:
     """Write all of a usual request into its batch's rows."""
     parent_id = int(record.parent_id, 16) if record.parent_id else 0
     decoded = record.decode_ns, record.decoded_ns
-    _write(rows, record, item, parent_id, decoded, record.ended_ns, record.origin, record.port)
+    place = rows.place_of(record.origin, record.tracestate)
+    _write(rows, record, item, parent_id, decoded, record.ended_ns, place, record.port)
 
 
 def write_lean(rows: Rows, lean: LeanRequest, item: ItemRecord, ended_ns: int) -> None:
@@ -102,8 +103,8 @@ def write_lean(rows: Rows, lean: LeanRequest, item: ItemRecord, ended_ns: int) -
     parent_id = 0 if lean.caller is None else lean.caller.span_number
     # Its body was there as it began, and its item queued as soon as that was decoded.
     decoded = lean.started_ns, item.queued_ns
-    port = lean.head.client.port
-    _write(rows, lean, item, parent_id, decoded, ended_ns, lean.head.origin, port)
+    place = rows.place_of(lean.head.origin, "" if lean.caller is None else lean.caller.tracestate)
+    _write(rows, lean, item, parent_id, decoded, ended_ns, place, lean.head.client.port)
 
 
 def _write(  # noqa: PLR0917  # what a record and its stand-in keep each in its own way
@@ -113,7 +114,7 @@ def _write(  # noqa: PLR0917  # what a record and its stand-in keep each in its 
     parent_id: int,
     decoded: tuple[int, int],
     ended_ns: int,
-    origin: Origin,
+    origin_place: int,
     port: int,
 ) -> None:
     numbers = (
@@ -127,7 +128,7 @@ def _write(  # noqa: PLR0917  # what a record and its stand-in keep each in its 
         ended_ns,
         item.depth,
         0,
-        rows.place_of(origin),
+        origin_place,
         port,
         WHOLE,
     )
@@ -160,7 +161,7 @@ def frozen_table(  # noqa: PLR0917  # called for every batch: keywords would cos
     batch: BatchRecord,
     members_spans: int,
     customs: Sequence[PlainCustom],
-    origins: Sequence[Origin],
+    origins: Sequence[Came],
     members: PlainRows | PlainLeans,
 ) -> Frozen:
     """Freeze a batch that went well, with its members as they go out: a table of this kind."""
@@ -240,7 +241,10 @@ def _plain_custom(custom: CustomSpan) -> tuple[Any, ...]:
         _plain_failure(custom.failure),
         custom.error,
         custom.kind.value,
-        [(trace_id, span_id, _plain_attributes(own)) for trace_id, span_id, own in custom.links],
+        [
+            (trace_id, span_id, _plain_attributes(own), *more)
+            for trace_id, span_id, own, *more in custom.links
+        ],
     )
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, NamedTuple, cast
 
+from spanserve.tracing.base import Record
 from spanserve.tracing.head import Head
 from spanserve.tracing.record import ItemRecord, RequestRecord, TracedRequest
 from spanserve.tracing.remote import Remote
@@ -103,6 +104,11 @@ class LeanRequest:
     @abstractmethod
     def full_record(self) -> RequestRecord:
         """Return the request's record, which is made when it is first asked for."""
+
+    @property
+    def context(self) -> Record:
+        """Return where its code runs: its record."""
+        return self.full_record
 
     def write_record(self, item: ItemRecord | None, decoded_ns: int, status: int) -> RequestRecord:
         """Return the request's record, with all that is known of it at its end.

@@ -14,7 +14,7 @@ from spanserve.tracing.http import Origin
 from spanserve.tracing.lean import LeanRequest
 from spanserve.tracing.leans import Leans
 from spanserve.tracing.record import ItemRecord
-from spanserve.tracing.rows import BETWEEN, FIELDS, MAX_REQUEST_ID
+from spanserve.tracing.rows import BETWEEN, FIELDS, MAX_REQUEST_ID, Came, came
 
 _OWN: Final = ("queued_ns", "started_ns", "encode_ns", "encoded_ns", "depth", "port")
 
@@ -24,6 +24,7 @@ item queued as soon as that was decoded, and it ended as the next answer was beg
 for seven."""
 
 _NO_SPAN: Final = "0" * 16
+_IS_PEER: Final = Origin._fields.index("is_peer")
 
 _pack: Final = struct.Struct("@" + "".join(code for _, _, code in MARKS)).pack
 
@@ -46,7 +47,7 @@ and none has a parent; their own ids, None where they are those of the traces.""
 
 def plain_leans(
     batch: Leans[LeanRequest], items: Sequence[ItemRecord], ended_ns: int
-) -> tuple[Sequence[Origin], PlainLeans] | None:
+) -> tuple[Sequence[Came], PlainLeans] | None:
     """Return the different origins of a batch's sampled requests, and what goes out.
 
     The last answer was out at `ended_ns`. None where one has something that needs a record: an id
@@ -59,7 +60,7 @@ def plain_leans(
         requests = [requests[place] for place in sampled]
         items = [items[place] for place in sampled]
         ids = b"".join([ids[ID_BYTES * each : ID_BYTES * (each + 1)] for each in sampled])
-    origins, places = _origins(requests)
+    origins, places = _origins(requests, are_called=not ids)
     marks = b"".join(
         [
             _pack(
@@ -74,15 +75,22 @@ def plain_leans(
         ]
     )
     given = (None, None, None) if ids else _given(requests)
-    if given is None or False in [origin.is_peer for origin in origins]:
+    if given is None or False in [origin[_IS_PEER] for origin in origins]:
         return None
     ids = ids or bytes.fromhex("".join([lean.trace_id for lean in requests]))
     return origins, (ids, marks, ended_ns, chosen, places, *given)
 
 
-def _origins(requests: Sequence[LeanRequest]) -> tuple[Sequence[Origin], bytes | None]:
+def _origins(
+    requests: Sequence[LeanRequest], *, are_called: bool
+) -> tuple[Sequence[Came], bytes | None]:
     """Return the different origins of requests, and where each has its own: None if all are one."""
-    origins = [(head := lean.head).known_origin or head.origin for lean in requests]
+    origins: Sequence[Came] = [(head := lean.head).known_origin or head.origin for lean in requests]
+    if are_called:
+        callers = [lean.decision.caller for lean in requests]
+        states = ["" if caller is None else caller.tracestate for caller in callers]
+        if any(states):
+            origins = list(map(came, origins, states))
     if origins.count(origins[0]) == len(origins):  # nearly always
         return origins[:1], None
     place_of = {origin: place for place, origin in enumerate(dict.fromkeys(origins))}

@@ -72,6 +72,7 @@ class Parts:
             events,
             error,
             record.debug,
+            record.tracestate,
         )
 
     def custom(self, record: Record, custom: CustomSpan, end_ns: int) -> Span:
@@ -150,6 +151,7 @@ class Parts:
             own + events,
             error,
             record.debug,
+            record.tracestate,
         )
 
     def _told(self, event: CustomEvent) -> Attributes:

@@ -69,10 +69,11 @@ class Pieces(BatchPieces):
             record.started_ns + self.offset_ns,
             (record.ended_ns or record.started_ns) + self.offset_ns,
             own,
-            () if record.caller is None else (Link(*record.caller, NO_ATTRIBUTES),),
+            () if record.caller is None else (_link_to(*record.caller),),
             events,
             error,
             record.debug,
+            record.tracestate,
         )
 
     def _cause(self, record: RequestRecord) -> tuple[Failure | None, Failure | None]:
@@ -180,6 +181,10 @@ class Pieces(BatchPieces):
             record, name, ROOT, record.started_ns, record.ended_ns, own, record.failure
         )
         return span._replace(parent_id=None)
+
+
+def _link_to(trace_id: str, span_id: str, tracestate: str) -> Link:
+    return Link(trace_id, span_id, NO_ATTRIBUTES, tracestate, is_remote=True)
 
 
 def _in_time(record: Record, failure: Failure | None) -> Failure | None:

@@ -91,16 +91,31 @@ class Propagators:
         sampled: bool,
         debug: bool = False,
         tracestate: str = "",
+        random: bool = False,
     ) -> dict[str, str]:
         """Return the headers, in a new dict, that carry this span to another service.
 
         The ids and the tracestate are own ones or from `extract`: they are not checked.
         """
-        context = Remote(trace_id, span_id, sampled, debug, tracestate)
+        context = Remote(trace_id, span_id, sampled, debug, tracestate, "", random)
         headers: dict[str, str] = {}
         for form in self._writers:
             headers.update(form.write(context))
         return headers
+
+    def pass_on(self, headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+        """Return those of a request's headers that carry its context, as they came.
+
+        A traceparent that is there twice carries none, and so goes nowhere.
+        """
+        found: dict[bytes, list[bytes]] = {}
+        for name, value in headers:
+            if name in self.headers:
+                found.setdefault(name, []).append(value)
+        if len(found.get(w3c.TRACEPARENT, ())) > 1:
+            del found[w3c.TRACEPARENT]
+            found.pop(w3c.TRACESTATE, None)
+        return {name.decode(): b",".join(value).decode("latin-1") for name, value in found.items()}
 
     def _first_valid(self, fields: HeaderFields) -> Remote | None:
         decision: Remote | None = None

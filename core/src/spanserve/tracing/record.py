@@ -24,8 +24,8 @@ class RequestRecord(Record):
     """One HTTP request, from its first byte in the server to the last of its answer."""
 
     parent_id: str | None = None
-    caller: tuple[str, str] | None = None
-    """The trace and span that called, where they are not trusted: linked, and not joined."""
+    caller: tuple[str, str, str] | None = None
+    """The trace, the span and the tracestate of who called, but is not trusted: linked to it."""
 
     debug_id: str = ""
     kept_by: str = ""
@@ -67,6 +67,11 @@ class RequestRecord(Record):
         self.request_id = request_id
         self.route = route
         self.items = ()
+
+    @property
+    def context(self) -> "RequestRecord":
+        """Return itself: where its code runs."""
+        return self
 
     @property
     def full_record(self) -> "RequestRecord":
@@ -183,6 +188,10 @@ class TracedRequest(Protocol):
     @property
     def full_record(self) -> RequestRecord:
         """Return the request's record."""
+
+    @property
+    def context(self) -> Record:
+        """Return where its code runs: its record, or what stands for one."""
 
     def item_dequeued(self, item: "ItemRecord", now_ns: int) -> None:
         """Take an item out of the queue."""

@@ -17,7 +17,7 @@ class Remote(NamedTuple):
     `sampled` is None where the decision is left to the receiver. `debug` (which implies
     `sampled`) asks for the trace whatever the sampling says. `tracestate` is a valid W3C
     tracestate, or empty. `debug_id` is what whoever asks for this one trace
-    wants to find it by.
+    wants to find it by. `random` says that the trace's id is, by W3C's level 2.
     """
 
     trace_id: str
@@ -26,6 +26,7 @@ class Remote(NamedTuple):
     debug: bool = False
     tracestate: str = ""
     debug_id: str = ""
+    random: bool = False
 
     @property
     def span_number(self) -> int:
@@ -38,7 +39,7 @@ class Remote(NamedTuple):
         return bool(self.debug or self.debug_id)
 
 
-remote_of: Final[Callable[[tuple[str, str, bool | None, bool, str, str]], Remote]] = partial(
+remote_of: Final[Callable[[tuple[str, str, bool | None, bool, str, str, bool]], Remote]] = partial(
     tuple.__new__, Remote
 )
 """Returns the one with these fields, in half the time of a call of the class (measured)."""

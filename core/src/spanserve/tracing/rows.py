@@ -10,7 +10,7 @@ records, the batch keeps less of them (`lean_rows`).
 
 import struct
 from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from spanserve.tracing.custom import PlainCustom
 from spanserve.tracing.http import Origin
@@ -63,6 +63,15 @@ BETWEEN: Final = "\0"
 """What stands between the request ids of a batch."""
 
 
+Came = tuple[Any, ...]
+"""The fields of an `Origin`, and then the caller's tracestate if there is one."""
+
+
+def came(origin: Came, tracestate: str) -> Came:
+    """Return where a request came from, with its caller's tracestate."""
+    return (*origin, tracestate) if tracestate else tuple(origin)
+
+
 class Member(NamedTuple):
     """What a batch's link to a member needs; it leads to the item's queue span."""
 
@@ -101,12 +110,12 @@ class Rows:
         self._size = size
         self._by_position: dict[int, tuple[str, str, bytes]] = {}
         self._plain: PlainRows | None = None
-        self._origins: dict[int, tuple[int, Origin]] = {}
+        self._origins: dict[tuple[int, str], tuple[int, Origin]] = {}
 
     @property
-    def origins(self) -> list[Origin]:
-        """The origins of whole rows, where their rows say they are."""
-        return [origin for _, origin in self._origins.values()]
+    def origins(self) -> list[Came]:
+        """Where whole rows came from, at the places that they say."""
+        return [came(origin, state) for (_, state), (_, origin) in self._origins.items()]
 
     def put(self, position: int, trace_id: str, request_id: str, numbers: bytes) -> None:
         """Put a row in."""
@@ -117,11 +126,15 @@ class Rows:
         self.kept += whole
         self.spans += whole * self.spans_each
 
-    def place_of(self, origin: Origin) -> int:
-        """Return where an origin stands among the batch's; the same object has one place."""
-        known = self._origins.get(id(origin))
+    def place_of(self, origin: Origin, tracestate: str) -> int:
+        """Return where an origin stands among the batch's; the same object has one place.
+
+        One with a tracestate has a place of its own.
+        """
+        key = id(origin), tracestate
+        known = self._origins.get(key)
         if known is None:
-            known = self._origins[id(origin)] = len(self._origins), origin
+            known = self._origins[key] = len(self._origins), origin
         return known[0]
 
     @classmethod

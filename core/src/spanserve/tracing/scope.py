@@ -7,12 +7,20 @@ all of this and pays almost nothing.
 
 import functools
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Generator,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing, suppress
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Final, NamedTuple, ParamSpec, Protocol, TypeVar, cast
 
+from spanserve.tracing.baggage import read as read_baggage
 from spanserve.tracing.base import Record
 from spanserve.tracing.custom import CustomEvent, CustomSpan
 from spanserve.tracing.failure import failure_of
@@ -47,6 +55,9 @@ class Outlet(Protocol):
 
     def headers_for(self, record: Record, span_id: str) -> dict[str, str]:
         """Return the headers that continue this span's trace elsewhere."""
+
+    def baggage_of(self, record: Record) -> Sequence[bytes]:
+        """Return what the caller of a request sent along, unread."""
 
 
 class Scope(NamedTuple):
@@ -151,12 +162,26 @@ def current_request_id() -> str:
 def outgoing_headers() -> dict[str, str]:
     """Return the headers that make another service's spans children of the current one.
 
-    Empty outside any trace. In a batch of several requests the call joins the batch's trace.
+    Where the request is not traced here, its caller's go on as they came. The caller's baggage goes
+    along. In a batch of several requests the call joins the batch's trace, without any. Empty
+    outside a request.
     """
     scope = _current.get()
-    if scope is None or not scope.record.trace_id:
+    if scope is None:
         return {}
-    return scope.outlet.headers_for(scope.record, scope.record.span_id(scope.place))
+    record = scope.record
+    span_id = record.span_id(scope.place) if record.trace_id else ""
+    return scope.outlet.headers_for(record, span_id)
+
+
+def baggage() -> Mapping[str, str]:
+    """Return what the request's caller sent along in the header `baggage`, decoded.
+
+    At most 64 members of 8,192 bytes together; of several of one name the first. Empty outside a
+    request, in a batch of several, and where callers are not trusted. They may have sent anything.
+    """
+    scope = _current.get()
+    return {} if scope is None else read_baggage(scope.outlet.baggage_of(scope.record))
 
 
 class SpanHandle:

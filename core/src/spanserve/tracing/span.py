@@ -27,11 +27,16 @@ class SpanKind(StrEnum):
 
 
 class Link(NamedTuple):
-    """A reference to a span that is related but not a parent, in any trace."""
+    """A reference to a span that is related but not a parent, in any trace.
+
+    `is_remote`: it came from another process, with this W3C tracestate.
+    """
 
     trace_id: str
     span_id: str
     attributes: Attributes = NO_ATTRIBUTES
+    tracestate: str = ""
+    is_remote: bool = False
 
 
 class Event(NamedTuple):
@@ -62,7 +67,8 @@ class Span(NamedTuple):
     `parent_id` is None for a root. Times are Unix time in nanoseconds, and
     `end_ns >= start_ns`. `error` is None where nothing failed; else it describes the
     failure and may be empty where the attributes say it all. `debug` is true where the
-    caller asked for this trace whatever the sampling says (B3's debug flag).
+    caller asked for this trace whatever the sampling says (B3's debug flag). `tracestate`
+    is what came with the trace's id from the caller, as W3C has it.
     """
 
     name: str
@@ -77,6 +83,7 @@ class Span(NamedTuple):
     events: Sequence[Event] = ()
     error: str | None = None
     debug: bool = False
+    tracestate: str = ""
 
     @property
     def duration_ns(self) -> int:

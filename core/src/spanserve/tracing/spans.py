@@ -51,6 +51,7 @@ class Column(NamedTuple):
     `trace_id` is an array of 32 hex digits (`S32`), `span_id` and `parent_id` are of `uint64`
     (0: a root), times are of `int64`. The attributes of row i are `common[which[i]]` and the
     i-th cells of `own`; no key is in both. There are no events, no errors and no debug flags.
+    Its tracestate is `tracestates[whose[i]]`, and empty where there is no `whose`.
     """
 
     name: str
@@ -64,6 +65,8 @@ class Column(NamedTuple):
     which: Cells
     own: Mapping[str, Cells]
     links: Links | None = None
+    tracestates: Sequence[str] = ()
+    whose: Cells | None = None
 
     def part(self, first: int, last: int) -> "Column":
         """Return the rows from `first` up to `last`, without a copy of what they hold."""
@@ -76,6 +79,7 @@ class Column(NamedTuple):
             which=self.which[first:last],
             own={key: cells[first:last] for key, cells in self.own.items()},
             links=None if self.links is None else self.links.part(first, last),
+            whose=None if self.whose is None else self.whose[first:last],
         )
 
     def spans(self) -> Iterator[Span]:
@@ -91,6 +95,10 @@ class Column(NamedTuple):
             self.end_ns.tolist(),
             _attributes(self),
             repeat(()) if self.links is None else _links(self.links),
+            repeat(()),
+            repeat(None),
+            repeat(False),  # a column of them
+            repeat("") if self.whose is None else map(self.tracestates.__getitem__, self.whose),
         )
 
 

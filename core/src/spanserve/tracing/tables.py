@@ -27,7 +27,7 @@ from spanserve.tracing.places import (
     id_step,
     item_place,
 )
-from spanserve.tracing.rows import NOTHING, WHOLE
+from spanserve.tracing.rows import NOTHING, WHOLE, Came
 from spanserve.tracing.span import NO_ATTRIBUTES, Attributes, SpanKind
 from spanserve.tracing.spans import Block, Cells, Column, Links, hex_digits
 
@@ -35,6 +35,7 @@ _MARKS: Final = ("runner_free_ns", "released_ns", "started_ns", "run_ns", "ran_n
 _FIRST_MARK: Final = 8
 _MASK: Final = (1 << 64) - 1
 _OK: Final = 200
+_ORIGIN: Final = len(Origin._fields)
 _IN_RUN: Final = -1
 _ITEM_STEP: Final = (id_step(item_place(1, QUEUE)) - id_step(item_place(0, QUEUE))) & _MASK
 _NO_OWN: Final[Mapping[str, Cells]] = {}
@@ -95,6 +96,8 @@ class _Trace:
         self.root_id = root_id
         self._offset_ns = offset_ns
         self._none = np.zeros(len(root_id), np.intp)
+        self.tracestates: Sequence[str] = ()
+        self.whose: Cells | None = None
 
     def column(  # noqa: PLR0917  # a row of the trace: what, where, when
         self,
@@ -119,6 +122,8 @@ class _Trace:
             common,
             self._none if which is None else which,
             own,
+            tracestates=self.tracestates,
+            whose=self.whose,
         )
 
 
@@ -161,13 +166,19 @@ def _members(batches: _Batches, *, with_runs: bool, alone: bool) -> Block:
 
 
 def _servers(batches: _Batches, whole: Cells | slice, trace: _Trace) -> Column:
-    """Return the root spans of requests."""
+    """Return the root spans of requests, and tell `trace` the tracestates that they came with."""
     rows, batch = batches.rows[whole], batches.batch[whole]
     endpoint = batches.endpoint
-    places: dict[Frozen, int] = {}
-    which = [places.setdefault(each, len(places)) for some in batches.origins for each in some]
+    places: dict[Came, int] = {}
+    states: dict[str, int] = {}
+    every = [each for some in batches.origins for each in some]
+    which = [places.setdefault(each[:_ORIGIN], len(places)) for each in every]
+    whose = [states.setdefault("".join(each[_ORIGIN:]), len(states)) for each in every]
     common = [server_attributes(Origin(*each), endpoint, endpoint, _OK) for each in places]
     first = np.cumsum([0, *map(len, batches.origins[:-1])])
+    row = first[batch] + rows["origin"]
+    if any(states):
+        trace.tracestates, trace.whose = list(states), np.array(whose, np.intp)[row]
     return Column(
         span_name("POST", endpoint),
         SpanKind.SERVER,
@@ -177,8 +188,10 @@ def _servers(batches: _Batches, whole: Cells | slice, trace: _Trace) -> Column:
         rows["started_ns"] + batches.offset_ns,
         rows["ended_ns"] + batches.offset_ns,
         common,
-        np.array(which, np.intp)[first[batch] + rows["origin"]],
+        np.array(which, np.intp)[row],
         {names.PEER_PORT: rows["port"], names.REQUEST_ID: batches.request_ids[whole]},
+        tracestates=trace.tracestates,
+        whose=trace.whose,
     )
 
 

@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from spanserve.config.model import TracingConfig
+from spanserve.tracing import baggage
 from spanserve.tracing.admission import Admission
+from spanserve.tracing.baggage import BAGGAGE
 from spanserve.tracing.base import Record
 from spanserve.tracing.clock import Clock, Ids, SteadyOffset
 from spanserve.tracing.ending import Ending
@@ -28,6 +30,7 @@ from spanserve.tracing.listeners import Listeners
 from spanserve.tracing.live import Live, LiveBatchRecord, LiveRequestRecord
 from spanserve.tracing.loading import LoadedTracer
 from spanserve.tracing.outcome import Drop
+from spanserve.tracing.passing import PassingRecord
 from spanserve.tracing.pieces import Pieces
 from spanserve.tracing.places import ROOT
 from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
@@ -141,6 +144,8 @@ class Tracing:
         )
         if caller is not None:
             self._admission.note_caller(record, caller)
+        if BAGGAGE in fields:
+            record.baggage = baggage.sent(headers)
         if self._admission.keeps:
             record.recording = True
         if self.is_live:
@@ -208,7 +213,7 @@ class Tracing:
 
         Of a record that left, no place but the root's is sure to be in its trace.
         """
-        if record is None or not record.trace_id:
+        if record is None or not (record.trace_id or record.passes):
             return None
         return Scope(self, record, ROOT if record.left_ns else place)
 
@@ -247,13 +252,24 @@ class Tracing:
 
     def headers_for(self, record: Record, span_id: str) -> dict[str, str]:
         """Return the headers that continue this span's trace in another service."""
-        return self._admission.propagators.inject(
-            record.trace_id,
-            span_id,
-            sampled=record.sampled,
-            debug=record.debug,
-            tracestate=record.tracestate,
-        )
+        if isinstance(record, PassingRecord):
+            headers = self._admission.pass_on(record.headers())
+        else:
+            headers = self._admission.propagators.inject(
+                record.trace_id,
+                span_id,
+                sampled=record.sampled,
+                debug=record.debug,
+                tracestate=record.tracestate,
+                random=record.random,
+            )
+        if passed_on := baggage.passed_on(self.baggage_of(record)):
+            headers["baggage"] = passed_on
+        return headers
+
+    def baggage_of(self, record: Record) -> Sequence[bytes]:
+        """Return what the caller of a request sent along, unread."""
+        return self._admission.baggage_of(record)
 
     def extend_app(self, app: Any) -> None:
         """Let the tracers add routes; called once, while the app is built."""

@@ -29,7 +29,8 @@ _USUAL: Final = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-
 _MEMBER: Final = re.compile(
     r"([a-z0-9][a-z0-9_\-*/@]{0,255})=[ -+\--<>-~]{0,255}[!-+\--<>-~]",
 )
-_ODD_DIGITS: Final = frozenset("13579bdf")
+_SAMPLED_DIGITS: Final = frozenset("13579bdf")
+_RANDOM_DIGITS: Final = frozenset("2367abef")
 
 
 def read(fields: HeaderFields) -> Remote | None:
@@ -44,7 +45,8 @@ def read(fields: HeaderFields) -> Remote | None:
         return None
     states = fields.get(TRACESTATE)
     tracestate = read_tracestate(states) if states else ""
-    return Remote(trace_id, span_id, flags in _ODD_DIGITS, False, tracestate)
+    sampled, random = flags in _SAMPLED_DIGITS, flags in _RANDOM_DIGITS
+    return Remote(trace_id, span_id, sampled, False, tracestate, "", random)
 
 
 def read_usual(traceparent: bytes) -> Remote | None:
@@ -52,14 +54,17 @@ def read_usual(traceparent: bytes) -> Remote | None:
     if _USUAL.fullmatch(traceparent) is None:
         return None
     text = traceparent.decode()
-    return remote_of((text[3:35], text[36:52], text[54] in _ODD_DIGITS, False, "", ""))
+    flags = text[54]
+    ids = text[3:35], text[36:52]
+    sampled, random = flags in _SAMPLED_DIGITS, flags in _RANDOM_DIGITS
+    return remote_of((*ids, sampled, False, "", "", random))
 
 
 def read_tracestate(values: Sequence[bytes]) -> str:
-    """Return the members of these headers, in order; empty if any is malformed or repeated.
+    """Return the members of these headers, in order; empty if any is malformed.
 
-    A list longer than `MAX_TRACESTATE_CHARS` loses whole members, those of more than
-    `LONG_MEMBER_CHARS` first, and of either kind the last.
+    Of several with one key the first is kept. A list longer than `MAX_TRACESTATE_CHARS` loses whole
+    members, those of more than `LONG_MEMBER_CHARS` first, and of either kind the last.
     """
     if sum(map(len, values)) + len(values) > MAX_TRACESTATE_READ_BYTES:
         return ""
@@ -69,10 +74,12 @@ def read_tracestate(values: Sequence[bytes]) -> str:
     pieces = (piece.strip(OPTIONAL_SPACE) for piece in text.split(",", 2 * MAX_MEMBERS))
     members = [piece for piece in pieces if piece]
     matches = [match for match in map(_MEMBER.fullmatch, members) if match]
-    distinct = {match[1] for match in matches}
-    if len(distinct) != len(members) or len(members) > MAX_MEMBERS:
+    if len(matches) != len(members) or len(members) > MAX_MEMBERS:
         return ""
-    return _within_limit(members)
+    first: dict[str, str] = {}
+    for match in matches:
+        first.setdefault(match[1], match[0])
+    return _within_limit(list(first.values()))
 
 
 def _within_limit(members: list[str]) -> str:
@@ -85,14 +92,12 @@ def _within_limit(members: list[str]) -> str:
 def write(context: Remote) -> dict[str, str]:
     """Return the headers of this context.
 
-    The flag of level 2 that calls a trace id random (0x02) stays clear. Whether it is true
-    of an id that another service made is not known here, and a clear flag claims nothing;
-    where it is set, services that turn W3C flags into Jaeger's take it for debug.
+    The flag of level 2 that calls a trace id random (0x02) is passed on where the caller set it. It
+    stays clear else: a clear flag claims nothing, and where it is set, services that turn W3C flags
+    into Jaeger's take it for debug.
     """
-    sampled = context.sampled or context.debug
-    headers = {
-        "traceparent": f"00-{context.trace_id}-{context.span_id}-{'01' if sampled else '00'}"
-    }
+    flags = (1 if context.sampled or context.debug else 0) + (2 if context.random else 0)
+    headers = {"traceparent": f"00-{context.trace_id}-{context.span_id}-0{flags}"}
     if context.tracestate:
         headers["tracestate"] = context.tracestate
     return headers

@@ -10,6 +10,7 @@ from contextvars import Token
 from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
+from opentelemetry import baggage
 from opentelemetry import context as contexts
 from opentelemetry.context import Context
 from opentelemetry.context.context import _RuntimeContext
@@ -24,6 +25,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from spanserve.tracing.baggage import read
 from spanserve.tracing.custom import CustomSpan
 from spanserve.tracing.scope import Scope, keep_current_in, plain_current
 
@@ -62,7 +64,7 @@ class ScopeSpan(NonRecordingSpan):
             int(record.trace_id, 16),
             int(record.span_id(place), 16),
             is_remote=False,
-            trace_flags=TraceFlags(TraceFlags.SAMPLED if record.sampled else TraceFlags.DEFAULT),
+            trace_flags=TraceFlags(record.sampled + 2 * record.random),
             trace_state=TraceState.from_header([record.tracestate] if record.tracestate else []),
         )
 
@@ -89,12 +91,21 @@ class ScopeContext(_RuntimeContext):
         context, scope = self.inner.get_current(), plain_current.get()
         if context.get(_SCOPE_KEY) is scope:
             return context
-        span = INVALID_SPAN if scope is None else ScopeSpan(scope)
-        return set_span_in_context(span, contexts.set_value(_SCOPE_KEY, scope, context))
+        return _inside(context, scope)
 
     def detach(self, token: Token[Context]) -> None:
         """Run in the context of before."""
         self.inner.detach(token)
+
+
+def _inside(context: Context, scope: Scope | None) -> Context:
+    """Return a context with this scope: its span, and what its request's caller sent along."""
+    context = contexts.set_value(_SCOPE_KEY, scope, context)
+    if scope is None or not scope.record.trace_id:
+        return set_span_in_context(INVALID_SPAN, context)
+    for name, value in read(scope.outlet.baggage_of(scope.record)).items():
+        context = baggage.set_baggage(name, value, context)
+    return set_span_in_context(ScopeSpan(scope), context)
 
 
 class _SharedCurrent:

@@ -168,4 +168,9 @@ def _link(link: OtelLink) -> Link:
 
 
 def _reference(context: SpanContext) -> Link:
-    return Link(f"{context.trace_id:032x}", f"{context.span_id:016x}")
+    return Link(
+        f"{context.trace_id:032x}",
+        f"{context.span_id:016x}",
+        tracestate=context.trace_state.to_header(),
+        is_remote=context.is_remote,
+    )
