@@ -16,13 +16,13 @@ from hypothesis.extra import numpy as hnp
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from spanserve.errors import ServiceError
+from spanserve.service.arguments import Parameter
 from spanserve.service.array import MAX_AXES, Array
 from spanserve.service.codecs import (
     MAX_LIST_ENTRIES,
     ArrayBatchCodec,
     BatchCodec,
     ListBatchCodec,
-    Parameter,
     PlainCodec,
 )
 from spanserve.service.problems import (

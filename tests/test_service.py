@@ -11,8 +11,9 @@ import pytest
 from pydantic import BaseModel
 
 from spanserve.errors import ServiceError
+from spanserve.service.arguments import Parameter
 from spanserve.service.array import Array
-from spanserve.service.codecs import ArrayBatchCodec, ListBatchCodec, Parameter, PlainCodec
+from spanserve.service.codecs import ArrayBatchCodec, ListBatchCodec, PlainCodec
 from spanserve.service.service import api, is_service, service, service_spec
 from spanserve.service.spec import OPERATION_ROUTES, ApiSpec
 

@@ -24,8 +24,9 @@ from spanserve.server.answer import (
     timed_out,
 )
 from spanserve.server.exchange import ClientLeftError, Exchange, within
+from spanserve.server.pacing import paced
 from spanserve.server.running import Running
-from spanserve.service.codecs import BatchCodec, PlainCodec
+from spanserve.service.codecs import LONG_BODY_BYTES, BatchCodec, PlainCodec
 from spanserve.service.media import JSON, chosen, media_type
 from spanserve.service.spec import ApiSpec
 from spanserve.tracing.failure import failure_of
@@ -75,7 +76,7 @@ class Endpoint(ABC):
         self.reads(exchange)
         try:
             body = await exchange.body(self.max_request_bytes)
-            value = self.codec.decode(body)
+            value = await self.decoded(body)
         except Exception as error:  # noqa: BLE001  # every error has an answer, or is the client's leaving
             return self.refused(exchange, error)
         finally:
@@ -86,6 +87,12 @@ class Endpoint(ABC):
     def member(self, exchange: Exchange) -> TracedRequest | None:
         """Return what a batch is told of a request."""
         return exchange.record or (exchange if self._is_member else None)
+
+    async def decoded(self, body: bytes) -> Any:
+        """Return a body's value; that of a long one is made in steps, as far as there are any."""
+        if len(body) <= LONG_BODY_BYTES:
+            return self.codec.decode(body)
+        return await paced(self.codec.steps(body))
 
     def reads(self, exchange: Exchange) -> None:
         """Begin to read a body."""

@@ -75,7 +75,7 @@ class FormatsEndpoint(BatchEndpoint):
         if taken == media.NPY:
             items = npy.read(body, codec.array)
         else:
-            items = npy.Items([codec.decode(body)], stacked=False)
+            items = npy.Items([await self.decoded(body)], stacked=False)
         if record is not None:
             record.decode_ended(now_ns())
         crowd = Crowd(self, exchange, items.values)

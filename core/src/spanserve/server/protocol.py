@@ -143,6 +143,7 @@ class DirectProtocol(HttpToolsProtocol):
             and len(self._fields) == len(self.headers)
             and b"expect" not in self._fields
             and b"content-encoding" not in self._fields
+            and self._is_short()
             and is_json(self._fields)
             and (self._last is None or self._last.response_complete)
         )

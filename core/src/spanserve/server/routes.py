@@ -19,7 +19,7 @@ from spanserve.server.exchange import (
     Send,
 )
 from spanserve.server.streaming import send_any
-from spanserve.service.codecs import Parameter
+from spanserve.service.arguments import Parameter
 from spanserve.service.media import JSON
 
 

@@ -4,7 +4,7 @@ import re
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, LiteralString
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,10 @@ from pydantic_core import (
 )
 
 from spanserve.errors import ServiceError
+from spanserve.service import texts
 
 MAX_AXES = 32
+RAGGED: LiteralString = "Input should be rectangular: its rows have different lengths"
 _KINDS = {"b": "boolean", "i": "integer", "u": "integer", "f": "number", "U": "string"}
 _DOUBLE_BYTES = 8
 _UCS4_BYTES = 4
@@ -75,24 +77,35 @@ class Array:
             size *= length
         return size
 
-    def lists_schema(self) -> CoreSchema:
-        """Validates to nested lists of numbers; needs a shape (an axis may be None)."""
-        return _nested(self.shape or (), _entry_schema(self.dtype))
+    def lists_schema(self, shape: Sequence[int | None] | None = None) -> CoreSchema:
+        """Validates to nested lists of entries; needs a shape, its own or this one."""
+        shape = self.shape if shape is None else shape
+        return _nested(shape or (), _entry_schema(self.dtype))
+
+    @property
+    def waiting_dtype(self) -> np.dtype[Any]:
+        """The dtype of an item that waits for its batch: texts may be objects until then."""
+        objects = texts.waits_as_objects(self.dtype, fixed=self.fixed)
+        return np.dtype(object) if objects else self.dtype
 
     def converted(self, lists: Any) -> npt.NDArray[Any]:
         """Validated nested lists as one array; ragged ones raise PydanticCustomError."""
+        return self.waiting(lists).astype(self.dtype, copy=False)
+
+    def waiting(self, lists: Any) -> npt.NDArray[Any]:
+        """The same as an item that waits for its batch."""
+        dtype = self.waiting_dtype
         try:
-            return np.array(lists, dtype=self.dtype)
+            array = texts.of_objects(lists) if dtype.hasobject else np.array(lists, dtype=dtype)
         except ValueError:
-            raise PydanticCustomError(
-                "ragged", "Input should be rectangular: its rows have different lengths"
-            ) from None
+            raise PydanticCustomError("ragged", RAGGED) from None
+        return texts.checked(array, self.dtype) if dtype.hasobject else array
 
     def json_validator(self) -> Callable[[bytes], npt.NDArray[Any]]:
-        """A function from a JSON body to one item; raises ValidationError."""
+        """A function from a JSON body to one item that waits; raises ValidationError."""
         if self.shape is None:
-            return _AnyShape(self).from_json
-        schema = core_schema.no_info_after_validator_function(self.converted, self.lists_schema())
+            return _AnyShape(self, self.waiting).from_json
+        schema = core_schema.no_info_after_validator_function(self.waiting, self.lists_schema())
         return SchemaValidator(schema).validate_json
 
     @property
@@ -130,7 +143,7 @@ class Array:
     ) -> CoreSchema:
         serializer = core_schema.plain_serializer_function_ser_schema(_as_lists)
         if self.shape is None:
-            any_shape = _AnyShape(self)
+            any_shape = _AnyShape(self, self.converted)
             return core_schema.no_info_plain_validator_function(
                 any_shape.from_python, serialization=serializer
             )
@@ -160,8 +173,8 @@ class Array:
 class _AnyShape:
     """Validates arrays of any number of axes, with one validator for each that is met."""
 
-    def __init__(self, array: Array) -> None:
-        self._array = array
+    def __init__(self, array: Array, convert: Callable[[Any], npt.NDArray[Any]]) -> None:
+        self._convert = convert
         self._entry = _entry_schema(array.dtype)
         self._validators: dict[int, SchemaValidator] = {}
 
@@ -179,7 +192,7 @@ class _AnyShape:
         validator = self._validators.get(axes)
         if validator is None:
             schema = core_schema.no_info_after_validator_function(
-                self._array.converted, _nested((None,) * axes, self._entry)
+                self._convert, _nested((None,) * axes, self._entry)
             )
             validator = self._validators[axes] = SchemaValidator(schema)
         return validator

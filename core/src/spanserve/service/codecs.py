@@ -6,48 +6,35 @@ JSON that begins with a byte order mark is read, too, as RFC 8259, section 8.1 a
 runner. A codec keeps no state between calls, so any thread may use it.
 """
 
-import inspect
 from abc import ABC, abstractmethod
 from codecs import BOM_UTF8
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Hashable, Sequence
 from itertools import repeat
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import GetCoreSchemaHandler, ValidationError
-from pydantic_core import CoreSchema, SchemaValidator, core_schema
+from pydantic import ValidationError
+from pydantic_core import SchemaValidator
 
-from spanserve.errors import SpanserveError
-from spanserve.service import results
+from spanserve.service import results, texts
 from spanserve.service.annotations import adapter_of, described, readable, result_item
+from spanserve.service.arguments import Parameter, reader
 from spanserve.service.array import Array
+from spanserve.service.long_arrays import LongArrayReader
 from spanserve.service.problems import (
-    InvalidItem,
     explained,
-    nearest,
     refuse_constants,
     refuse_overflow,
 )
+
+LONG_BODY_BYTES = 64 * 1024
+"""A body beyond it is decoded in steps, where its codec has any."""
 
 # Above it an item waits for its batch as an array: lists of floats take eight times the memory.
 MAX_LIST_ENTRIES = 1024
 
 
-class Parameter(NamedTuple):
-    """One parameter of a method; `default` is `inspect.Parameter.empty` where it is required."""
-
-    name: str
-    annotation: Any
-    default: Any = inspect.Parameter.empty
-
-    @property
-    def required(self) -> bool:
-        """Whether a caller must give it."""
-        return self.default is inspect.Parameter.empty
-
-
-class _Codec:
+class _Codec(ABC):
     """What both kinds of endpoint have; `where` names the method in errors."""
 
     def __init__(self, where: str, parameters: Sequence[Parameter], response: Any) -> None:
@@ -59,6 +46,15 @@ class _Codec:
     def body_parameters(self) -> tuple[Parameter, ...]:
         """What the body holds, for a schema: one is the body itself, several its names."""
         return self._body_parameters
+
+    @abstractmethod
+    def decode(self, body: bytes) -> Any:
+        """What the body holds; raises InvalidBody (not JSON) or InvalidItem (wrong shape, type)."""
+
+    def steps(self, body: bytes) -> Generator[None, None, Any]:
+        """The same, between whose steps others may have the interpreter: here there is one."""
+        yield from ()
+        return self.decode(body)
 
     @property
     def response_annotation(self) -> Any:
@@ -77,12 +73,8 @@ class _Codec:
         return results.private(result, where=self._where)
 
 
-class BatchCodec(_Codec, ABC):
+class BatchCodec(_Codec):
     """body -> item, items -> the method's argument, its result -> one result per item."""
-
-    @abstractmethod
-    def decode(self, body: bytes) -> Any:
-        """The body's item; raises InvalidBody (not JSON) or InvalidItem (wrong shape or type)."""
 
     gives_items = False
     """Whether the method gets the very items that `decode` made, and may change them."""
@@ -127,7 +119,9 @@ class ArrayBatchCodec(BatchCodec):
         self._dtype = array.dtype
         self._fixed = array.fixed
         self._row = (-1, array.size) if array.packs and array.size else None
+        self._is_of_any_texts = array.dtype.kind == "U" and not array.dtype.itemsize
         self._validate = _item_validator(array)
+        self._long = LongArrayReader(array)
         self._expected = f"; one item is {array}"
 
     def decode(self, body: bytes) -> Any:
@@ -143,7 +137,12 @@ class ArrayBatchCodec(BatchCodec):
                 refused = error
         raise explained(refused, body, root="item", expected=self._expected) from None
 
+    def steps(self, body: bytes) -> Generator[None, None, Any]:
+        return self._long.steps(body)
+
     def batch_key(self, item: Any) -> Hashable | None:
+        if self._is_of_any_texts:
+            return np.shape(item), texts.room_class(np.asarray(item))
         return None if self._fixed else np.shape(item)
 
     def collate(self, items: Sequence[Any]) -> Any:
@@ -175,7 +174,7 @@ class ListBatchCodec(BatchCodec):
         return item
 
     def decode_again(self, body: bytes) -> Any:
-        return self._adapter.validate_json(body)
+        return self._adapter.validate_json(body.removeprefix(BOM_UTF8))
 
     def batch_key(self, item: Any) -> Hashable | None:  # noqa: ARG002 - lists hold any items
         return None
@@ -197,7 +196,7 @@ class PlainCodec(_Codec):
         for each in readables:
             adapter_of(each.annotation, where=f"{where}: parameter {each.name!r}")
         self._optional = not any(each.required for each in readables)
-        self._read = _reader(readables, where)
+        self._read = reader(readables, where)
 
     def decode(self, body: bytes) -> dict[str, Any]:
         """The keyword arguments; raises InvalidBody or InvalidItem."""
@@ -213,84 +212,7 @@ class PlainCodec(_Codec):
 def _item_validator(array: Array) -> Callable[[bytes], Any]:
     if array.packs:
         return array.packer()
-    if array.size is not None and array.size <= MAX_LIST_ENTRIES:
+    small = array.size is not None and array.size <= MAX_LIST_ENTRIES
+    if small and not array.waiting_dtype.hasobject:
         return SchemaValidator(array.lists_schema()).validate_json
     return array.json_validator()
-
-
-def _reader(parameters: Sequence[Parameter], where: str) -> Callable[[bytes], dict[str, Any]]:
-    if not parameters:
-        return _read_nothing
-    if len(parameters) == 1:
-        return _read_value(parameters[0], where)
-    return _read_names(parameters, where)
-
-
-def _read_nothing(body: bytes) -> dict[str, Any]:
-    try:
-        value = SchemaValidator(core_schema.any_schema()).validate_json(body)
-    except ValidationError as error:
-        raise explained(error, body, root="body") from None
-    if value is not None and value != {}:
-        raise InvalidItem("body: this endpoint takes no input; send an empty body or {}")
-    return {}
-
-
-def _read_value(parameter: Parameter, where: str) -> Callable[[bytes], dict[str, Any]]:
-    validate = adapter_of(parameter.annotation, where=where).validate_json
-
-    def read(body: bytes) -> dict[str, Any]:
-        try:
-            return {parameter.name: validate(body)}
-        except ValidationError as error:
-            raise explained(error, body, root=parameter.name) from None
-
-    return read
-
-
-def _read_names(parameters: Sequence[Parameter], where: str) -> Callable[[bytes], dict[str, Any]]:
-    names = [each.name for each in parameters]
-    validate = adapter_of(Annotated[dict, _Names(tuple(parameters))], where=where).validate_json
-
-    def read(body: bytes) -> dict[str, Any]:
-        try:
-            return validate(body)  # type: ignore[no-any-return]  # the schema makes it a dict
-        except ValidationError as error:
-            raise _explained_names(error, body, names) from None
-
-    return read
-
-
-def _explained_names(error: ValidationError, body: bytes, names: Sequence[str]) -> SpanserveError:
-    there = f"; the body is an object with {', '.join(names)}"
-    problem = explained(error, body, root="", expected=there)
-    if isinstance(problem, InvalidItem):
-        unknown = [loc[0] for loc in (each["loc"] for each in problem.details) if len(loc) == 1]
-        unknown = [name for name in unknown if name not in names]
-        if unknown:
-            text = f"body: unknown name {unknown[0]!r} (there: {', '.join(names)})"
-            return InvalidItem(text + nearest(str(unknown[0]), names), problem.details)
-        if problem.details and not problem.details[0]["loc"]:
-            return InvalidItem(f"body{problem}", problem.details)
-    return problem
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Names:
-    """Has pydantic read an object whose keys are the parameters, and no others.
-
-    A key that is absent stays absent, so that the method's own default applies.
-    """
-
-    parameters: tuple[Parameter, ...]
-
-    def __get_pydantic_core_schema__(
-        self, _source: Any, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        fields = {
-            each.name: core_schema.typed_dict_field(
-                handler.generate_schema(each.annotation), required=each.required
-            )
-            for each in self.parameters
-        }
-        return core_schema.typed_dict_schema(fields, extra_behavior="forbid")

@@ -8,11 +8,11 @@ from typing import Any, get_args
 from spanserve.errors import ServiceError
 from spanserve.service.aliases import expanded
 from spanserve.service.annotations import array_of, list_item, reading, resolved_hints
+from spanserve.service.arguments import Parameter
 from spanserve.service.codecs import (
     ArrayBatchCodec,
     BatchCodec,
     ListBatchCodec,
-    Parameter,
     PlainCodec,
 )
 from spanserve.service.options import ApiOptions, api_parameters, check_not_operation

@@ -83,9 +83,12 @@ def refuse_constants(body: bytes) -> None:
     try:
         from_json(body, allow_inf_nan=False)
     except ValueError as error:
-        raise InvalidBody(
-            f"the body is not JSON: {error} (NaN and Infinity are no JSON numbers; send null)"
-        ) from None
+        raise no_constants(f"the body is not JSON: {error}") from None
+
+
+def no_constants(refusal: object) -> InvalidBody:
+    """Return why a body with NaN or Infinity is not JSON."""
+    return InvalidBody(f"{refusal} (NaN and Infinity are no JSON numbers; send null)")
 
 
 def refuse_overflow(body: bytes, value: Any) -> None:
@@ -154,7 +157,12 @@ def path(root: str, loc: Sequence[str | int]) -> str:
 def _not_json(error: ErrorDetails, body: bytes) -> InvalidBody:
     if not body.strip():
         return InvalidBody("the body is empty; send JSON")
-    return InvalidBody(_shortened(f"the body is not JSON: {error['ctx']['error']}", MAX_TEXT_CHARS))
+    return not_json(error["ctx"]["error"])
+
+
+def not_json(refusal: str) -> InvalidBody:
+    """Return the error of a body that a parser refused, in its words."""
+    return InvalidBody(_shortened(f"the body is not JSON: {refusal}", MAX_TEXT_CHARS))
 
 
 def _sentence(error: ErrorDetails) -> str:
