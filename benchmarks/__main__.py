@@ -5,6 +5,7 @@ of its own. Absolute figures are those of this machine and this hour: quote the 
 """
 
 import argparse
+import os
 import resource
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from bench import report, wrk
 from bench.cells import Turns
 from bench.servers import CACHE, HERE, install_peers, peer_entries
 from bench.suites import CONNECTIONS, SUITES, TITLES, Plan
+from spanserve.commands.loopback import keep_loopback_direct
 
 SLOW_TO_START = ("ray",)
 INTERLEAVED = 4
@@ -22,6 +24,7 @@ PAGE = HERE.parent / "docs" / "explanation" / "what-tracing-costs.md"
 
 def main() -> None:
     """Measure, print, and write the docs' tables where asked to."""
+    keep_loopback_direct(os.environ)
     given = _arguments()
     wrk.check()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -7,11 +7,17 @@ from importlib.util import find_spec
 
 import pytest
 
+from spanserve.commands.loopback import keep_loopback_direct
+
 pytest_plugins = ("support.real_servers",)
 
 
 def pytest_configure() -> None:
-    """Let all that tests start hear Ctrl-C: what a script runs in the background ignores it."""
+    """Let all that tests start hear Ctrl-C: what a script runs in the background ignores it.
+
+    And let them reach each other where a proxy is set for the rest of the world.
+    """
+    keep_loopback_direct(os.environ)
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

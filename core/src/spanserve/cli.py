@@ -1,5 +1,6 @@
 """The command line. Each command imports what it needs when it runs, so that help is quick."""
 
+import os
 import shlex
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from spanserve.commands.loopback import keep_loopback_direct
 from spanserve.errors import SpanserveError
 
 FAILED = 1
@@ -64,6 +66,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line of this process."""
+    keep_loopback_direct(os.environ)
     app()
 
 
@@ -105,7 +108,6 @@ def serve(
     ] = None,
 ) -> None:
     """Serve a .py file, module:Class or bundle over HTTP, until Ctrl-C or SIGTERM drains it."""
-    import os  # noqa: PLC0415  # see the module's first line
 
     from spanserve.commands.serve import serve as run  # noqa: PLC0415  # ditto
     from spanserve.config.load import load  # noqa: PLC0415  # ditto
@@ -209,7 +211,6 @@ def check(
     ] = False,
 ) -> None:
     """Print the effective configuration with the source of each value, and the live tracers."""
-    import os  # noqa: PLC0415  # see the module's first line
 
     from spanserve.commands.check import aligned, report  # noqa: PLC0415  # ditto
     from spanserve.config.load import load  # noqa: PLC0415  # ditto
