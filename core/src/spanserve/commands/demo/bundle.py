@@ -34,6 +34,14 @@ class Bundle:
     expected: np.ndarray
 
 
+def make_folder(folder: Path) -> None:
+    """Make the bundle's folder, if it is not there yet; BundleError if it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BundleError(f"the bundle cannot be written to {folder}: {error}") from error
+
+
 def write_bundle(folder: Path) -> Bundle:
     """Train the model and write the bundle; BundleError if the folder cannot hold it."""
     data = halves()
@@ -55,8 +63,8 @@ def write_bundle(folder: Path) -> Bundle:
 
 def _copy_files(folder: Path) -> None:
     """Write what people read; whatever else has one of these names stays as it is."""
+    make_folder(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         with as_file(files("spanserve.commands.demo").joinpath("digits")) as source:
             for name in FILES:
                 _check_free(folder / name, source / name)

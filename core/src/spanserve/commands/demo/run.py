@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
-from spanserve.commands.demo.bundle import write_bundle
+from spanserve.commands.demo.bundle import make_folder, write_bundle
 from spanserve.commands.demo.job import Job, Outcome
 from spanserve.commands.demo.measures import Answers, batches_of, compared, fetch_metrics
 from spanserve.commands.demo.report import Report
@@ -35,6 +35,7 @@ def demo(config: Path | None, *, clients: int, output: Path | None, port: int) -
     try:
         with _interruptible(), ExitStack() as stack:
             folder = output or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            make_folder(folder)  # the console's file lies in it
             loaded = _configuration(config, folder, port)
             failures = _run(report, loaded, folder, clients=clients)
     except KeyboardInterrupt:
