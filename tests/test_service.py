@@ -400,12 +400,25 @@ def test_optional_methods_of_the_wrong_form_are_refused(
     assert refusal(lambda: service(with_member(name, member))).startswith(message)
 
 
-def test_an_async_warm_up_is_refused() -> None:
-    async def warm_up(self: Any) -> None: ...
+@pytest.mark.parametrize("name", ["warm_up", "close", "healthy"])
+def test_optional_methods_may_be_async_but_not_yield(name: str) -> None:
+    async def awaited(self: Any) -> None: ...
 
-    assert refusal(lambda: service(with_member("warm_up", warm_up))) == (
-        "Model.warm_up is async, but runs on the model's thread; write a plain def"
-    )
+    async def yields(self: Any) -> AsyncIterator[Any]:
+        yield self
+
+    spec = service_spec(service(with_member(name, awaited)))
+    assert getattr(spec, f"has_{name}")
+    why = f"Model.{name} yields, and nobody would take that; drop the yield"
+    assert refusal(lambda: service(with_member(name, yields))) == why
+
+
+def test_an_endpoint_with_the_name_healthy_is_an_endpoint() -> None:
+    @api
+    def healthy(self: Any) -> str:
+        return str(self)
+
+    assert not service_spec(service(with_member("healthy", healthy))).has_healthy
 
 
 @pytest.mark.parametrize(

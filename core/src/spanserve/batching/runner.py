@@ -8,6 +8,7 @@ process, or on a cluster, needs no more than this protocol.
 
 import asyncio
 import contextvars
+import inspect
 import logging
 import queue
 import threading
@@ -266,6 +267,7 @@ def is_back(loop: asyncio.AbstractEventLoop, go_on: Callable[[], None]) -> bool:
 
 
 def _call_optional(instance: object, method: str) -> None:
+    """Call a method if it is there; one that is async is awaited by others, on the loop."""
     call = getattr(instance, method, None)
-    if call is not None:
+    if call is not None and not inspect.iscoroutinefunction(call):
         call()

@@ -74,6 +74,9 @@ class QueueConfig(Section):
         description="How long a call of a tracer may give no sign of life; then it hangs: the log "
         "says so, and its process is killed and started anew",
     )
+    flush_timeout_s: Length = Field(
+        default=5, description="How long a stop waits for spans that were not sent yet"
+    )
 
 
 class KeepConfig(Section):
@@ -183,7 +186,15 @@ class ServerConfig(Section):
         default=0, description="How long /readyz says 503 before the listener closes"
     )
     drain_timeout_s: Pause = Field(
-        default=30, description="How long accepted requests and their traces may take to finish"
+        default=20, description="How long accepted requests may take to finish"
+    )
+    hang_after_s: Length | None = Field(
+        default=None,
+        description="From when a run of the model counts as one that hangs: /readyz says 503; "
+        "null: never",
+    )
+    keep_alive_timeout_s: Length = Field(
+        default=75, description="How long a connection may be idle between two requests"
     )
     trace_headers: bool = Field(
         default=True, description="Answer with X-Trace-Id and Server-Timing"

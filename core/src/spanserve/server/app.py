@@ -17,8 +17,9 @@ from spanserve.server.endpoint import BatchEndpoint, Endpoint, PlainEndpoint
 from spanserve.server.exchange import Receive, Scope, Send
 from spanserve.server.formats import FormatsEndpoint
 from spanserve.server.front import FrontDoor
+from spanserve.server.health import Health
 from spanserve.server.http.guard import Guard
-from spanserve.server.lifecycle import Lifecycle
+from spanserve.server.lifecycle import Lifecycle, StopLimits
 from spanserve.server.metrics import ServerMetrics
 from spanserve.server.oip import add_protocol, models_of
 from spanserve.server.operations import add_operations
@@ -72,15 +73,16 @@ def create_app(
     running = Running(service, tracing)
     endpoints = [_endpoint(api, config, running, tracing) for api in service.spec.apis]
     batchers = [each.batcher for each in endpoints if isinstance(each, BatchEndpoint)]
-    lifecycle = Lifecycle(
-        batchers, drain_delay_s=server.drain_delay_s, drain_timeout_s=server.drain_timeout_s
+    health = Health(running, hang_after_s=server.hang_after_s)
+    limits = StopLimits(
+        server.drain_delay_s, server.drain_timeout_s, config.tracing.queue.flush_timeout_s
     )
+    lifecycle = Lifecycle(batchers, health, limits=limits)
     beside: list[Callable[[], AbstractAsyncContextManager[None]]] = []
     app = App(
         title=service.name,
         version=service.version or "0",
         description=service.spec.doc,
-        lifespan=lifecycle.lifespan(running, tracing, on_ready=on_ready, beside=beside),
         # Its spans would be the request's a second time.
         telemetry={"tracing": not tracing.on},
     )
@@ -124,6 +126,10 @@ def create_app(
         add_control(app, control, token)
     tracing.extend_app(app)
     app.front = front
+    own = app.router.lifespan_context  # with all that was added to the app by now
+    app.router.lifespan_context = lifecycle.lifespan(
+        running, tracing, on_ready=on_ready, own=own, beside=beside
+    )
     return app
 
 

@@ -205,10 +205,12 @@ def add_protocol(
         """Say whether new requests are welcome."""
         return JSONResponse({"ready": lifecycle.ready}, 200 if lifecycle.ready else 503)
 
-    _add_models(app, models, door)
+    _add_models(app, models, lifecycle, door)
 
 
-def _add_models(app: FastAPI, models: Mapping[str, Model], door: Door) -> None:
+def _add_models(
+    app: FastAPI, models: Mapping[str, Model], lifecycle: Lifecycle, door: Door
+) -> None:
     # In the OpenAPI document only: one that is unknown gets an answer of our own.
     Name = Annotated[str, Path(json_schema_extra={"enum": list(models)})]  # noqa: N806  # a type
 
@@ -220,7 +222,9 @@ def _add_models(app: FastAPI, models: Mapping[str, Model], door: Door) -> None:
     @app.get("/v2/models/{name}/ready", tags=[_TAG], responses=_UNKNOWN)
     async def model_ready(name: Name, request: Request) -> Response:
         """Say whether a model can be asked."""
-        return await _answered(request, name, lambda model: {"name": model.name, "ready": True})
+        ready = lifecycle.ready
+        told = {"name": name, "ready": ready}
+        return await _answered(request, name, lambda _: told, 200 if ready else 503)
 
     @app.post(
         "/v2/models/{name}/infer",
@@ -245,11 +249,11 @@ def _add_models(app: FastAPI, models: Mapping[str, Model], door: Door) -> None:
         return as_response(answer)
 
     async def _answered(
-        request: Request, name: str, tell: Callable[[Model], dict[str, Any]]
+        request: Request, name: str, tell: Callable[[Model], dict[str, Any]], status: int = 200
     ) -> Response:
         model = models.get(name)
         if model is not None:
-            return JSONResponse(tell(model))
+            return JSONResponse(tell(model), status)
         return _unknown(name, models, request.scope[SCOPE_KEY])
 
 

@@ -48,10 +48,7 @@ def add_operations(
     @app.get("/readyz", tags=["operations"], response_class=PlainTextResponse)
     async def ready() -> Response:
         """Say whether new requests are welcome."""
-        if lifecycle.ready:
-            return PlainTextResponse("ready\n")
-        why = "the model's thread ended" if lifecycle.state == "ready" else lifecycle.state
-        return PlainTextResponse(f"{why}\n", status_code=503)
+        return PlainTextResponse(f"{lifecycle.status}\n", 200 if lifecycle.ready else 503)
 
     @app.get("/metrics", tags=["operations"], response_class=PlainTextResponse)
     async def prometheus(request: Request) -> Response:

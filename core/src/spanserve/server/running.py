@@ -1,6 +1,10 @@
 """The running service: its instance on the runner, and the threads of its plain methods."""
 
+import asyncio
+import inspect
+import logging
 import shlex
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from spanserve.batching.pool import ThreadPool
@@ -11,16 +15,18 @@ from spanserve.service.failures import explained
 from spanserve.service.spec import ApiSpec
 from spanserve.tracing.tracing import Tracing
 
+log = logging.getLogger(__name__)
+
 
 class Running:
     """What of a service lives in this process, from `start` to `close`."""
 
     def __init__(self, service: LoadedService, tracing: Tracing) -> None:
         self._service = service
+        self._starting = partial(tracing.starting, service.name)
         self.cls = service.spec.cls
-        self.runner = ThreadRunner(
-            service.instantiate, tracing.clock, partial(tracing.starting, service.name)
-        )
+        self.has_healthy = service.spec.has_healthy
+        self.runner = ThreadRunner(service.instantiate, tracing.clock, self._starting)
         self.inline = InlineRunner(self.runner, tracing.clock)
         self._pools = {
             api.name: ThreadPool(api.threads, f"spanserve-{api.name}")
@@ -36,9 +42,11 @@ class Running:
         """Make the instance and warm it up; StartError says what of the user's code failed."""
         try:
             await self.runner.start()
-        except Exception as error:
-            own = error.__cause__ if isinstance(error, CarriedError) else error
-            raise start_error(self._service, own or error) from error
+            if (warm_up := self._async_method("warm_up")) is not None:
+                with self._starting():
+                    await warm_up()
+        except (Exception, SystemExit) as error:
+            raise self.start_error(error) from error
         for pool in self._pools.values():
             pool.start(self.runner.instance)
 
@@ -46,7 +54,32 @@ class Running:
         """Close the instance and end all threads; give up on what still runs after `timeout_s`."""
         for pool in self._pools.values():
             pool.close()
-        await self.runner.close(timeout_s)
+        loop = asyncio.get_running_loop()
+        give_up_s = loop.time() + timeout_s
+        if (close := self._async_method("close")) is not None:
+            await within(timeout_s, close(), "the service's close()")
+        await self.runner.close(max(0.0, give_up_s - loop.time()))
+
+    def start_error(self, error: BaseException) -> StartError:
+        """Return what to say of the user's code, that raised this as it started."""
+        own = error.__cause__ if isinstance(error, CarriedError) else error
+        return start_error(self._service, own or error)
+
+    def _async_method(self, name: str) -> Callable[[], Awaitable[object]] | None:
+        """Return an optional method of the instance that is awaited here, and not on its thread."""
+        method = getattr(self.runner.instance, name, None)
+        return method if inspect.iscoroutinefunction(method) else None
+
+
+async def within(timeout_s: float, ending: Awaitable[object], what: str) -> None:
+    """Await the end of something of the user's; one that fails or hangs is said, and left."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            await ending
+    except TimeoutError:
+        log.warning("%s did not end within %.1f s; it is given up", what, timeout_s)
+    except Exception:
+        log.exception("%s failed", what)
 
 
 def start_error(service: LoadedService, error: BaseException) -> StartError:

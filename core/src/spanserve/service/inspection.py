@@ -36,16 +36,18 @@ def build_spec(cls: type[Any], name: str, local_names: Mapping[str, Any]) -> Ser
     """
     _check_name(cls, name)
     _check_init(cls)
+    methods = _marked_methods(cls)
     spec = ServiceSpec(
         name=name,
         cls=cls,
         doc=inspect.cleandoc(cls.__doc__ or ""),
         has_warm_up=_has_method(cls, "warm_up"),
         has_close=_has_method(cls, "close"),
+        has_healthy="healthy" not in methods and _has_method(cls, "healthy", returns="bool"),
         has_configure_app=_has_configure_app(cls),
         apis=tuple(
             _api_spec(api_name, method, options, local_names)
-            for api_name, (method, options) in _marked_methods(cls).items()
+            for api_name, (method, options) in methods.items()
         ),
     )
     _check_routes(spec)
@@ -177,15 +179,17 @@ def _check_routes(spec: ServiceSpec) -> None:
         taken[each.route] = each.name
 
 
-def _has_method(cls: type[Any], name: str) -> bool:
+def _has_method(cls: type[Any], name: str, *, returns: str = "None") -> bool:
     member = inspect.getattr_static(cls, name, None)
     if member is None:
         return False
     where = f"{cls.__qualname__}.{name}"
     if not inspect.isfunction(member) or len(_needed_arguments(member)) != 1:
-        raise ServiceError(f"{where} is called without arguments; write def {name}(self) -> None")
-    if inspect.iscoroutinefunction(member):
-        raise ServiceError(f"{where} is async, but runs on the model's thread; write a plain def")
+        raise ServiceError(
+            f"{where} is called without arguments; write def {name}(self) -> {returns}"
+        )
+    if inspect.isgeneratorfunction(member) or inspect.isasyncgenfunction(member):
+        raise ServiceError(f"{where} yields, and nobody would take that; drop the yield")
     return True
 
 

@@ -35,8 +35,8 @@ def service(cls: Any = None, /, *, name: str | None = None) -> Any:
     """Make a class a service: `@service`, or `@service(name="digits")` for a name of its own.
 
     The class must have an `@api` method and be made without arguments; it may have
-    `warm_up()`, `close()` and the class method `configure_app(app)`. It stays as it is
-    otherwise, and can be used without a server. Raises ServiceError.
+    `warm_up()`, `close()`, `healthy()` and the class method `configure_app(app)`. It stays as
+    it is otherwise, and can be used without a server. Raises ServiceError.
     """
     # Annotations may name what the enclosing function defines.
     local_names = _local_names(sys._getframe(1))  # noqa: SLF001 - documented, for this

@@ -78,8 +78,8 @@ class ApiSpec:
 class ServiceSpec:
     """A service class: `apis` in the order of their definition, base classes first.
 
-    The `has_` fields say which optional methods there are: `warm_up()` and `close()` of an
-    instance (both sync), and the class method `configure_app(app)`.
+    The `has_` fields say which optional methods there are: `warm_up()`, `close()` and
+    `healthy()` of an instance (sync or async), and the class method `configure_app(app)`.
     """
 
     name: str
@@ -88,4 +88,5 @@ class ServiceSpec:
     apis: tuple[ApiSpec, ...]
     has_warm_up: bool
     has_close: bool
+    has_healthy: bool
     has_configure_app: bool

@@ -29,6 +29,7 @@ def uvicorn_config(config: Config, app: Any, logs: dict[str, Any] | None) -> uvi
         proxy_headers=server.proxy_headers,
         ssl_certfile=server.ssl_certfile,
         ssl_keyfile=server.ssl_keyfile,
+        timeout_keep_alive=server.keep_alive_timeout_s,  # type: ignore[arg-type]  # only added to times
         timeout_graceful_shutdown=math.ceil(server.drain_timeout_s),
     )
 

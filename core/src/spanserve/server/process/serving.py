@@ -16,7 +16,7 @@ from spanserve.errors import SpanserveError, StartError
 from spanserve.server.app import App
 from spanserve.server.process.life import Life
 from spanserve.server.process.starting import Entrance
-from spanserve.server.process.whereabouts import whereabouts
+from spanserve.server.whereabouts import whereabouts
 
 log = logging.getLogger(__name__)
 
