@@ -94,7 +94,7 @@ def test_zipkin_gets_a_trace_and_is_asked_for_it(folder: Path) -> None:
     ]
     (span,) = sink.spans
     assert (span["name"], span["localEndpoint"]) == (
-        "GET /spanserve-check",
+        "get /spanserve-check",
         {"serviceName": "shop"},
     )
     assert (sink.violations, sink.queries) == ([], [span["traceId"]] * 3)

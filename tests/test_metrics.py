@@ -42,6 +42,41 @@ class Picky:
         return numbers
 
 
+IN_SECONDS = {"spanserve_run_seconds", "spanserve_queue_wait_seconds"}
+TEXT, OPEN = "text/plain", "application/openmetrics-text"
+ACCEPTS = {
+    "": TEXT,
+    "*/*": TEXT,
+    OPEN: OPEN,
+    f"{TEXT}, {OPEN}": TEXT,
+    f"{OPEN}, {TEXT}": OPEN,
+    f"{TEXT};q=0.5, {OPEN};q=0.9": OPEN,
+    f"{OPEN};q=0.5, {TEXT};q=0.9": TEXT,
+    f"{OPEN};q=0.5, */*": TEXT,
+    f"{OPEN};q=0.5, */*;q=0.1": OPEN,
+    f"{OPEN};q=0": TEXT,
+    f"application/json, {OPEN};q=0.2": OPEN,
+    (  # as Prometheus 3 asks
+        f"{OPEN};version=1.0.0;escaping=allow-utf-8;q=0.6,{OPEN};version=0.0.1;q=0.5,"
+        f"{TEXT};version=1.0.0;escaping=allow-utf-8;q=0.4,{TEXT};version=0.0.4;q=0.3,*/*;q=0.2"
+    ): OPEN,
+}
+
+
+def test_the_format_is_the_one_that_a_client_likes_best() -> None:
+    with serving(Picky) as server:
+        for accept, expected in ACCEPTS.items():
+            answer = httpx.get(f"{server.url}/metrics", headers={"Accept": accept})
+            assert answer.headers["content-type"].startswith(f"{expected};"), accept
+
+
+def test_open_metrics_say_the_unit_of_what_is_in_seconds() -> None:
+    with serving(Picky) as server:
+        text = httpx.get(f"{server.url}/metrics", headers=OPEN_METRICS).text
+    assert {each.name for each in open_metrics(text) if each.unit == "seconds"} == IN_SECONDS
+    assert "# UNIT spanserve_run_seconds seconds\n" in text
+
+
 def pids(url: str) -> set[str]:
     """Return the workers that `/metrics` names."""
     text = httpx.get(f"{url}/metrics").text
@@ -79,8 +114,9 @@ def test_all_workers_together_are_open_metrics_too(workers: Any) -> None:
     httpx.post(f"{workers.url}/predict", json=1)
     answer = httpx.get(f"{workers.url}/metrics", headers=OPEN_METRICS)
     assert answer.headers["content-type"].startswith("application/openmetrics-text")
-    families = {family.name for family in open_metrics(answer.text)}
-    assert {"spanserve_requests", "spanserve_run_seconds", "spanserve_worker_up"} <= families
+    families = {family.name: family.unit for family in open_metrics(answer.text)}
+    assert {"spanserve_requests", "spanserve_run_seconds", "spanserve_worker_up"} <= {*families}
+    assert {name for name, unit in families.items() if unit == "seconds"} == IN_SECONDS
 
 
 def test_a_worker_that_died_is_left_out_and_its_place_is_taken(workers: Any) -> None:

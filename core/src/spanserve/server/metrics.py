@@ -124,12 +124,16 @@ class ServerMetrics(Collector):
             "spanserve_batch_retries", "Runs of parts of such batches", labels=["endpoint"]
         )
         runs = HistogramMetricFamily(
-            "spanserve_run_seconds", "Time of a batch's run, retries included", labels=["endpoint"]
+            "spanserve_run_seconds",
+            "Time of a batch's run, retries included",
+            labels=["endpoint"],
+            unit="seconds",
         )
         waits = HistogramMetricFamily(
             "spanserve_queue_wait_seconds",
             "Time of an item in the queue: until the runner was free, then until others had come",
             labels=["endpoint", "for"],
+            unit="seconds",
         )
         abandoned = CounterMetricFamily(
             "spanserve_items_abandoned",

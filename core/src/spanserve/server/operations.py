@@ -16,7 +16,7 @@ from spanserve.server.lifecycle import Lifecycle
 from spanserve.server.metrics import ServerMetrics
 from spanserve.server.siblings import Siblings
 from spanserve.service.bundle import LoadedService
-from spanserve.service.media import MAX_HEADER_CHARS
+from spanserve.service.media import MAX_HEADER_CHARS, weight
 from spanserve.tracing.tracing import Tracing
 
 _FORMAT: Final = re.compile(
@@ -64,12 +64,14 @@ def add_operations(
 
 
 def _encoder(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
-    """Return the best format that a client takes and its media type; else the text format.
+    """Return the format that a client likes best and its media type; else the text format.
 
     The client's library echoes a version and an escaping, and trips over those it does not know.
     """
-    known = [each for each in accept[:MAX_HEADER_CHARS].split(",") if _FORMAT.fullmatch(each)]
-    return choose_encoder(",".join(known))
+    ranges = accept[:MAX_HEADER_CHARS].split(",")
+    known = [each for each in ranges if _FORMAT.fullmatch(each) or each.strip().startswith("*/*")]
+    best = max(known, key=weight, default="")  # of those it likes alike, the first
+    return choose_encoder(best if weight(best) > 0 else "")
 
 
 class _Found(CollectorRegistry):

@@ -101,6 +101,7 @@ def _told(metrics: Iterable[Metric]) -> Told:
             metric.name,
             metric.documentation,
             metric.type,
+            metric.unit,
             [
                 [s.name, s.labels, s.value, s.exemplar and [s.exemplar.labels, s.exemplar.value]]
                 for s in metric.samples
@@ -115,8 +116,8 @@ def _together(told: dict[str, Told]) -> list[Metric]:
     metrics: dict[str, Metric] = {}
     sums: dict[str, dict[tuple[Any, ...], list[Any]]] = {}
     for worker, families in told.items():
-        for name, text, kind, samples in families:
-            metrics.setdefault(name, Metric(name, text, kind))
+        for name, text, kind, unit, samples in families:
+            metrics.setdefault(name, Metric(name, text, kind, unit))
             for sample, labels, value, exemplar in samples:
                 own = labels if kind != "gauge" else {**labels, "worker": worker}
                 key = sample, *own.items()

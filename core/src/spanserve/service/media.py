@@ -31,6 +31,11 @@ def chosen(accept: str, offered: Sequence[str]) -> str | None:
     return best if _quality(best, ranges) > 0 else None
 
 
+def weight(part: str) -> float:
+    """Return how welcome what this part of an `Accept` header names is: its `q`, or 1."""
+    return _range(part)[1]
+
+
 def _range(part: str) -> tuple[str, float]:
     name, *parameters = (each.strip().lower() for each in part.split(";"))
     quality = 1.0

@@ -55,7 +55,7 @@ class Endpoints:
 
 
 def _service(name: str) -> str:
-    return f'"serviceName":{quote(name)}'
+    return f'"serviceName":{quote(name.lower())}'
 
 
 def _address(text: str) -> str:
