@@ -19,3 +19,21 @@ class ServiceError(SpanserveError):
 
 class StartError(SpanserveError):
     """The service's own code failed as it was made or warmed up: the start stops, exit code 3."""
+
+
+def forget_frames(error: BaseException) -> None:
+    """Cut an error, once it was told, from the frames that it came through.
+
+    They hold a request's data, and would keep it: until the collector runs, where one of them
+    holds the error, and for ever, where a service raises the same error again and again.
+    """
+    errors, seen = [error], set[int]()
+    while errors:
+        each = errors.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        BaseException.with_traceback(each, None)  # a frozen error refuses to have it set
+        errors += [linked for linked in (each.__cause__, each.__context__) if linked is not None]
+        if isinstance(each, BaseExceptionGroup):
+            errors += each.exceptions

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from spanserve.batching.call import is_fault
 from spanserve.batching.isolation import Positions, isolated
-from spanserve.errors import SpanserveError
+from spanserve.errors import SpanserveError, forget_frames
 from spanserve.service.problems import InvalidResult
 from spanserve.tracing.attempt import Attempt
 from spanserve.tracing.base import Record
@@ -108,15 +108,25 @@ class Item(ItemRecord):
     def forget(self) -> None:
         """Let go of all but the record, once answered: an exporter holds on to that for a while.
 
-        What is let go of would keep the request's data alive, and close a cycle with its record.
+        What is let go of would close a cycle with its record. The value went before.
         """
-        del self.value, self.body, self.future, self.gone
+        del self.future, self.gone
 
 
 class Batch:
     """One release: the job that runs on the runner, and what it gave."""
 
-    __slots__ = ("_on_done", "_results", "_work", "error", "failed", "items", "place", "record")
+    __slots__ = (
+        "_on_done",
+        "_raised",
+        "_results",
+        "_work",
+        "error",
+        "failed",
+        "items",
+        "place",
+        "record",
+    )
 
     def __init__(
         self,
@@ -129,6 +139,7 @@ class Batch:
         self.items = items
         self._on_done = on_done
         self._results: Sequence[Any] = ()
+        self._raised: Sequence[BaseException] = ()
         self.record = record
         self.place = self._place()
         """Where the user's code runs, though a request's record may end before it does."""
@@ -165,6 +176,7 @@ class Batch:
             attempt.run_ended(now_ns())
             return codec.split(result, len(items))
         except BaseException as error:
+            self._raised = (*self._raised, error)
             time_ns = now_ns()
             if is_fault(error):
                 attempt.failure = failure = failure_of(error, time_ns)
@@ -270,15 +282,21 @@ class Batch:
 
     def hand_out(self) -> None:
         """Give each item its result, or the reason why it has none."""
+        for error in self._raised:
+            forget_frames(error)
         results = self._results
         if self.error is not None:
             results = [self.error] * len(self.items)
         for item, result in zip(self.items, results, strict=True):
             waiter = item.future
+            has_failed = isinstance(result, BaseException)
+            if has_failed:
+                forget_frames(result)
+            item.value = item.body = None  # whoever waits, or left, may keep the item
             if waiter.done():
                 continue
             try:
-                if isinstance(result, BaseException):
+                if has_failed:
                     failed = RunFailedError(f"the run failed with {type(result).__name__}")
                     failed.__cause__ = result
                     waiter.set_exception(failed)

@@ -261,6 +261,7 @@ class Batcher:
 
     def _leave(self, item: Item) -> None:
         self.tally.abandoned += 1
+        item.value = item.body = None
         if item.request is not None:
             item.request.item_dequeued(item, self._now_ns())
 

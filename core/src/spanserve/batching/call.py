@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from spanserve.batching.runner import Runner, carried
+from spanserve.errors import forget_frames
 from spanserve.tracing.base import Record
 from spanserve.tracing.failure import failure_of
 from spanserve.tracing.places import RUN
@@ -66,8 +67,9 @@ class Call:
     def done(self) -> None:
         """Hand out the answer, on the loop."""
         if self.future.done():
-            return
-        if self._error is not None:
+            if self._error is not None:
+                forget_frames(self._error)
+        elif self._error is not None:
             self.future.set_exception(carried(self._error))
         else:
             self.future.set_result(self._result)

@@ -41,5 +41,8 @@ class ThreadPool:
     def _run(self) -> None:
         while (work := self._inbox.get()) is not None:
             context, job = work
-            if not is_back(self._loop, context.run(ran, job, self._instance)):
+            go_on = context.run(ran, job, self._instance)
+            del work, context, job  # as on the runner
+            if not is_back(self._loop, go_on):
                 return
+            del go_on

@@ -160,8 +160,11 @@ class ThreadRunner:
         started.set_result(None)
         try:
             while (job := self._inbox.get()) is not None:
-                if not is_back(self._loop, partial(self._finished, ran(job, self._instance))):
+                go_on = partial(self._finished, ran(job, self._instance))
+                del job  # an idle runner must not keep what it ran last
+                if not is_back(self._loop, go_on):
                     break
+                del go_on
         except BaseException as error:  # noqa: BLE001  # anything may be raised into a thread
             is_back(self._loop, partial(self._thread_ended, error))
         try:

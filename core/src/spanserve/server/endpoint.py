@@ -13,6 +13,7 @@ from typing import Any
 from spanserve.batching.batch import Item, RunFailedError, Waiter
 from spanserve.batching.batcher import AbandonedError, Batcher, ExpiredError
 from spanserve.batching.call import Call, on_loop, on_runner
+from spanserve.errors import forget_frames
 from spanserve.server.answer import (
     NOBODY,
     Answer,
@@ -169,6 +170,7 @@ class Endpoint(ABC):
         """Return the answer to a failed request, which goes nowhere where the client left."""
         if isinstance(error, (AbandonedError, ClientLeftError)):
             exchange.client_left = True
+            forget_frames(error)
             return NOBODY
         refusal = request_error(error)
         # A refusal of the server's own needs no stack, and a batch has told of its failure.
@@ -179,6 +181,7 @@ class Endpoint(ABC):
             )
             if exchange.failure is None and exchange.trace_id:
                 exchange.failure = failure_of(error, self._now_ns())
+        forget_frames(error)
         return refusal.answer(exchange.request_id, exchange.trace_id)
 
 

@@ -12,6 +12,7 @@ from typing import Final
 
 from fastapi import HTTPException
 
+from spanserve.errors import forget_frames
 from spanserve.server.answer import Answer, RequestError, Streamed, given_up, too_large
 from spanserve.server.endpoint import BatchEndpoint, Endpoint
 from spanserve.server.exchange import (
@@ -122,6 +123,10 @@ class FrontDoor:
                 await self._straight(exchange, endpoint, send)
             else:
                 await self._through_app(exchange, send)
+        except BaseException as error:
+            # As soon as the server, which logs it in this turn of the loop, has done so.
+            asyncio.get_running_loop().call_soon(forget_frames, error)
+            raise
         finally:
             self.end(exchange)
 

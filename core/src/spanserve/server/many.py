@@ -10,6 +10,7 @@ from pydantic_core import to_json
 
 from spanserve.batching.batch import Item, RunFailedError
 from spanserve.batching.batcher import ExpiredError, LateError, QueueFullError
+from spanserve.errors import forget_frames
 from spanserve.server.answer import RequestError, request_error
 from spanserve.server.endpoint import BatchEndpoint
 from spanserve.server.exchange import Exchange
@@ -155,10 +156,13 @@ def items_of_lines(endpoint: BatchEndpoint, body: bytes) -> Iterator[Any | Excep
         start = stop + 1
         if not line:
             continue
+        value: Any
         try:
-            yield Line(decode(line), line)
+            value = Line(decode(line), line)
         except (InvalidBody, InvalidItem) as error:
-            yield error
+            value = error
+            forget_frames(error)
+        yield value
 
 
 def _of_item(index: int, refusal: RequestError) -> RequestError:
