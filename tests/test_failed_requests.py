@@ -212,6 +212,8 @@ def server(request: pytest.FixtureRequest) -> Iterator[Serving]:
     tracemalloc.start()
     try:
         with serving(request.param, config, tracers=[("takes", Takes(), {})]) as started:
+            Failing.way = gives_what_has_no_json
+            post(started, "/batched", b'"what is imported late"', JSON)
             yield started
     finally:
         tracemalloc.stop()
