@@ -193,9 +193,7 @@ class Exchange(LeanRequest):
         if self.header(b"expect"):
             return
         left = _MOST_DISCARDED
-        with suppress(
-            Exception
-        ):  # too late, or middleware gave up
+        with suppress(Exception):  # too late, or middleware gave up
             async with asyncio.timeout(_LONGEST_DISCARD_S):
                 while left > 0:
                     message = await receive()
