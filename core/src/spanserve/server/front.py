@@ -268,7 +268,11 @@ class FrontDoor:
                 record.failure = record.failure or failure_of(error, self._now_ns())
             raise
         finally:
-            del scope[SCOPE_KEY]  # the record keeps the scope: they must form no cycle
+            # The record keeps the scope: nothing of these may form a cycle.
+            del scope[SCOPE_KEY]
+            exchange.receive = _nothing_left
+            if receive.refusal is not None:
+                forget_frames(receive.refusal)
 
     def note(self, exchange: Exchange, endpoint: Endpoint, answer: Answer | Streamed) -> None:
         """Count an endpoint's answer, and name the endpoint in the record."""
