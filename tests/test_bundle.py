@@ -211,7 +211,7 @@ def test_a_folders_objects_are_pickled_by_its_modules_names(tmp_path: Path) -> N
         ("service: service:Greeter\nname:", "bundle.yml: name: String should have at least 1"),
         ("- service", "bundle.yml has no keys; write at least: service: 'module:Class'"),
         ("", "bundle.yml has no keys"),
-        ("service: {", "bundle.yml cannot be read: while parsing a flow node"),
+        ("service: {", "bundle.yml is no YAML: a [ or { is not closed, or a value in it should"),
         ("service: servic:Greeter", ": there is no module 'servic' (in "),
         (
             "service: service:Greter",

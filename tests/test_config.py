@@ -1,13 +1,15 @@
 """What the configuration accepts, where each value comes from, and what is said of a bad one."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from textwrap import dedent
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, SecretStr, TypeAdapter, ValidationError
 
 from spanserve.config.document import inline, parse, scalar_value
 from spanserve.config.interpolate import substitute
@@ -17,6 +19,7 @@ from spanserve.config.redact import HIDDEN, redacted, without_credentials
 from spanserve.config.section import Section
 from spanserve.config.source import DEFAULT
 from spanserve.config.tree import value_of
+from spanserve.config.untyped import shaped
 from spanserve.errors import ConfigError
 
 JAEGER = """\
@@ -176,9 +179,13 @@ def test_the_environment_reaches_every_level_in_yaml() -> None:
         ),
         (
             {"SPANSERVE__SERVER__PORT": "[1"},
+            "server.port: wanted a whole number, got '[1' (environment SPANSERVE__SERVER__PORT)",
+        ),
+        (
+            {"SPANSERVE__SERVER": "{port: 1"},
             (
-                "not YAML: environment SPANSERVE__SERVER__PORT column 3: while parsing a flow "
-                "sequence, expected ',' or ']', but got '<stream end>'"
+                "not YAML: environment SPANSERVE__SERVER column 9: a [ or { is not closed, or a "
+                "value in it should stand in quotes"
             ),
         ),
     ],
@@ -187,34 +194,223 @@ def test_a_bad_variable_is_named(environ: Mapping[str, str], words: str) -> None
     assert error("", environ) == words
 
 
-def test_variables_are_filled_in_and_typed_only_where_unquoted() -> None:
+class Backend(BaseModel):
+    """Settings of a tracer, with a field of every kind."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    url: str = ""
+    port: int = 0
+    ratio: float | None = None
+    secure: bool = False
+    token: SecretStr | None = None
+    mode: Literal["on", "off", "2"] = "on"
+    headers: dict[str, SecretStr] = {}
+    names: tuple[str, ...] | list[str] = ()
+    options: dict[str, Any] = {}
+    deep: "Deep | None" = None
+
+
+class Deep(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    words: str = "none"
+    numbers: list[int] = []
+
+
+def backend(one: Loaded) -> dict[str, object]:
+    """Return what a tracer gets of its section, secrets in the open."""
+    section = shaped(dict(one.config.tracing.sections["zipkin"]), Backend)
+    given = Backend.model_validate(section).model_dump(exclude_unset=True)
+    opened: dict[str, object] = TypeAdapter(dict[str, Any]).validate_python(given)
+    if secret := given.get("token"):
+        opened["token"] = secret.get_secret_value()
+    if headers := given.get("headers"):
+        opened["headers"] = {key: each.get_secret_value() for key, each in headers.items()}
+    return opened
+
+
+def test_variables_are_filled_in_and_typed_by_their_field_where_unquoted() -> None:
     one = loaded(
         """
         tracing:
           type: zipkin
-          service_name: "${NUMBER}"
+          service_name: ${NUMBER}
           zipkin:
             url: http://${HOST:-localhost}:${PORT:-9411}/spans
             port: ${NUMBER}
-            text: '${NUMBER}'
-            empty: ${EMPTY:-}
-            braces: ${BRACES}
-            literal: $${HOST} $HOST
-            many: ["${HOST:-a}", b]
+            secure: "${TRUE}"
+            token: ${TOKEN}
+            ratio: ${EMPTY:-}
+            headers: {Authorization: "${BRACES}", X-A: "$${HOST} $HOST"}
+            names: ["${HOST:-a}", b]
+            options: {timeout: "${NUMBER}", text: '${NUMBER}'}
         """,
-        {"NUMBER": "12", "EMPTY": "", "BRACES": "{a: b}"},
+        {"NUMBER": "12", "EMPTY": "", "BRACES": "{a: b}", "TOKEN": "*007", "TRUE": "true"},
     )
     assert one.config.tracing.service_name == "12"
-    assert one.config.tracing.sections["zipkin"] == {
+    assert backend(one) == {
         "url": "http://localhost:9411/spans",
         "port": 12,
-        "text": "12",
-        "empty": None,
-        "braces": "{a: b}",
-        "literal": "${HOST} $HOST",
-        "many": ["a", "b"],
+        "secure": True,
+        "token": "*007",
+        "ratio": None,
+        "headers": {"Authorization": "{a: b}", "X-A": "${HOST} $HOST"},
+        "names": ["a", "b"],
+        "options": {"timeout": "12", "text": "12"},
     }
     assert str(one.sources["tracing.zipkin.url"]) == "c.yml line 6 $HOST $PORT"
+
+
+ODD_TEXTS = (
+    *("*secret", "!secret", "&secret", "@secret", "`secret", "%secret", "- secret", "? secret"),
+    *("0123", "1e3", "12_000", "0x1F", "12:30:45", "2026-01-01", ".5", "+1", "true", "no", "off"),
+    *("a #b", "a: b", "'quoted'", '"quoted"', "{a: b}", "[a, b]", "a, b", "[", "{", "<<", "=", "|"),
+    *("a\nb: c", "tab\tand blank ", " led by a blank"),
+)
+
+
+@pytest.mark.parametrize("text", ODD_TEXTS)
+def test_a_text_field_takes_the_text_of_its_variable_itself(text: str) -> None:
+    prefix = "SPANSERVE__TRACING__ZIPKIN__"
+    one = loaded(
+        "",
+        {
+            "SPANSERVE__TRACING__SERVICE_NAME": text,
+            f"{prefix}URL": text,
+            f"{prefix}TOKEN": text,
+            f"{prefix}HEADERS__X_API_KEY": text,
+            f"{prefix}DEEP__WORDS": text,
+            f"{prefix}OPTIONS__HEADERS__AUTHORIZATION": text,
+        },
+    )
+    assert one.config.tracing.service_name == text
+    assert backend(one) == {
+        "url": text,
+        "token": text,
+        "headers": {"x-api-key": text},
+        "deep": {"words": text},
+        "options": {"headers": {"authorization": text}},
+    }
+
+
+@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
+def test_any_text_but_null_reaches_a_text_field_unchanged(text: str) -> None:
+    one = load(None, {"SPANSERVE__TRACING__SERVICE_NAME": text}, {})
+    unset = not text.strip() or text in {"null", "Null", "NULL", "~"}
+    assert one.config.tracing.service_name == (None if unset else text)
+
+
+def test_other_fields_take_what_the_text_of_their_variable_says() -> None:
+    prefix = "SPANSERVE__TRACING__ZIPKIN__"
+    one = loaded(
+        "tracing: {zipkin: {headers: {X-Old: a, x-api-key: b}}}",
+        {
+            "SPANSERVE__TRACING__SAMPLE_RATE": "1e-1",
+            "SPANSERVE__SERVER__ACCESS_LOG": "yes",
+            "SPANSERVE__TRACING__EXCLUDED_URLS": "[/a, /b]",
+            "SPANSERVE__TRACING__PROPAGATORS": "b3,jaeger",
+            "SPANSERVE__TRACING__KEEP": "{errors: true}",
+            "SPANSERVE__LOGGING__LEVEL": "debug",
+            f"{prefix}PORT": "80",
+            f"{prefix}RATIO": "null",
+            f"{prefix}SECURE": "off",
+            f"{prefix}MODE": "off",
+            f"{prefix}HEADERS": "{X_Kept: '1'}",
+            f"{prefix}HEADERS__X_API_KEY": "2",
+            f"{prefix}NAMES": "[a, b]",
+            f"{prefix}DEEP": "{numbers: [1, 2]}",
+            f"{prefix}OPTIONS__TIMEOUT": "5",
+            f"{prefix}OPTIONS__CODES": "[1, a]",
+        },
+    )
+    assert given_values(one) == {
+        "server": {"access_log": True},
+        "logging": {"level": "debug"},
+        "tracing": {
+            "sample_rate": 0.1,
+            "excluded_urls": ("/a", "/b"),
+            "propagators": ("b3", "jaeger"),
+            "keep": {"errors": True},
+            "sections": one.config.tracing.sections,
+        },
+    }
+    assert backend(one) == {
+        "port": 80,
+        "ratio": None,
+        "secure": False,
+        "mode": "off",
+        "headers": {"X-Old": "a", "x-api-key": "2", "X_Kept": "1"},
+        "names": ["a", "b"],
+        "deep": {"numbers": [1, 2]},
+        "options": {"timeout": 5, "codes": [1, "a"]},
+    }
+
+
+def test_a_section_that_is_empty_is_as_good_as_none() -> None:
+    text = """
+    tracing:
+      type:
+      keep:
+      control:
+      queue:
+      excluded_urls:
+      zipkin:
+        headers:
+        options:
+        names:
+        deep:
+          numbers:
+    server:
+      auth:
+    batching:
+    logging:
+    """
+    one = loaded(text)
+    assert given_values(one)["tracing"] == {"sections": one.config.tracing.sections}
+    assert one.config == loaded("").config.model_copy(update={"tracing": one.config.tracing})
+    assert backend(one) == {"deep": {}}
+    assert loaded("tracing:\n  zipkin:\n").config.tracing.sections == {"zipkin": {}}
+
+
+def test_a_quoted_number_counts_where_a_number_is_wanted() -> None:
+    one = loaded(
+        """
+        tracing:
+          sample_rate: "0.1"
+          service_name: "0.1"
+          keep: {errors: 'true', slower_than_ms: "1e3"}
+          zipkin: {port: "8000", secure: 'false', url: '8000', deep: {numbers: ['1']}}
+        server: {port: " 8000 ", access_log: "yes"}
+        """
+    )
+    assert given_values(one) == {
+        "server": {"access_log": True},
+        "tracing": {
+            "sample_rate": 0.1,
+            "service_name": "0.1",
+            "keep": {"errors": True, "slower_than_ms": 1000},
+            "sections": one.config.tracing.sections,
+        },
+    }
+    assert one.config.server.port == 8000
+    deep = {"numbers": [1]}
+    assert backend(one) == {"port": 8000, "secure": False, "url": "8000", "deep": deep}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("a: *s3cret", "a: !s3cret x", "a: @s3cret", "a: `s3cret", "a: b: s3cret"),
+        *("a: [s3cret", "a: {s3cret", "a: 's3cret", 'a: "\\s3cret"', "a:\n b: s3cret\n  c: 1"),
+        *("s3cret\na: 1", "a: s3cret\n---\nb: 1", "%s3cret", "a: |s3cret", "a: !!int s3cret"),
+        *("a: !!float s3cret", "a: !!binary s3cret", "? [s3cret]\n: 1", "a: \x07 s3cret"),
+    ],
+)
+def test_what_is_no_yaml_is_told_in_our_words_and_quotes_nothing(text: str) -> None:
+    for said in (error(text), error("", {"SPANSERVE__TRACING": f"{{{text}}}"})):
+        assert "s3cret" not in said
+        assert not re.search(r"while |expected|token|constructor|flow|stream|tag:", said)
 
 
 def test_a_variable_that_is_not_set_is_an_error_with_key_and_name() -> None:
@@ -314,27 +510,22 @@ def test_a_byte_order_mark_is_no_part_of_the_first_key() -> None:
         ("a: 1\nb: 2\na: 3\n", "c.yml line 3: the key 'a' was given in line 1"),
         ("? [a]\n: 1\n", "c.yml line 1: a key must be plain text"),
         ("a: &x [*x]\n", "c.yml line 1: an alias within its own anchor has no end"),
-        ("a: !!set {b}\n", "c.yml line 1: the tag tag:yaml.org,2002:set has no meaning here"),
+        ("a: !!set {b}\n", "c.yml line 1: a tag ('!') has no meaning here"),
         (
             "a:\n\tb: 1\n",
-            (
-                "not YAML: c.yml line 2 column 1: "
-                "while scanning for the next token, found character "
-                "'\\t' that cannot start any token"
-            ),
+            "not YAML: c.yml line 2 column 1: there is a tab where blanks should be",
         ),
         (
             "server: {port: ${PORT}}\n",
             (
-                "not YAML: c.yml line 1 column 17: "
-                "while parsing a flow mapping, expected ',' or '}', "
-                "but got '{'; within {} or [], quote a value that holds ${...}"
+                "not YAML: c.yml line 1 column 17: a [ or { is not closed, or a value in it should "
+                "stand in quotes; within {} or [], quote a value that holds ${...}"
             ),
         ),
         ("a: " + "[" * 5000, "not YAML: c.yml line 1: nested too deeply"),
         (
             "a: !!python/object:os.system {}\n",
-            "c.yml line 1: the tag tag:yaml.org,2002:python/object:os.system has no meaning here",
+            "c.yml line 1: a tag ('!') has no meaning here",
         ),
     ],
 )
@@ -368,7 +559,11 @@ def test_a_file_that_cannot_be_read_says_why_and_where(text: str, words: str) ->
         ),
         ("tracing: zipkin", "tracing: wanted a mapping, got 'zipkin' (c.yml line 1)"),
         ("server: [1]", "server: wanted a mapping, got a list (c.yml line 1)"),
-        ("server: {port: '80'}", "server.port: wanted a whole number, got '80' (c.yml line 1)"),
+        ("server: {port: '8o'}", "server.port: wanted a whole number, got '8o' (c.yml line 1)"),
+        (
+            "server: {port: '1.5'}",
+            "server.port: wanted a whole number, got the number 1.5 (c.yml line 1)",
+        ),
         ("server: {port: true}", "server.port: wanted a whole number, got true (c.yml line 1)"),
         ("server: {port: null}", "server.port: wanted a whole number, got nothing (c.yml line 1)"),
         (

@@ -13,6 +13,7 @@ import yaml
 from spanserve.config.source import Source
 from spanserve.config.tree import Items, Node, Scalar, Table
 from spanserve.errors import ConfigError
+from spanserve.service.not_yaml import words_of
 
 _TAG: Final = "tag:yaml.org,2002:"
 _FLOAT: Final = re.compile(r"[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$")
@@ -85,14 +86,13 @@ def scalar_value(text: str) -> object:
 
 
 def _not_yaml(error: yaml.YAMLError, text: str, source_of_line: SourceOfLine) -> str:
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        mark = error.problem_mark
-        words = ", ".join(filter(None, [error.context, error.problem]))
-        if any("${" in line for line in text.splitlines()[mark.line : mark.line + 1]):
-            words += "; within {} or [], quote a value that holds ${...}"
-        return f"not YAML: {source_of_line(mark.line + 1)} column {mark.column + 1}: {words}"
-    words = " ".join(str(error).split())
-    return f"not YAML: {source_of_line(1)}: {words}"
+    words = words_of(error)
+    mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+    if mark is None:
+        return f"not YAML: {source_of_line(1)}: {words}"
+    if any("${" in line for line in text.splitlines()[mark.line : mark.line + 1]):
+        words += "; within {} or [], quote a value that holds ${...}"
+    return f"not YAML: {source_of_line(mark.line + 1)} column {mark.column + 1}: {words}"
 
 
 class _Builder:
@@ -121,7 +121,7 @@ class _Builder:
             return Items(tuple(self.build(child) for child in node.value), source)
         if isinstance(node, yaml.MappingNode) and node.tag == f"{_TAG}map":
             return self._table(node, source)
-        raise ConfigError(f"{source}: the tag {node.tag} has no meaning here")
+        raise ConfigError(f"{source}: a tag ('!') has no meaning here")
 
     def _table(self, node: yaml.MappingNode, source: Source) -> Table:
         self._refuse_duplicates(node)
@@ -151,7 +151,7 @@ class _Builder:
         try:
             return self._loader.construct_object(node, deep=True)
         except ValueError as error:
-            raise ConfigError(f"{source}: {error}") from error
+            raise ConfigError(f"{source}: this number cannot be read; quote a text") from error
 
 
 def _at(node: Items | Table, source: Source) -> Node:

@@ -6,10 +6,12 @@ from typing import Final, get_args
 from urllib.parse import unquote
 
 from spanserve.config.document import parse
-from spanserve.config.model import Propagator
+from spanserve.config.model import Propagator, tracing_keys
 from spanserve.config.problems import ENVIRONMENT_PREFIX
+from spanserve.config.redact import is_header_section
 from spanserve.config.source import Source, SourceKind
 from spanserve.config.tree import Items, Node, Path, Scalar, Table, merged
+from spanserve.config.untyped import Untyped
 from spanserve.errors import ConfigError
 
 SERVICE_NAME: Final = "OTEL_SERVICE_NAME"
@@ -29,8 +31,9 @@ def nested(path: Path, node: Node) -> Table:
 def with_overrides(under: Node, environ: Mapping[str, str]) -> Node:
     """Lay all `SPANSERVE__A__B=value` over a tree; an empty value counts as not set.
 
-    Values are YAML. Case means nothing in the names; where the tree has a key that differs
-    from the name's part by case, or by `-` for `_`, that key is meant.
+    A value is text, whose type the field tells that it is for; a whole section is YAML. Case
+    means nothing in the names; where the tree has a key that differs from the name's part by
+    case, or by `-` for `_`, that key is meant. In the name of a header `_` stands for `-`.
     """
     variables = sorted(
         (tuple(name[len(ENVIRONMENT_PREFIX) :].lower().split("__")), name)
@@ -44,23 +47,39 @@ def with_overrides(under: Node, environ: Mapping[str, str]) -> Node:
         if path in seen:
             raise ConfigError(f"{seen[path]} and {name} are the same key; unset one of them")
         seen[path] = name
-        under = merged(under, nested(_spelled_as_in(under, path), _value(name, environ[name])))
+        spelled, there = _place(under, path)
+        whole = isinstance(there, Table) or any(
+            other[: len(path)] == path and other != path for other, _ in variables
+        )
+        value = _value(name, environ[name], whole=whole or _is_section(path))
+        under = merged(under, nested(spelled, value))
     return under
 
 
-def _value(name: str, text: str) -> Node:
+def _is_section(path: Path) -> bool:
+    """Whether it is a section of core's own, or a tracer's."""
+    section, *keys = path
+    return not keys or (section == "tracing" and len(keys) == 1 and keys[0] not in tracing_keys())
+
+
+def _value(name: str, text: str, *, whole: bool) -> Node:
     source = Source(SourceKind.ENVIRONMENT, name)
-    return parse(text, lambda _line: source)
+    if whole and text.lstrip().startswith("{"):
+        return parse(text, lambda _line: source)
+    return Scalar(Untyped(text), source)
 
 
-def _spelled_as_in(tree: Node | None, path: Path) -> Path:
+def _place(tree: Node | None, path: Path) -> tuple[Path, Node | None]:
+    """The path as it is spelled in the tree, and what is there."""
     spelled: list[str] = []
     for part in path:
         entries = tree.entries if isinstance(tree, Table) else {}
         key = part if part in entries else _alike(part, entries)
+        if key not in entries and spelled and is_header_section(spelled[-1]):
+            key = key.replace("_", "-")
         tree = entries.get(key)
         spelled.append(key)
-    return tuple(spelled)
+    return tuple(spelled), tree
 
 
 def _alike(part: str, keys: Iterable[str]) -> str:

@@ -1,8 +1,8 @@
 """`${VAR}` and `${VAR:-default}` in the values of a file.
 
 As in OpenTelemetry's file configuration: an unquoted value gets its type after the
-substitution (`port: ${PORT:-6831}` is a number), a quoted one stays text, and no
-substitution makes a mapping or a list. `:-` stands in for an empty variable, too, as in a
+substitution (`port: ${PORT:-6831}` is a number, where the key is one), a quoted one stays text,
+and no substitution makes a mapping or a list. `:-` stands in for an empty variable, too, as in a
 shell. `$${` is a literal `${`.
 """
 
@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from spanserve.config.document import scalar_value
 from spanserve.config.problems import Problem
 from spanserve.config.source import SourceKind
 from spanserve.config.tree import Items, Node, Path, Scalar, Table
+from spanserve.config.untyped import UntypedScalar
 
 _REFERENCE: Final = re.compile(
     r"(?P<escape>\$\$\{)"
@@ -58,7 +58,7 @@ def _interpolated_scalar(
         return node, [Problem(path, f"{'.'.join(path)}: {error} ({node.source})")]
     if not variables:
         return replace(node, value=filled), []
-    value = scalar_value(filled) if node.plain else filled
+    value = UntypedScalar(filled) if node.plain else filled
     return replace(node, value=value, source=replace(node.source, variables=variables)), []
 
 

@@ -20,6 +20,7 @@ from spanserve.config.problems import Problem, config_error, problems_of, source
 from spanserve.config.source import DEFAULT, Source, SourceKind
 from spanserve.config.tls import tls_problem
 from spanserve.config.tree import Node, Path, Scalar, Table, merged, sources_of, value_of
+from spanserve.config.untyped import shaped
 from spanserve.errors import ConfigError
 from spanserve.service.manifest import listing
 
@@ -151,16 +152,11 @@ def _sorted(
     """Move tracers' sections to where the model has them; sections left empty are no error."""
     if not isinstance(data, dict):
         return {}, []
-    config = {
-        key: {} if value is None and key in Config.model_fields else value
-        for key, value in data.items()
-    }
-    tracing = config.get("tracing", {})
+    config = dict(data)
+    tracing = {} if config.get("tracing") is None else config["tracing"]
     if not isinstance(tracing, dict):
-        return config, []
+        return shaped(config, Config), []
     own: dict[str, Any] = {key: tracing[key] for key in tracing if key in tracing_keys()}
-    if own.get("queue", 0) is None:
-        own["queue"] = {}
     others = {key: tracing[key] for key in tracing if key not in own}
     sections = {
         key: value or {}
@@ -172,7 +168,9 @@ def _sorted(
         for key in others
         if key not in sections
     ]
-    config["tracing"] = {**own, "sections": sections, "resource_attributes": resource_attributes}
+    own = {"resource_attributes": resource_attributes, **own}
+    config = shaped({**config, "tracing": own}, Config)
+    config["tracing"]["sections"] = sections  # each tracer has a model of its own
     return config, misplaced
 
 

@@ -27,6 +27,11 @@ def is_secret_key(key: str) -> bool:
     return _SECRET_KEY.search(key) is not None
 
 
+def is_header_section(key: str) -> bool:
+    """Say whether the keys below this one are names of HTTP headers."""
+    return key.lower() in {"header", "headers"}
+
+
 def without_credentials(text: str) -> str:
     """Hide the user part and the telling query parameters of every URL in a text."""
     if "://" not in text:

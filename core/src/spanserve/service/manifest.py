@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from spanserve.errors import BundleError
+from spanserve.service.not_yaml import words_of
 from spanserve.service.problems import nearest, path
 
 MANIFEST_NAMES = ("bundle.yml", "bundle.yaml")
@@ -34,7 +35,9 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         # Only text, lists and mappings: `version: 1.10` stays "1.10".
         content = yaml.load(file.read_bytes(), yaml.BaseLoader)  # noqa: S506 - makes no objects
-    except (OSError, yaml.YAMLError, UnicodeError) as error:
+    except yaml.YAMLError as error:
+        raise BundleError(f"{file} is no YAML: {words_of(error)}") from error
+    except (OSError, UnicodeError) as error:
         raise BundleError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise BundleError(f"{file} has no keys; write at least: service: 'module:Class'")

@@ -13,6 +13,7 @@ from spanserve.config.model import Propagator
 from spanserve.config.problems import config_error, did_you_mean, problems_of
 from spanserve.config.redact import without_credentials
 from spanserve.config.source import Source
+from spanserve.config.untyped import shaped
 from spanserve.errors import ConfigError
 from spanserve.tracing import hookspecs
 
@@ -84,7 +85,7 @@ class Plugin:
             )
         prefix = ("tracing", self.name)
         try:
-            return self.settings_model.model_validate(dict(section))
+            return self.settings_model.model_validate(shaped(dict(section), self.settings_model))
         except ValidationError as error:
             problems = problems_of(error, self.settings_model, prefix=prefix, sources=sources)
             raise config_error(problems) from error
