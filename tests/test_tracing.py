@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from spanserve import Resource, Span, SpanStart, hookimpl
+from spanserve import ConfigError, Resource, Span, SpanStart, hookimpl
 from spanserve.config.model import TracingConfig
 from spanserve.tracing.clock import Ids
 from spanserve.tracing.places import RUN
@@ -278,6 +278,10 @@ class Raises:
         self._fail(f"stopping {deadline_s >= 0}")
 
 
+LIVE = "it raised ValueError: started POST /predict is broken"
+EXPORT = "it raised ValueError: export 6 is broken"
+
+
 def test_a_tracer_that_raises_reaches_no_caller_and_no_other_tracer(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -292,9 +296,10 @@ def test_a_tracer_that_raises_reaches_no_caller_and_no_other_tracer(
         tracing.stop(WAIT_S)
     assert raises.calls == ["started POST /predict", "url 32", "export 6", "stopping True"]
     assert [line.getMessage() for line in caplog.records] == [
-        "tracer t0 raised in a live hook; its live hooks are off now",
-        "tracer t0 cannot deliver all spans: it raised ValueError: export 6 is broken",
-        "tracer t0 failed to stop",
+        f"tracer t0 raised in a live hook; its live hooks are off now: {LIVE}",
+        f"tracer t0 cannot deliver all spans: {EXPORT}",
+        "tracer t0 failed to stop: ValueError: stopping True is broken",
+        f"tracer t0 lost 6 spans as it stopped (tracer_raised 6): {EXPORT}",
     ]
     assert len(keeps.spans) == 6
     assert [sum(e.counters.dropped.values()) for e in tracing.exporters] == [6, 0]
@@ -319,12 +324,15 @@ def test_a_tracer_without_an_exporter_is_stopped_too(caplog: pytest.LogCaptureFi
     class Viewer:
         @hookimpl
         def tracer_stopping(self, deadline_s: float) -> None:
-            raise OSError(f"stuck for {deadline_s}")
+            assert deadline_s > 0
+            raise OSError("stuck")
 
     tracing = gate(Viewer())
     flushed(tracing)
     assert tracing.exporters == ()
-    assert [line.getMessage() for line in caplog.records] == ["tracer t0 failed to stop"]
+    assert [line.getMessage() for line in caplog.records] == [
+        "tracer t0 failed to stop: OSError: stuck"
+    ]
 
 
 def test_a_tracer_that_hangs_at_the_end_takes_no_time_from_the_others() -> None:
@@ -400,8 +408,13 @@ def test_a_tracer_that_cannot_start_stops_the_start() -> None:
         def tracer_started(self, resource: Resource) -> None:
             raise OSError(f"no socket for {resource.service_name}")
 
-    with pytest.raises(OSError, match="no socket for tests"):
-        gate(Refuses()).start()
+    first = Keeps()
+    tracing = gate(first, Refuses(), Keeps())
+    with pytest.raises(ConfigError) as caught:
+        tracing.start()
+    assert str(caught.value) == (
+        "tracer 't1' (from tests 1) failed in tracer_started: OSError: no socket for tests"
+    )
 
 
 def test_a_gate_needs_no_clock_and_no_ids() -> None:

@@ -80,8 +80,9 @@ def send(config: TracingConfig, tracer: LoadedTracer, patience: Patience | None 
     tracing = Tracing([tracer], _test_config(config, patience), _resource(config))
     try:
         tracing.start()
-    except Exception as error:  # noqa: BLE001  # the tracer may raise anything
-        why = str(error) if isinstance(error, SpanserveError) else raised(error)
+    except SpanserveError as error:
+        cause = error.__cause__ or error
+        why = str(cause) if isinstance(cause, SpanserveError) else raised(cause)
         return Sent(ok=False, lines=(f"{tracer.name}: could not start: {why}",))
     try:
         trace_id = _record(tracing)

@@ -19,7 +19,6 @@ from spanserve.server.exchange import Traffic
 from spanserve.server.http.guard import Guard
 from spanserve.tracing.exporting import Drop
 from spanserve.tracing.keeping import ERROR, SLOW
-from spanserve.tracing.outcome import FAILING
 from spanserve.tracing.tracing import Tracing
 
 
@@ -189,8 +188,10 @@ class ServerMetrics(Collector):
             for why in Drop:
                 dropped.add_metric([name, why.value], counters.dropped[why])
             waiting.add_metric([name], exporter.waiting_spans)
-            failing.add_metric([name], exporter.state in FAILING)
             paused.add_metric([name], exporter.paused_s)
+        failures = self._tracing.failures
+        for tracer in self._tracing.tracers:
+            failing.add_metric([tracer.name], tracer.name in failures)
         yield from (recorded, exported, dropped, waiting, failing, paused)
 
 

@@ -1,7 +1,7 @@
 """What operators ask for: health, readiness, metrics, metadata."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from spanserve.server.metrics import ServerMetrics
 from spanserve.server.siblings import Siblings
 from spanserve.service.bundle import LoadedService
 from spanserve.service.media import MAX_HEADER_CHARS, weight
+from spanserve.tracing.loading import LoadedTracer
 from spanserve.tracing.tracing import Tracing
 
 _FORMAT: Final = re.compile(
@@ -95,12 +96,19 @@ def _metadata(
         "version": service.version,
         "spanserve": version("spanserve"),
         "endpoints": [_endpoint(endpoint) for endpoint in endpoints],
-        "tracers": [{"type": tracer.name, "target": tracer.target} for tracer in tracing.tracers],
+        "tracers": [_tracer(tracer, tracing.failures) for tracer in tracing.tracers],
         "sampling": {
             "sample_rate": rate,
             "keep": {"errors": keep_errors, "slower_than_ms": keep_slower_than_ms},
         },
     }
+
+
+def _tracer(tracer: LoadedTracer, failures: Mapping[str, str]) -> dict[str, str]:
+    """Say where a tracer sends; and why it does not, where it fails now."""
+    failure = failures.get(tracer.name)
+    told = {"type": tracer.name, "target": tracer.target}
+    return told if failure is None else {**told, "failing": failure}
 
 
 def _endpoint(endpoint: Endpoint) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 from spanserve.tracing.breath import hear_signs
 from spanserve.tracing.delivery import DirectDelivery
 from spanserve.tracing.expander import Expander
-from spanserve.tracing.failure import raised
+from spanserve.tracing.failure import raised, told
 from spanserve.tracing.frames import read_frame, write_frame
 from spanserve.tracing.outcome import Outcome
 from spanserve.tracing.packing import unpacked
@@ -59,12 +59,14 @@ class Lines(logging.Handler):
 def main() -> None:
     """Work until the server says stop, or is gone."""
     questions, answers = _pipes()
-    path, assignment = pickle.loads(read_frame(questions))  # noqa: S301  # from the server, our parent
-    sys.path[:] = path
+    sys.path[:] = marshal.loads(read_frame(questions))  # noqa: S302  # from the server, our parent
+    content = read_frame(questions)
     lines = Lines()
-    logging.basicConfig(format="%(message)s", level=assignment.log_level, handlers=[lines])
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, handlers=[lines])
     with suppress(EOFError, BrokenPipeError):
         try:
+            assignment = pickle.loads(content)  # noqa: S301  # as above
+            logging.getLogger().setLevel(assignment.log_level)
             delivery = _delivery(assignment)
         except Exception as error:
             logging.getLogger(__name__).debug("the tracer could not be started", exc_info=True)
@@ -115,8 +117,10 @@ def _outcomes(delivery: DirectDelivery, questions: BinaryIO) -> Iterator[Outcome
 def _stopped(delivery: DirectDelivery, deadline_s: float) -> Outcome:
     try:
         delivery.stop(deadline_s)
-    except Exception:
-        logging.getLogger(__name__).exception("the tracer failed to stop")
+    except BaseException as error:  # a tracer may raise anything
+        log = logging.getLogger(__name__)
+        log.error("the tracer failed to stop: %s", told(error))  # noqa: TRY400  # one line
+        log.debug("tracer_stopping raised", exc_info=error)
     return Outcome()
 
 

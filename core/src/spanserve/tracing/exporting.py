@@ -7,15 +7,16 @@ and the one that stops it share the lock of the books, since a thread that hangs
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from spanserve.tracing.breath import hear_signs
 from spanserve.tracing.clock import Clock
 from spanserve.tracing.delivery import Delivery
-from spanserve.tracing.export.liveness import Liveness
+from spanserve.tracing.export.limits import QueueLimits
+from spanserve.tracing.export.liveness import HANGS_HERE, HANGS_THERE, Liveness
 from spanserve.tracing.export.patience import Patience, Pause
 from spanserve.tracing.export.queue import RecordQueue
+from spanserve.tracing.failure import told
 from spanserve.tracing.frozen import Frozen
 from spanserve.tracing.outcome import FAILING, Counters, Drop, Outcome, State
 
@@ -23,28 +24,8 @@ __all__ = ["Counters", "Drop", "Exporter", "QueueLimits", "State"]
 
 log = logging.getLogger(__name__)
 
-_KILLED: Final = (
-    "no sign of its exporter process for %g s; it is killed and started anew, and the spans that "
-    "it holds are lost"
-)
-_WAITED_FOR: Final = (
-    "no sign of its export_spans for %g s; a thread cannot be ended, and spans wait, as long as "
-    "there is room"
-)
 START_PATIENCE_S: Final = 60.0
 """How long a process may take to get ready, at least: its modules may come from a slow disk."""
-
-
-@dataclass(frozen=True, slots=True)
-class QueueLimits:
-    """The bounds of one exporter's queue; `max_spans` counts spans, dropped as whole records."""
-
-    max_spans: int = 100_000
-    flush_interval_s: float = 0.2
-    max_export_spans: int = 8_000
-    retry_for_s: float = 60.0
-    first_pause_s: float = 0.25
-    hang_after_s: float = 10.0
 
 
 class Exporter:
@@ -133,7 +114,7 @@ class Exporter:
             self.state = State.HANGING
             said, self._said_hang = self._said_hang, True
         if not said:
-            words = _KILLED if self._delivery.can_end else _WAITED_FOR
+            words = HANGS_THERE if self._delivery.can_end else HANGS_HERE
             log.error("tracer %s hangs: " + words, self.name, self._limits.hang_after_s)  # noqa: G003
         self._delivery.end_hung()
 
@@ -298,5 +279,6 @@ class Exporter:
         left_s = (self._stop_at_ns - self._clock.now_ns()) / 1e9
         try:
             self._delivery.stop(max(0.0, left_s))
-        except BaseException:
-            log.exception("tracer %s failed to stop", self.name)
+        except BaseException as error:  # a tracer may raise anything
+            log.error("tracer %s failed to stop: %s", self.name, told(error))  # noqa: TRY400  # one line
+            log.debug("tracer_stopping raised", exc_info=error)

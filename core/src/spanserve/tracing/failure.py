@@ -35,8 +35,13 @@ def failure_of(exception: BaseException, time_ns: int) -> Failure:
     return Failure(time_ns, name, message, bounded(stack[-MAX_STACK_CHARS:], MAX_STACK_CHARS))
 
 
-def raised(exception: BaseException) -> str:
-    """Say in one line, without secrets, that a tracer raised this."""
+def told(exception: BaseException) -> str:
+    """Say in one line, without secrets, what this is."""
     failure = failure_of(exception, 0)
     words = f"{failure.type}: {failure.message}" if failure.message else failure.type
-    return one_line(without_credentials(f"it raised {words}"))
+    return one_line(without_credentials(words))
+
+
+def raised(exception: BaseException) -> str:
+    """Say in one line, without secrets, that a tracer raised this."""
+    return f"it raised {told(exception)}"

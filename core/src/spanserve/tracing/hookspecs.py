@@ -94,11 +94,11 @@ def tracer_isolation() -> str:  # type: ignore[empty-body]
     When: once, while the tracer is loaded.
     With `process`, `export_spans` is called in a process of its own, where encoding and
     sending take nothing from the requests: for a tracer that needs nothing of the server but
-    its settings. That process loads the tracer by its entry point and calls `tracer_started`,
-    `export_spans` and `tracer_stopping`; all other hooks are called in the server's process,
-    where `tracer_started` and `tracer_stopping` are called, too. A process that dies is started
-    anew, after pauses that grow. `tracing.exporter: thread` keeps everything in the server's
-    process.
+    its settings, which can be pickled. That process loads the tracer by its entry point and calls
+    `tracer_started`, `export_spans` and `tracer_stopping`; all other hooks are called in the
+    server's, where `tracer_started` and `tracer_stopping` are called, too. A process that dies is
+    started anew, after pauses that grow. `tracing.exporter: thread` keeps everything in the
+    server's process.
     Another answer or an exception stops the start.
     """
 
@@ -110,7 +110,8 @@ def tracer_started(settings: BaseModel, resource: Resource) -> None:
     When: once in each process in which the tracer is called, after any fork and before
     any span. Not called by the commands that only read the config.
     Thread: the one that starts the server.
-    A backend that is down is no reason to raise: spans are retried. Raising stops the start.
+    A backend that is down is no reason to raise: spans are retried. Raising stops the start, with
+    one line; the tracers that were started before are stopped.
     """
 
 
@@ -122,7 +123,8 @@ def span_started(start: SpanStart) -> None:
     are not announced.
     Thread: the event loop, or that of the user's code for spans which that opens.
     Must return at once and never block: requests wait for it, and a call that hangs
-    cannot be helped. One that raises is switched off for good, with one line in the log.
+    cannot be helped. One that raises is switched off for good, with one line in the log, and is
+    seen in `spanserve_tracer_failing` and in `/metadata`.
     """
 
 

@@ -1,6 +1,7 @@
 """One tracer's object: which hooks it has, whether they are sound, what its settings are."""
 
 import inspect
+import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -16,6 +17,7 @@ from spanserve.config.source import Source
 from spanserve.config.untyped import shaped
 from spanserve.errors import ConfigError
 from spanserve.tracing import hookspecs
+from spanserve.tracing.failure import told
 
 _PROPAGATORS: Final = get_args(Propagator)
 _ISOLATIONS: Final = ("thread", "process")
@@ -46,6 +48,20 @@ class LoadedTracer:
     warnings: tuple[str, ...]
     hooks: frozenset[str]
     manager: pluggy.PluginManager
+
+    def check_settings_cross(self) -> None:
+        """Raise ConfigError where the settings cannot be sent to a process of the tracer's own."""
+        try:
+            pickle.dumps(self.settings)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            origin = _Origin(self.name, self.distribution, self.version)
+            raise _broken(
+                origin,
+                "exports in a process of its own, and its settings cannot be sent there: "
+                f"{told(error)}; set `tracing.exporter: thread`",
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +105,10 @@ class Plugin:
         except ValidationError as error:
             problems = problems_of(error, self.settings_model, prefix=prefix, sources=sources)
             raise config_error(problems) from error
-        except Exception as error:
-            raise ConfigError(f"tracing.{self.name}: {type(error).__name__}: {error}") from error
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise ConfigError(f"tracing.{self.name}: {told(error)}") from error
 
     def _target(self, settings: BaseModel) -> str:
         hook = self.manager.hook.tracer_target
@@ -139,8 +157,10 @@ def opened(target: object, name: str, distribution: str, version: str) -> Plugin
     known = hook_names()
     try:
         manager.register(instance, name=name)
-    except Exception as error:
-        raise _broken(origin, f"cannot be used: {_one_line(error)}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise _broken(origin, f"cannot be used: {_words(error)}") from error
     hooks = _implemented(manager, instance, origin)
     unmarked = tuple(each for each in sorted(known - hooks) if _is_forgotten(instance, each))
     if not hooks:
@@ -175,8 +195,10 @@ def _instance(target: object, origin: _Origin) -> object:
         return target
     try:
         return target()
-    except Exception as error:
-        raise _broken(origin, f"cannot be created: {type(error).__name__}: {error}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise _broken(origin, f"cannot be created: {told(error)}") from error
 
 
 def _implemented(
@@ -244,8 +266,10 @@ def _ask(origin: Origin, hook: str, call: Callable[[], Result]) -> Result:
         return call()
     except ConfigError as error:
         raise ConfigError(f"tracing.{origin.name}: {error}") from error
-    except Exception as error:
-        raise _broken(origin, f"failed in {hook}: {type(error).__name__}: {error}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise _broken(origin, f"failed in {hook}: {told(error)}") from error
 
 
 def _text(origin: Origin, hook: str, answer: object) -> str:
@@ -262,5 +286,5 @@ def _texts(origin: Origin, hook: str, answer: object) -> tuple[str, ...]:
     return tuple(_text(origin, hook, each) for each in answer)
 
 
-def _one_line(error: Exception) -> str:
+def _words(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__

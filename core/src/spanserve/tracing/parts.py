@@ -57,7 +57,7 @@ class Parts:
         parent_place: int = ROOT,
     ) -> Span:
         """Return a child of the root, or of `parent_place`, cut off where the record ended."""
-        own = dict(attributes) if failure is not None else {}
+        own = dict(attributes)
         error, events = self._failed(failure, own)
         return Span(
             name,
@@ -67,7 +67,7 @@ class Parts:
             derived_id(record.root_id, parent_place),
             start_ns + self.offset_ns,
             cut(record, start_ns, end_ns) + self.offset_ns,
-            own or attributes,
+            own,
             (),
             events,
             error,
@@ -147,7 +147,7 @@ class Parts:
             custom.started_ns + self.offset_ns,
             (end_ns or custom.started_ns) + self.offset_ns,
             attributes,
-            custom.links,
+            tuple(link._replace(attributes=dict(link.attributes)) for link in custom.links),
             own + events,
             error,
             record.debug,
@@ -157,7 +157,7 @@ class Parts:
     def _told(self, event: CustomEvent) -> Attributes:
         """Return what an event says, without the texts of an exception where they stay out."""
         if self._with_texts or event.name != names.EXCEPTION:
-            return event.attributes
+            return dict(event.attributes)
         texts = names.EXCEPTION_MESSAGE, names.EXCEPTION_STACKTRACE
         return {key: value for key, value in event.attributes.items() if key not in texts}
 

@@ -14,7 +14,9 @@ from spanserve.config.model import OFF_WORDS, TRACER_NAME, TracingConfig, tracin
 from spanserve.config.problems import did_you_mean, source_of
 from spanserve.config.source import Source
 from spanserve.errors import ConfigError
+from spanserve.tracing.failure import told
 from spanserve.tracing.loading import LoadedTracer, Plugin, opened
+from spanserve.tracing.plain import one_line
 
 __all__ = [
     "GROUP",
@@ -115,10 +117,14 @@ def load_tracers(
     registry = registry or Registry.installed()
     selected = [registry.find(name) for name in tracing.type]
     _check_sections(tracing, sources, registry.names())
-    return tuple(
+    tracers = tuple(
         _plugin(entry_point).configured(tracing.sections.get(entry_point.name, {}), sources)
         for entry_point in selected
     )
+    for tracer in tracers:
+        if tracer.isolation == "process" == tracing.exporter and "export_spans" in tracer.hooks:
+            tracer.check_settings_cross()
+    return tracers
 
 
 def load_plugin(name: str, registry: Registry | None = None) -> Plugin:
@@ -151,11 +157,12 @@ def _row(registry: Registry, entry_point: EntryPoint) -> InstalledTracer:
 def _plugin(entry_point: EntryPoint) -> Plugin:
     try:
         target = entry_point.load()
-    except Exception as error:
-        kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        why = one_line(str(error)) if isinstance(error, ImportError) else told(error)
         raise ConfigError(
-            f"tracer '{entry_point.name}' (from {_described(entry_point)}) failed to import: "
-            f"{kind}{error}"
+            f"tracer '{entry_point.name}' (from {_described(entry_point)}) failed to import: {why}"
         ) from error
     return opened(target, entry_point.name, _distribution_of(entry_point), _version_of(entry_point))
 

@@ -103,7 +103,9 @@ class ProcessDelivery:
             return
         _widen(_stdin(process))
         try:
-            write_frame(_stdin(process), pickle.dumps((sys.path, self._assignment)))
+            # The path first: what the assignment is made of may lie on it.
+            write_frame(_stdin(process), marshal.dumps([*map(str, sys.path)]))
+            write_frame(_stdin(process), pickle.dumps(self._assignment))
         except OSError:
             self._died()
 

@@ -7,13 +7,25 @@ a frozen dataclass costs three times as much.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Never
 
 Scalar = str | bool | int | float
 AttributeValue = Scalar | Sequence[Scalar]
 Attributes = Mapping[str, AttributeValue]
 
-NO_ATTRIBUTES: Attributes = {}
+
+class _NoAttributes(dict[str, AttributeValue]):
+    """What is said of nothing: one for all that have no attributes, and so nobody can add to it."""
+
+    def _refuse(self, *_: object, **__: object) -> Never:
+        raise TypeError(
+            "these attributes are shared by all spans without any: take a dict of your own"
+        )
+
+    __setitem__ = update = setdefault = __ior__ = _refuse
+
+
+NO_ATTRIBUTES: Attributes = _NoAttributes()
 
 
 class SpanKind(StrEnum):

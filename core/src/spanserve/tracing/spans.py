@@ -182,7 +182,7 @@ def _attributes(column: Column) -> Iterator[Attributes]:
     keys = tuple(column.own)
     common = map(column.common.__getitem__, column.which.tolist())
     if not keys:
-        return common
+        return map(dict, common)
     rows = zip(*map(_values, column.own.values()), strict=True)
     pairs = zip(common, rows, strict=True)
     return ({**some, **dict(zip(keys, row, strict=True))} for some, row in pairs)

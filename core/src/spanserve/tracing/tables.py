@@ -28,7 +28,7 @@ from spanserve.tracing.places import (
     item_place,
 )
 from spanserve.tracing.rows import NOTHING, WHOLE, Came
-from spanserve.tracing.span import NO_ATTRIBUTES, Attributes, SpanKind
+from spanserve.tracing.span import Attributes, SpanKind
 from spanserve.tracing.spans import Block, Cells, Column, Links, hex_digits
 
 _MARKS: Final = ("runner_free_ns", "released_ns", "started_ns", "run_ns", "ran_ns", "ended_ns")
@@ -105,7 +105,7 @@ class _Trace:
         step: int | Cells,
         start_ns: Cells,
         end_ns: Cells,
-        common: Sequence[Attributes] = (NO_ATTRIBUTES,),
+        common: Sequence[Attributes] | None = None,
         which: Cells | None = None,
         own: Mapping[str, Cells] = _NO_OWN,
     ) -> Column:
@@ -119,7 +119,7 @@ class _Trace:
             self.root_id,
             start_ns + self._offset_ns,
             end_ns + self._offset_ns,
-            common,
+            [{}] if common is None else common,
             self._none if which is None else which,
             own,
             tracestates=self.tracestates,
@@ -174,7 +174,7 @@ def _servers(batches: _Batches, whole: Cells | slice, trace: _Trace) -> Column:
     every = [each for some in batches.origins for each in some]
     which = [places.setdefault(each[:_ORIGIN], len(places)) for each in every]
     whose = [states.setdefault("".join(each[_ORIGIN:]), len(states)) for each in every]
-    common = [server_attributes(Origin(*each), endpoint, endpoint, _OK) for each in places]
+    common = [dict(server_attributes(Origin(*each), endpoint, endpoint, _OK)) for each in places]
     first = np.cumsum([0, *map(len, batches.origins[:-1])])
     row = first[batch] + rows["origin"]
     if any(states):
@@ -258,7 +258,7 @@ def _customs(
 
     for several in batches.customs:
         names_, kinds, places, parents, starts, ends, attributes = zip(*several, strict=True)
-        common: Sequence[Attributes] = attributes
+        common = [*map(dict, attributes)]
         if copies:
             origins = (
                 derived_id(own[1], place) for own, place in zip(batches.own, places, strict=True)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from spanserve.config.model import TracingConfig
-from spanserve.tracing import baggage
+from spanserve.tracing import baggage, starting
 from spanserve.tracing.admission import Admission
 from spanserve.tracing.baggage import BAGGAGE
 from spanserve.tracing.base import Record
@@ -29,7 +29,7 @@ from spanserve.tracing.leans import Leans
 from spanserve.tracing.listeners import Listeners
 from spanserve.tracing.live import Live, LiveBatchRecord, LiveRequestRecord
 from spanserve.tracing.loading import LoadedTracer
-from spanserve.tracing.outcome import Drop
+from spanserve.tracing.outcome import FAILING, Drop
 from spanserve.tracing.passing import PassingRecord
 from spanserve.tracing.pieces import Pieces
 from spanserve.tracing.places import ROOT
@@ -272,14 +272,15 @@ class Tracing:
         return self._admission.baggage_of(record)
 
     def extend_app(self, app: Any) -> None:
-        """Let the tracers add routes; called once, while the app is built."""
-        for tracer in self.tracers:
-            tracer.manager.hook.extend_app(app=app)
+        """Let the tracers add routes, once, while the app is built; raises ConfigError."""
+        starting.extend_app(self.tracers, app)
 
     def start(self) -> None:
-        """Start the tracers and their exporters; once in each process, after any fork."""
-        for tracer in self.tracers:
-            tracer.manager.hook.tracer_started(settings=tracer.settings, resource=self.resource)
+        """Start the tracers and their exporters; once in each process, after any fork.
+
+        Raises ConfigError where a tracer cannot be started; then none is.
+        """
+        starting.start(self.tracers, self.resource)
         for exporter in self.exporters:
             exporter.start()
         self.late.start()
@@ -298,28 +299,25 @@ class Tracing:
             exporter.wait_for_stop(max(0.0, (give_up_ns - self.now_ns()) / 1e9))
         for tracer in self.tracers:
             if tracer.name not in exporting:
-                _guarded_stop(tracer, max(0.0, (give_up_ns - self.now_ns()) / 1e9))
+                starting.stop(tracer, max(0.0, (give_up_ns - self.now_ns()) / 1e9))
+
+    @property
+    def failures(self) -> Mapping[str, str]:
+        """Why tracers fail now, by their names: they cannot deliver, or are off for good."""
+        failing = [each for each in self.exporters if each.state in FAILING]
+        reasons = {each.name: each.reason or "it gave no reason" for each in failing}
+        return reasons | self.live_failures
 
     def trace_url(self, trace_id: str) -> str | None:
         """Return where a person can look at a trace, from the first tracer that knows."""
-        return self._first_answer("trace_url", trace_id, str)
+        return starting.first_answer(self.tracers, "trace_url", trace_id, str)
 
     def find_trace(self, trace_id: str) -> bool | None:
         """Return whether a backend holds a trace, from the first tracer that can tell; blocks.
 
         None: no tracer can tell. Only between `start` and `stop`, and never on an event loop.
         """
-        return self._first_answer("find_trace", trace_id, bool)
-
-    def _first_answer(self, hook: str, trace_id: str, kind: type[T]) -> T | None:
-        for tracer in self.tracers:
-            try:
-                answer = getattr(tracer.manager.hook, hook)(trace_id=trace_id)
-            except Exception:  # noqa: BLE001, S112  # the contract: raising counts as None
-                continue
-            if isinstance(answer, kind):
-                return answer
-        return None
+        return starting.first_answer(self.tracers, "find_trace", trace_id, bool)
 
     def _new_live_record(self, *known: Any) -> LiveRequestRecord:
         return LiveRequestRecord(self._new_live(), *known)
@@ -332,10 +330,3 @@ class Tracing:
             exceptions=self._config.exceptions,
         )
         return Live(self._listeners.started, self._listeners.ended, pieces)
-
-
-def _guarded_stop(tracer: LoadedTracer, deadline_s: float) -> None:
-    try:
-        tracer.manager.hook.tracer_stopping(deadline_s=deadline_s)
-    except Exception:
-        log.exception("tracer %s failed to stop", tracer.name)

@@ -6,6 +6,14 @@ from typing import Final
 
 from spanserve.tracing.clock import Clock
 
+HANGS_THERE: Final = (
+    "no sign of its exporter process for %g s; it is killed and started anew, and the spans that "
+    "it holds are lost"
+)
+HANGS_HERE: Final = (
+    "no sign of its export_spans for %g s; a thread cannot be ended, and spans wait, as long as "
+    "there is room"
+)
 _LOOKS: Final = 10
 """So often one looks within the time after which a call hangs."""
 _SHORTEST_S: Final = 0.02
