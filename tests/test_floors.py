@@ -16,8 +16,8 @@ FLOORS = ("errors", "service", "config", "tracing", "batching", "server", "cli")
 # `commands` is the cli's own folder. The built-in tracers stand beside the house, as plugins do:
 # they see what tracing sees and each other; only the cli, which shows what they draw, sees them.
 SAME_FLOOR = {"commands": "cli", "tracers": "tracing"}
-# The tracer `otel` looks for OpenTelemetry's own exporters, in OpenTelemetry's group.
-MAY_READ_ENTRY_POINTS = {"tracing/plugins.py", "tracers/otel.py"}
+# Two of them look for OpenTelemetry's own exporters and propagators, in OpenTelemetry's groups.
+MAY_READ_ENTRY_POINTS = {"tracing/plugins.py", "tracers/otel.py", "config/opentelemetry.py"}
 MAY_KNOW_PLUGGY = {
     "tracing/hookspecs.py",
     "tracing/plugins.py",

@@ -3,8 +3,9 @@
 import io
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from enum import Enum
 from importlib.metadata import entry_points, version
 from typing import Any
 
@@ -28,6 +29,7 @@ from spanserve.tracers.otel import (
     otel_resource,
     readable_span,
 )
+from spanserve.tracers.otel_options import converted, without_values
 from support.otlp_sink import OtlpHttpSink
 
 RESOURCE = Resource("svc", {"service.name": "svc", "host.name": "h"})
@@ -218,7 +220,103 @@ def test_an_unknown_option_says_which_there_are() -> None:
     )
 
 
-def test_options_that_the_exporter_refuses_stop_the_start() -> None:
-    settings_ = OtelSettings(exporter="otlp_proto_http", options={"headers": 7})
-    with pytest.raises(ConfigError, match="exporter 'otlp_proto_http' does not take its options: "):
-        Otel().tracer_started(settings_, RESOURCE)
+@pytest.mark.parametrize("exporter", ["otlp_proto_http", "otlp_proto_grpc"])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"headers": 7}, "option 'headers': wanted a mapping, or a text such as 'a=1,b=2'"),
+        ({"headers": "s3cret"}, "option 'headers': wanted a mapping, or a text such as 'a=1,b=2'"),
+        ({"timeout": "5s"}, "option 'timeout': wanted a number, got '5s'"),
+        ({"endpoint": 4318}, "option 'endpoint': wanted a text, got 4318"),
+        ({"compression": "zip"}, "option 'compression': wanted one of deflate, gzip, none, got 'z"),
+    ],
+)
+def test_options_of_a_wrong_kind_stop_the_start_and_are_named(
+    exporter: str, options: dict[str, Any], words: str
+) -> None:
+    message = message_of(exporter=exporter, options=options)
+    assert message.startswith(f"exporter '{exporter}', {words}")
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"endpoint": "no url"}, "option 'endpoint': wanted a URL that begins with http:// or ht"),
+        ({"certificate_file": "/no.pem"}, "option 'certificate_file': there is no file /no.pem"),
+    ],
+)
+def test_what_could_never_be_sent_to_stops_the_start(options: dict[str, Any], words: str) -> None:
+    message = message_of(exporter="otlp_proto_http", options=options)
+    assert message.startswith(f"exporter 'otlp_proto_http', {words}")
+
+
+def test_what_an_exporter_says_of_its_options_shows_no_secret() -> None:
+    options = {"endpoint": "http://a:b@c/d", "headers": {"token": "abc"}}
+    said = without_values("no 'abc'\n  for http://a:b@c/d", options)
+    assert said == "no '***' for http://***@c/d"
+
+
+class _Compression(Enum):
+    NoCompression = 0
+    Gzip = 2
+
+
+class _Exporter(SpanExporter):
+    """Takes options of every kind, and keeps them."""
+
+    def __init__(  # noqa: PLR0917  # as OpenTelemetry's own
+        self,
+        headers: "Mapping[str, str] | None" = None,
+        timeout: "float | None" = None,
+        retries: int = 0,
+        secure: bool | None = None,  # noqa: FBT001  # as OpenTelemetry's own
+        compression: "_Compression | NotThereAtRunTime | None" = None,  # type: ignore[name-defined]  # noqa: F821
+        anything: Any = None,
+    ) -> None:
+        del headers, timeout, retries, secure, compression, anything
+        raise AssertionError("nothing is made of it")
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        ({"compression": "gzip"}, {"compression": _Compression.Gzip}),
+        ({"compression": "NONE"}, {"compression": _Compression.NoCompression}),
+        ({"headers": "A=1, b=x%20y"}, {"headers": {"a": "1", "b": "x y"}}),
+        ({"headers": {"X-Id": 12}}, {"headers": {"x-id": "12"}}),
+        ({"timeout": "2.5"}, {"timeout": 2.5}),
+        ({"timeout": 3}, {"timeout": 3}),
+        ({"retries": "3", "secure": "true"}, {"retries": 3, "secure": True}),
+        ({"anything": [1, "a"], "timeout": None}, {"anything": [1, "a"], "timeout": None}),
+    ],
+)
+def test_options_come_in_the_types_of_the_constructor(
+    options: dict[str, Any], kept: dict[str, Any]
+) -> None:
+    assert converted(_Exporter, options) == kept
+
+
+@pytest.mark.parametrize(
+    ("environ", "exporter"),
+    [
+        ({}, "otlp_proto_http"),
+        ({"OTEL_TRACES_EXPORTER": "otlp"}, "otlp_proto_http"),
+        ({"OTEL_TRACES_EXPORTER": "console"}, "console"),
+        ({"OTEL_TRACES_EXPORTER": "console,otlp"}, "console"),
+        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "otlp_proto_grpc"),
+        (
+            {
+                "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+                "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
+            },
+            "otlp_proto_http",
+        ),
+    ],
+)
+def test_without_an_exporter_opentelemetrys_variables_choose_one(
+    environ: dict[str, str], exporter: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert Otel().tracer_target(OtelSettings()) == exporter

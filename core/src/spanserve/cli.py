@@ -2,14 +2,18 @@
 
 import os
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from spanserve.commands.loopback import keep_loopback_direct
 from spanserve.errors import SpanserveError
+
+if TYPE_CHECKING:
+    from spanserve.config.load import Loaded
 
 FAILED = 1
 WRONG_USE = 2
@@ -70,6 +74,19 @@ def main() -> None:
     app()
 
 
+def _loaded(file: Path | None, given: Mapping[str, object]) -> "Loaded":
+    """Load the configuration; what OpenTelemetry's library cannot use is gone afterwards.
+
+    To be called before what imports that library, as FastAPI does.
+    """
+    from spanserve.config.load import load  # noqa: PLC0415  # see the module's first line
+    from spanserve.config.opentelemetry import withdraw  # noqa: PLC0415  # ditto
+
+    loaded = load(file, os.environ, given)
+    withdraw(os.environ)
+    return loaded
+
+
 def _print_version(wanted: bool) -> None:  # noqa: FBT001  # typer's callback
     if wanted:
         from importlib.metadata import version  # noqa: PLC0415  # see the module's first line
@@ -108,12 +125,11 @@ def serve(
     ] = None,
 ) -> None:
     """Serve a .py file, module:Class or bundle over HTTP, until Ctrl-C or SIGTERM drains it."""
-
-    from spanserve.commands.serve import serve as run  # noqa: PLC0415  # ditto
-    from spanserve.config.load import load  # noqa: PLC0415  # ditto
-
     given = {"server.host": host, "server.port": port, "server.workers": workers}
-    run(service, load(config, os.environ, given))
+    loaded = _loaded(config, given)
+    from spanserve.commands.serve import serve as run  # noqa: PLC0415  # see the module's first line
+
+    run(service, loaded)
 
 
 @app.command(epilog="Example: spanserve bundle service.py --output made --with spanserve-zipkin")
@@ -211,12 +227,10 @@ def check(
     ] = False,
 ) -> None:
     """Print the effective configuration with the source of each value, and the live tracers."""
-
     from spanserve.commands.check import aligned, report  # noqa: PLC0415  # ditto
-    from spanserve.config.load import load  # noqa: PLC0415  # ditto
     from spanserve.tracing.plugins import load_tracers  # noqa: PLC0415  # ditto
 
-    loaded = load(file, os.environ, {})
+    loaded = _loaded(file, {})
     tracers = load_tracers(loaded.config.tracing, sources=loaded.sources)
     if loaded.config.server.auth is not None:
         from spanserve.server.http.keys import KeyRing  # noqa: PLC0415  # ditto
@@ -236,7 +250,9 @@ def check(
 def tracers() -> None:
     """List the installed tracers with their hooks and settings."""
     from spanserve.commands.tracers import listing  # noqa: PLC0415  # see the module's first line
+    from spanserve.config.opentelemetry import withdraw  # noqa: PLC0415  # ditto
     from spanserve.tracing.plugins import installed_tracers  # noqa: PLC0415  # ditto
 
+    withdraw(os.environ)
     for line in listing(installed_tracers()):
         typer.echo(line)

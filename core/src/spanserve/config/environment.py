@@ -7,6 +7,7 @@ from urllib.parse import unquote
 
 from spanserve.config.document import parse
 from spanserve.config.model import Propagator, tracing_keys
+from spanserve.config.opentelemetry import PROPAGATORS
 from spanserve.config.problems import ENVIRONMENT_PREFIX
 from spanserve.config.redact import is_header_section
 from spanserve.config.source import Source, SourceKind
@@ -16,7 +17,6 @@ from spanserve.errors import ConfigError
 
 SERVICE_NAME: Final = "OTEL_SERVICE_NAME"
 RESOURCE_ATTRIBUTES: Final = "OTEL_RESOURCE_ATTRIBUTES"
-PROPAGATORS: Final = "OTEL_PROPAGATORS"
 
 
 def nested(path: Path, node: Node) -> Table:

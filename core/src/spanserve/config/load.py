@@ -16,6 +16,7 @@ from spanserve.config.document import parse
 from spanserve.config.environment import nested, standard_variables, with_overrides
 from spanserve.config.interpolate import interpolated
 from spanserve.config.model import Config, TracingConfig, tracing_keys
+from spanserve.config.opentelemetry import unread_exporter, unusable
 from spanserve.config.problems import Problem, config_error, problems_of, source_of, unknown_key
 from spanserve.config.source import DEFAULT, Source, SourceKind
 from spanserve.config.tls import tls_problem
@@ -60,9 +61,13 @@ def load(
     tree, problems = interpolated(tree, environ)
     sources = dict(sources_of(tree))
     config = _config(tree, sources, problems, standard.resource_attributes)
-    return Loaded(
-        config, file, _with_defaults(sources), (*_warnings(file, environ), *standard.warnings)
+    warnings = (
+        *_warnings(file, environ),
+        *standard.warnings,
+        *(each.words for each in unusable(environ) if each.words),
+        *_unread(environ, sources),
     )
+    return Loaded(config, file, _with_defaults(sources), warnings)
 
 
 def _file_tree(file: FilePath, asked_by: str) -> Table:
@@ -228,6 +233,14 @@ def _unusable_files(config: Config, sources: Mapping[str, Source]) -> list[Probl
         path = ("server", "ssl_certfile")
         problems.append(Problem(path, f"{'.'.join(path)}: {words} ({source_of(path, sources)})"))
     return problems
+
+
+def _unread(environ: Mapping[str, str], sources: Mapping[str, Source]) -> tuple[str, ...]:
+    """Say that somebody asks for OpenTelemetry's exporters, where nothing is said of tracers."""
+    variable = unread_exporter(environ)
+    if not variable or "tracing.type" in sources:
+        return ()
+    return (f"{variable} is set, and tracing is off: `tracing.type: otel` would read it",)
 
 
 def _warnings(file: FilePath | None, environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -5,9 +5,10 @@ Plugins may use the bridge to its SDK: `otel_resource`, `readable_span` and `Ote
 
 import difflib
 import inspect
+import os
 from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 from opentelemetry.sdk.trace.export import SpanExporter
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from spanserve.errors import ConfigError
 from spanserve.tracers.otel_bridge import OtelExport, otel_resource, readable_span
+from spanserve.tracers.otel_options import converted, without_values
 from spanserve.tracing.hookspecs import ExportResult, hookimpl
 from spanserve.tracing.span import Resource, Span
 
@@ -35,6 +37,9 @@ _PACKAGES: Final = {
     "otlp_proto_http": "opentelemetry-exporter-otlp-proto-http",
     "zipkin_json": "opentelemetry-exporter-zipkin-json",
 }
+_PROTOCOL_VARIABLES: Final = ("TRACES_PROTOCOL", "PROTOCOL")
+_TRIAL: Final = Resource("", {})
+"""What an exporter is made with only to see whether it can be."""
 
 
 class OtelSettings(BaseModel):
@@ -42,10 +47,11 @@ class OtelSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    exporter: str = Field(
-        min_length=1,
+    exporter: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
         description="The exporter's name in the entry-point group "
-        f"`{EXPORTERS_GROUP}`, such as otlp_proto_http, otlp_proto_grpc or console.",
+        f"`{EXPORTERS_GROUP}`, such as otlp_proto_http, otlp_proto_grpc or console; "
+        "null: OTEL_TRACES_EXPORTER's, or else OTLP's, by OTEL_EXPORTER_OTLP_PROTOCOL.",
     )
     options: dict[str, Any] = Field(
         default_factory=dict,
@@ -67,19 +73,17 @@ class Otel:
     @hookimpl
     def tracer_target(self, settings: OtelSettings) -> str:
         """The exporter and its endpoint; ConfigError: no such exporter, or not these options."""
-        _checked_class(settings)
+        name = _exporter_of(settings)
+        try:
+            _made(settings, _TRIAL).close()
+        except ImportError as error:
+            raise ConfigError(f"exporter '{name}' failed to import: {error}") from error
         endpoint = settings.options.get("endpoint")
-        return f"{settings.exporter} {_redacted(str(endpoint))}" if endpoint else settings.exporter
+        return f"{name} {_redacted(str(endpoint))}" if endpoint else name
 
     @hookimpl
     def tracer_started(self, settings: OtelSettings, resource: Resource) -> None:
-        make = _checked_class(settings)
-        try:
-            self._export = OtelExport.of(make, settings.options, otel_resource(resource))
-        except Exception as error:  # its options' types are the exporter's own matter
-            raise ConfigError(
-                f"exporter '{settings.exporter}' does not take its options: {error}"
-            ) from error
+        self._export = _made(settings, resource)
 
     @hookimpl
     def export_spans(self, spans: Sequence[Span]) -> ExportResult:
@@ -94,19 +98,40 @@ class Otel:
             self._export = None
 
 
-def _checked_class(settings: OtelSettings) -> type[SpanExporter]:
-    """The exporter's class; ConfigError: it is not installed, or has no such options."""
-    cls = _entry_point(settings.exporter).load()
+def _made(settings: OtelSettings, resource: Resource) -> OtelExport:
+    """Make the exporter; ConfigError: it is not installed, or does not take its options."""
+    name, options = _exporter_of(settings), settings.options
+    cls = _entry_point(name).load()
     if not (isinstance(cls, type) and issubclass(cls, SpanExporter)):
-        raise ConfigError(f"'{settings.exporter}' is not an exporter of OpenTelemetry's SDK")
+        raise ConfigError(f"'{name}' is not an exporter of OpenTelemetry's SDK")
     accepted = _accepted_options(cls)
-    unknown = sorted(set(settings.options) - set(accepted)) if accepted is not None else []
+    unknown = sorted(set(options) - set(accepted)) if accepted is not None else []
     if accepted is not None and unknown:
         raise ConfigError(
-            f"exporter '{settings.exporter}' has no option '{unknown[0]}'"
+            f"exporter '{name}' has no option '{unknown[0]}'"
             f" (options: {', '.join(accepted) or 'none'}){_hint(unknown[0], accepted)}"
         )
-    return cls
+    try:
+        return OtelExport.of(cls, converted(cls, options), otel_resource(resource))
+    except ConfigError as error:
+        raise ConfigError(f"exporter '{name}', {error}") from error
+    except Exception as error:  # its options' types are the exporter's own matter
+        raise ConfigError(
+            f"exporter '{name}' does not take its options: "
+            f"{without_values(f'{type(error).__name__}: {error}', options)}"
+        ) from error
+
+
+def _exporter_of(settings: OtelSettings) -> str:
+    """The exporter's name: the settings', or what OpenTelemetry's variables say."""
+    if settings.exporter is not None:
+        return settings.exporter
+    asked = os.environ.get("OTEL_TRACES_EXPORTER", "").partition(",")[0].strip() or "otlp"
+    if asked != "otlp":
+        return asked
+    protocols = (os.environ.get(f"OTEL_EXPORTER_OTLP_{each}", "") for each in _PROTOCOL_VARIABLES)
+    protocol = next((each.strip() for each in protocols if each.strip()), "http/protobuf")
+    return "otlp_proto_grpc" if protocol == "grpc" else "otlp_proto_http"
 
 
 def _entry_point(name: str) -> EntryPoint:
