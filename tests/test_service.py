@@ -82,6 +82,7 @@ def test_a_service_is_read_whole() -> None:
         isolate=True,
         inline=True,
         threads=1,
+        cancel=False,
         asynchronous=False,
         streams=False,
         parameters=(Parameter("images", Images),),
@@ -411,6 +412,22 @@ def test_optional_methods_may_be_async_but_not_yield(name: str) -> None:
     assert getattr(spec, f"has_{name}")
     why = f"Model.{name} yields, and nobody would take that; drop the yield"
     assert refusal(lambda: service(with_member(name, yields))) == why
+
+
+def test_cancel_is_for_async_methods() -> None:
+    @api(cancel=True)
+    async def waits(self: Any) -> None: ...
+
+    assert service_spec(service(with_member("waits", waits))).apis[-1].cancel
+    for batch in (True, False):
+
+        def method(self: Any, numbers: list[int]) -> list[int]:
+            return [*numbers, self]
+
+        assert refusal(lambda: api(cancel=True, batch=batch)(method)).endswith(  # noqa: B023  # called at once
+            "cancel is for async methods, a call on a thread cannot be ended; drop cancel or write "
+            "async def"
+        )
 
 
 def test_an_endpoint_with_the_name_healthy_is_an_endpoint() -> None:

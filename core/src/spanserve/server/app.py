@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.routing import Match
 
 from spanserve.batching.batcher import Batcher
 from spanserve.batching.policy import Policy
@@ -14,7 +15,7 @@ from spanserve.config.model import BatchingConfig, Config
 from spanserve.errors import SpanserveError
 from spanserve.server.control import Control, add_control
 from spanserve.server.endpoint import BatchEndpoint, Endpoint, PlainEndpoint
-from spanserve.server.exchange import Receive, Scope, Send
+from spanserve.server.exchange import Message, Receive, Scope, Send
 from spanserve.server.formats import FormatsEndpoint
 from spanserve.server.front import FrontDoor
 from spanserve.server.health import Health
@@ -48,8 +49,24 @@ class App(FastAPI):
             await self.front(scope, receive, send)
 
     async def inside(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer behind the front door: middleware, routing, everything of FastAPI's."""
-        await super().__call__(scope, receive, send)
+        """Answer behind the front door: middleware, routing, everything of FastAPI's.
+
+        `HEAD` works where `GET` does: the server sends no body then.
+        """
+        if scope["method"] != "HEAD" or self._knows_head(scope):
+            await super().__call__(scope, receive, send)
+            return
+        asked = {**scope, "method": "GET"}
+
+        async def answered(message: Message) -> None:
+            scope["route"] = asked.get("route")
+            await send(message)
+
+        await super().__call__(asked, receive, answered)
+
+    def _knows_head(self, scope: Scope) -> bool:
+        """Whether some route answers HEAD itself."""
+        return any(route.matches(scope)[0] is Match.FULL for route in self.router.routes)
 
 
 def create_app(

@@ -130,6 +130,8 @@ class DirectRequest(Exchange):
         now_ns = endpoint.tracing.now_ns
         try:
             endpoint.is_done(self, item)
+            if self.disconnected:
+                raise ClientLeftError  # noqa: TRY301  # as every error
             self.encode_ns = now_ns()
             answer = Answer(200, endpoint.codec.encode(result))
             self.encoded_ns = encoded_ns = now_ns()
@@ -171,8 +173,8 @@ class DirectRequest(Exchange):
             self._timer.cancel()
         connection, front = self._connection, self._front
         try:
-            front.note(self, self._endpoint, answer)
-            if not (self.client_left or self.disconnected):
+            answer = front.note(self, self._endpoint, answer)
+            if not self.client_left:
                 now_ns = encoded_ns or self._endpoint.tracing.now_ns()
                 connection.send_answer(self, answer, now_ns)
         except Exception:
@@ -197,6 +199,11 @@ class DirectRequest(Exchange):
     def header_fields(self) -> Iterable[tuple[bytes, bytes]]:
         """Return the request's headers."""
         return self.head.fields.items()
+
+    def reached(self) -> bool:
+        """Say whether the client is still there to be answered."""
+        self.client_left = self.client_left or self.disconnected
+        return not self.client_left
 
     def _client_left(self) -> bool:
         return self.disconnected

@@ -24,7 +24,7 @@ from spanserve.server.answer import (
     request_error,
     timed_out,
 )
-from spanserve.server.exchange import ClientLeftError, Exchange, within
+from spanserve.server.exchange import ClientLeftError, Exchange, unless_left, within
 from spanserve.server.pacing import paced
 from spanserve.server.running import Running
 from spanserve.service.codecs import LONG_BODY_BYTES, BatchCodec, PlainCodec
@@ -286,7 +286,7 @@ class PlainEndpoint(Endpoint):
         asked_ns = self._now_ns()
         if self.spec.asynchronous:
             try:
-                return await on_loop(
+                called = on_loop(
                     self._method,
                     self.instance,
                     value,
@@ -294,6 +294,7 @@ class PlainEndpoint(Endpoint):
                     record=exchange.record,
                     context=exchange.context,
                 )
+                return await (unless_left(exchange, called) if self.spec.cancel else called)
             finally:
                 self._note_times(exchange, asked_ns, asked_ns, self._now_ns())
         call = Call(

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from spanserve.server.answer import WITHOUT_BODY, Answer, RequestError, too_large
 from spanserve.server.fields import HeadersRead
@@ -17,6 +17,8 @@ from spanserve.tracing.failure import Failure
 from spanserve.tracing.lean import UNDECIDED, LeanRequest
 from spanserve.tracing.passing import PassingRecord
 from spanserve.tracing.record import RequestRecord
+
+T = TypeVar("T")
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -45,6 +47,7 @@ class Exchange(LeanRequest):
         "body_length",
         "client_left",
         "failure",
+        "is_read",
         "limit_ms",
         "receive",
         "scope",
@@ -65,6 +68,8 @@ class Exchange(LeanRequest):
         self.failure: Failure | None = None
         """What went wrong in the server, or in the user's code outside a batch."""
         self.client_left = False
+        self.is_read = False
+        """Whether the body was read, so that what can be received next is the client's leaving."""
         self.verdict = OPEN
         """What the guard said of its head."""
         self.timing: tuple[int, int] | None = None
@@ -140,7 +145,9 @@ class Exchange(LeanRequest):
         receive = self.receive
         encodings = [value for name, value in self.scope["headers"] if name == _ENCODING]
         if encodings and (codings := codings_of(encodings)):
-            return await self._inflated(codings, limit)
+            body = await self._inflated(codings, limit)
+            self.is_read = True
+            return body
         chunks: list[bytes] = []
         length = self.body_length if self.body_length > limit else 0  # by its own word
         more = True
@@ -151,10 +158,12 @@ class Exchange(LeanRequest):
             chunk: bytes = message.get("body", b"")
             more = message.get("more_body", False)
             if not more and not chunks:
+                self.is_read = True
                 return within(chunk, limit)
             chunks.append(chunk)
             length += len(chunk)
         if length <= limit:
+            self.is_read = True
             return b"".join(chunks)
         chunks.clear()
         if more:  # else the next receive would wait for the client to leave
@@ -201,6 +210,12 @@ class Exchange(LeanRequest):
                         return
                     left -= len(message.get("body", b""))
 
+    def reached(self) -> bool:
+        """Say whether the client is still there to be answered, as far as can be known."""
+        if self.is_read and not self.client_left:
+            self.client_left = self.asks_if_client_left()
+        return not self.client_left
+
     def asks_if_client_left(self) -> bool:
         """Ask, without waiting, whether the client closed the connection.
 
@@ -222,6 +237,32 @@ def within(body: bytes, limit: int) -> bytes:
     if len(body) > limit:
         raise too_large(limit)
     return body
+
+
+async def left(receive: Receive) -> None:
+    """Wait until the client leaves; only after the body."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def unless_left(exchange: Exchange, working: Coroutine[Any, Any, T]) -> T:
+    """Do some work as long as the client is there; only after the body.
+
+    Raises ClientLeftError once the work has ended that was cancelled, and what it raises.
+    """
+    task = asyncio.create_task(working)
+    leaving = asyncio.create_task(left(exchange.receive))
+    try:
+        await asyncio.wait((task, leaving), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        leaving.cancel()
+        gone = not task.done()
+        if gone:
+            task.cancel()
+            await asyncio.wait((task,))
+    if gone:
+        raise ClientLeftError
+    return task.result()
 
 
 async def send_answer(send: Send, answer: Answer, common: list[tuple[bytes, bytes]]) -> None:

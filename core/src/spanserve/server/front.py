@@ -13,7 +13,7 @@ from typing import Final
 from fastapi import HTTPException
 
 from spanserve.errors import forget_frames
-from spanserve.server.answer import Answer, RequestError, Streamed, given_up, too_large
+from spanserve.server.answer import NOBODY, Answer, RequestError, Streamed, given_up, too_large
 from spanserve.server.endpoint import BatchEndpoint, Endpoint
 from spanserve.server.exchange import (
     SCOPE_KEY,
@@ -28,7 +28,7 @@ from spanserve.server.exchange import (
 from spanserve.server.fields import HeadersRead, read_headers
 from spanserve.server.http.guard import Guard, Verdict
 from spanserve.server.oip import PREFIX, protocol_error
-from spanserve.server.streaming import send_any
+from spanserve.server.streaming import send_stream
 from spanserve.tracing.clock import Ids
 from spanserve.tracing.failure import failure_of
 from spanserve.tracing.places import ROOT
@@ -226,7 +226,6 @@ class FrontDoor:
 
         `decoded_ns` is when its body turned out not to be an item, 0 where it was one.
         """
-        status = 0 if request.client_left else status
         request.record = request.write_record(request.item, decoded_ns, status)
         self.end(request)
 
@@ -235,13 +234,16 @@ class FrontDoor:
             answer: Answer | Streamed = await endpoint.answer(exchange)
         except asyncio.CancelledError:  # here, only by the server, at the end of its patience
             answer = given_up().answer(exchange.request_id, exchange.trace_id)
-        self.note(exchange, endpoint, answer)
-        if exchange.client_left:
+        if isinstance(answer, Streamed):
+            await self.stream(exchange, endpoint, answer, send, common=True)
             return
+        answer = self.note(exchange, endpoint, answer)
         if exchange.record is not None:
             exchange.record.status = answer.status
+        if exchange.client_left:
+            return
         common = exchange.headers(self._now_ns(), tracing=self.trace_headers)
-        await send_any(exchange, send, answer, common)
+        await send_answer(send, answer, common)
 
     async def _through_app(self, exchange: Exchange, send: Send) -> None:
         """Let FastAPI answer; the common headers are added as its answer passes by."""
@@ -249,7 +251,7 @@ class FrontDoor:
         scope[SCOPE_KEY] = exchange
 
         async def watched(message: Message) -> None:
-            if message["type"] == "http.response.start" and not exchange.client_left:
+            if message["type"] == "http.response.start":
                 if record is not None:
                     _describe(record, scope, message["status"])
                 common = exchange.headers(self._now_ns(), tracing=self.trace_headers)
@@ -274,9 +276,38 @@ class FrontDoor:
             if receive.refusal is not None:
                 forget_frames(receive.refusal)
 
-    def note(self, exchange: Exchange, endpoint: Endpoint, answer: Answer | Streamed) -> None:
-        """Count an endpoint's answer, and name the endpoint in the record."""
-        self.traffic.answered[endpoint.spec.route, answer.status] += 1
+    def note(self, exchange: Exchange, endpoint: Endpoint, answer: Answer) -> Answer:
+        """Count an endpoint's answer, and return it; or `NOBODY`, where the client left."""
+        if not exchange.reached():
+            answer = NOBODY
+        self._count(exchange, endpoint, answer.status)
+        return answer
+
+    async def stream(
+        self,
+        exchange: Exchange,
+        endpoint: Endpoint,
+        answer: Streamed,
+        send: Send,
+        *,
+        common: bool = False,
+    ) -> None:
+        """Send a streamed answer, with the common headers or without, and count it at its end."""
+        record, headers = exchange.record, []
+        if common:
+            headers = exchange.headers(self._now_ns(), tracing=self.trace_headers)
+            if record is not None:
+                record.status = answer.status
+        try:
+            await send_stream(exchange, send, answer, headers)
+        finally:
+            status = NOBODY.status if exchange.client_left else answer.status
+            self._count(exchange, endpoint, status)
+            if record is not None:
+                record.status = status
+
+    def _count(self, exchange: Exchange, endpoint: Endpoint, status: int) -> None:
+        self.traffic.answered[endpoint.spec.route, status] += 1
         if exchange.record is not None:
             exchange.record.endpoint = endpoint.spec.route
 

@@ -245,8 +245,7 @@ def _add_models(
             answer = await model.infer(exchange)
         except Exception as error:  # noqa: BLE001  # every error has an answer
             answer = model.endpoint.refused(exchange, error)
-        door.note(exchange, model.endpoint, answer)
-        return as_response(answer)
+        return as_response(door.note(exchange, model.endpoint, answer))
 
     async def _answered(
         request: Request, name: str, tell: Callable[[Model], dict[str, Any]], status: int = 200

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Final, Protocol
 
 from fastapi import Body, FastAPI, Request, Response
-from fastapi.responses import StreamingResponse
 from fastapi.routing import APIRoute
 
 from spanserve.server.answer import Answer, ErrorBody, RequestError, Streamed
@@ -17,8 +16,8 @@ from spanserve.server.exchange import (
     Receive,
     Scope,
     Send,
+    send_answer,
 )
-from spanserve.server.streaming import send_any
 from spanserve.service.arguments import Parameter
 from spanserve.service.media import JSON
 
@@ -29,8 +28,13 @@ class Door(Protocol):
     def refusal(self, exchange: Exchange) -> RequestError | None:
         """Return why a request may not reach a model; None: it may."""
 
-    def note(self, exchange: Exchange, endpoint: Endpoint, answer: Answer | Streamed) -> None:
-        """Count an answer."""
+    def note(self, exchange: Exchange, endpoint: Endpoint, answer: Answer) -> Answer:
+        """Count an answer, and return what is to be sent."""
+
+    async def stream(
+        self, exchange: Exchange, endpoint: Endpoint, answer: Streamed, send: Send
+    ) -> None:
+        """Send a streamed answer, and count it."""
 
 
 _BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
@@ -109,9 +113,11 @@ def _route_class(endpoint: Endpoint, door: Door) -> type[APIRoute]:
                     await super().handle(scope, readable, send)
                     return
                 answer = readable
-            door.note(exchange, endpoint, answer)
-            # Where the client left, too: middleware counts on an answer.
-            await send_any(exchange, send, answer, [])
+            if isinstance(answer, Streamed):
+                await door.stream(exchange, endpoint, answer, send)
+            else:
+                # Where the client left, too: middleware counts on an answer.
+                await send_answer(send, door.note(exchange, endpoint, answer), [])
 
     return InferenceRoute
 
@@ -138,6 +144,29 @@ async def _readable(exchange: Exchange, endpoint: Endpoint) -> Receive | Answer:
     return receive
 
 
+class _Stream(Response):
+    """A streamed answer, as FastAPI sends it: with the headers that a dependency has set."""
+
+    def __init__(
+        self, exchange: Exchange, endpoint: Endpoint, answer: Streamed, door: Door
+    ) -> None:
+        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in answer.headers}
+        super().__init__(None, answer.status, headers)
+        del self.headers["content-length"]
+        self._exchange = exchange
+        self._endpoint = endpoint
+        self._answer = answer
+        self._door = door
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        del scope, receive
+        answer = self._answer._replace(status=self.status_code, headers=self.raw_headers)
+        await self._door.stream(self._exchange, self._endpoint, answer, send)
+        if self.background is not None:
+            await self.background()
+
+
 def _handler(endpoint: Endpoint, door: Door) -> Callable[..., Any]:
     """Return what FastAPI calls with a validated body, and reads the schema from."""
     parameters = endpoint.codec.body_parameters
@@ -146,11 +175,13 @@ def _handler(endpoint: Endpoint, door: Door) -> Callable[..., Any]:
         request: Request = values.pop(_REQUEST)
         exchange: Exchange = request.scope[SCOPE_KEY]
         value = values if not endpoint.spec.batch else next(iter(values.values()))
-        answer = await endpoint.answer_value(exchange, value, await request.body())
-        door.note(exchange, endpoint, answer)
-        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in answer.headers}
+        body = await request.body()
+        exchange.is_read = True
+        answer = await endpoint.answer_value(exchange, value, body)
         if isinstance(answer, Streamed):
-            return StreamingResponse(answer.chunks, answer.status, headers)
+            return _Stream(exchange, endpoint, answer, door)
+        answer = door.note(exchange, endpoint, answer)
+        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in answer.headers}
         return Response(answer.body, answer.status, headers)
 
     handle.__name__ = endpoint.spec.name

@@ -3,18 +3,8 @@
 import asyncio
 from contextlib import aclosing
 
-from spanserve.server.answer import Answer, Streamed
-from spanserve.server.exchange import Exchange, Receive, Send, send_answer
-
-
-async def send_any(
-    exchange: Exchange, send: Send, answer: Answer | Streamed, common: list[tuple[bytes, bytes]]
-) -> None:
-    """Send a response of either kind."""
-    if isinstance(answer, Streamed):
-        await send_stream(exchange, send, answer, common)
-    else:
-        await send_answer(send, answer, common)
+from spanserve.server.answer import Streamed
+from spanserve.server.exchange import Exchange, Send, left
 
 
 async def send_stream(
@@ -34,7 +24,7 @@ async def send_stream(
     )
     # One task runs all of the generator, so that it keeps its context from chunk to chunk.
     sending = asyncio.create_task(_send_chunks(send, answer))
-    leaving = asyncio.create_task(_left(exchange.receive))
+    leaving = asyncio.create_task(left(exchange.receive))
     try:
         await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
         if not sending.done():
@@ -53,8 +43,3 @@ async def _send_chunks(send: Send, answer: Streamed) -> None:
         async for chunk in chunks:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
-
-
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -10,7 +10,7 @@ from spanserve.batching.call import is_cancelled, note_failure
 from spanserve.batching.runner import carried
 from spanserve.server.answer import Answer, Streamed, not_given
 from spanserve.server.endpoint import PlainEndpoint
-from spanserve.server.exchange import Exchange
+from spanserve.server.exchange import Exchange, unless_left
 from spanserve.service import media
 from spanserve.service.problems import InvalidResult
 from spanserve.tracing.places import ROOT, RUN
@@ -59,7 +59,7 @@ class StreamEndpoint(PlainEndpoint):
         chunks: Chunks = asyncio.Queue(maxsize=1)
         running = asyncio.create_task(self._run(exchange, given, value, chunks))
         try:
-            first = await self._first(exchange, chunks)
+            first = await unless_left(exchange, self._first(exchange, chunks))
             if isinstance(first, _End) and first.error is not None:
                 return self.refused(exchange, carried(first.error))
         except BaseException as error:

@@ -139,6 +139,7 @@ def _api_spec(
         isolate=options.isolate is not False,
         inline=options.inline,
         threads=options.threads or 1,
+        cancel=options.cancel,
         asynchronous=streams or inspect.iscoroutinefunction(method),
         streams=streams,
         parameters=parameters,

@@ -30,6 +30,7 @@ class ApiOptions:
     route: str | None = None
     inline: bool = False
     threads: int | None = None
+    cancel: bool = False
 
 
 def check_api(method: Any, options: ApiOptions) -> None:
@@ -52,7 +53,7 @@ def api_parameters(method: Callable[..., Any]) -> list[inspect.Parameter]:
 
 
 def _check_numbers(where: str, options: ApiOptions) -> None:
-    given = ("batch", "inline") if options.isolate is None else ("batch", "inline", "isolate")
+    given = ["batch", "inline", "cancel", *(["isolate"] if options.isolate is not None else [])]
     for name in given:
         if not isinstance(getattr(options, name), bool):
             raise ServiceError(f"{where}: {name} is {getattr(options, name)!r}; give True or False")
@@ -97,6 +98,11 @@ def _check_kind(where: str, method: Callable[..., Any], options: ApiOptions) -> 
             "(async def, with yield), without batch=True"
         )
     asynchronous = streams or inspect.iscoroutinefunction(method)
+    if options.cancel and not asynchronous:
+        raise ServiceError(
+            f"{where}: cancel is for async methods, a call on a thread cannot be ended; "
+            "drop cancel or write async def"
+        )
     if options.batch:
         _check_batch(where, options, asynchronous=asynchronous)
         return

@@ -60,6 +60,7 @@ def api(
     route: str | None = None,
     inline: bool = False,
     threads: int | None = None,
+    cancel: bool = False,
 ) -> Callable[[Method], Method]: ...
 
 
@@ -75,6 +76,7 @@ def api(
     route: str | None = None,
     inline: bool = False,
     threads: int | None = None,
+    cancel: bool = False,
 ) -> Any:
     """Serve a method of a service as `POST /<its name>`, or `POST route`.
 
@@ -85,7 +87,8 @@ def api(
     may wait before requests are refused. A call that raises is repeated with fewer items to find
     the one at fault, unless `isolate=False`: for a method that must not run twice.
     `inline=True` runs a method of microseconds on the event loop. A plain sync method may run
-    on `threads` (1) threads.
+    on `threads` (1) threads. An async method goes on to its end though its client left, and with
+    `cancel=True` it is cancelled then.
 
     The method itself is returned unchanged. Raises ServiceError.
     """
@@ -98,6 +101,7 @@ def api(
         route=route,
         inline=inline,
         threads=threads,
+        cancel=cancel,
     )
 
     def mark(decorated: Method) -> Method:

@@ -39,7 +39,8 @@ class ApiSpec:
     `max_latency_ms` is the target for queue + run. `max_batch_size`, `max_latency_ms` and
     `max_queue` (in items) mean something for a batch method only, and so does `isolate`: whether
     a batch that raises may run again, in parts. `threads` is for a plain sync method only.
-    `asynchronous` methods run on the event loop, `inline` ones too. One that `streams` is an
+    `asynchronous` methods run on the event loop, `inline` ones too. With `cancel` one ends when its
+    client leaves. One that `streams` is an
     async generator, and `returns` says what it yields.
     """
 
@@ -53,6 +54,7 @@ class ApiSpec:
     isolate: bool
     inline: bool
     threads: int
+    cancel: bool
     asynchronous: bool
     streams: bool
     parameters: tuple[Parameter, ...]
