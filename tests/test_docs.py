@@ -129,6 +129,7 @@ def test_every_configuration_can_be_used(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     new_certificate(tmp_path, "cert.pem", "key.pem")
+    new_certificate(tmp_path, "ca.pem", "ca-key.pem")
     if "service" in yaml.safe_load(block.text):
         (tmp_path / "bundle.yml").write_text(block.text)
         assert read_manifest(tmp_path).service

@@ -104,6 +104,33 @@ def test_a_name_whose_ipv4_address_refuses_is_tried_by_ipv6() -> None:
         sender.close()
 
 
+def test_a_name_that_gets_another_address_is_followed_within_half_a_minute() -> None:
+    led_to, now_s = ["127.0.0.1"], [0.0]
+
+    def resolve(_: str, port: int, **options: Any) -> list[Any]:
+        if not led_to:
+            raise socket.gaierror("the resolver is away")
+        return socket.getaddrinfo(led_to[0], port, **options)
+
+    with ThriftSink("127.0.0.1") as old, ThriftSink("127.0.0.2", port=old.port) as new:
+        options: dict[str, Any] = {"resolve": resolve, "clock_s": lambda: now_s[0]}
+        with sender_to("agent", old.port, **options) as sender:
+            sender.export([span_of(1)])
+            led_to[:] = ["127.0.0.2"]
+            now_s[0] = 29
+            sender.export([span_of(2)])
+            led_to.clear()
+            now_s[0] = 31  # nobody says anything: all stays as it is
+            sender.export([span_of(3)])
+            led_to[:] = ["127.0.0.2"]
+            now_s[0] = 62
+            sender.export([span_of(4)])
+            now_s[0] = 93
+            sender.export([span_of(5)])
+        assert ids(old.wait_for_spans(3)) == [f"{number:016x}" for number in (1, 2, 3)]
+        assert ids(new.wait_for_spans(2)) == [f"{number:016x}" for number in (4, 5)]
+
+
 def test_a_port_where_nobody_listens_hands_the_spans_back_every_time() -> None:
     port = free_udp_port()
     expected = ExportResult(

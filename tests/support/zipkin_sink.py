@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 import struct
 import sys
 import threading
@@ -45,13 +46,14 @@ class ZipkinSink:
 
     `spans` holds what was accepted, in order. `violations` says what of it a server takes
     but must never be sent; span ids that came twice are among it, and `debug` unless
-    `allow_debug`. `requests` holds every post, `connections` counts the clients' sockets.
+    `allow_debug`. `requests` holds every post, `connections` counts the clients' sockets. With
+    `tls` it is an https server.
     Behaviour can be changed at any time: `answer`, `hang`, `reset`, `refuse_if`, and
     `accept` to be good again. A trace can be asked for as at Zipkin, too, under
     `/api/v2/trace/`; `queries` holds the ids that were, and `store_late` hides traces at first.
     """
 
-    def __init__(self, *, allow_debug: bool = False) -> None:
+    def __init__(self, *, allow_debug: bool = False, tls: ssl.SSLContext | None = None) -> None:
         self.spans: list[JsonObject] = []
         self.violations: list[str] = []
         self.requests: list[Request] = []
@@ -66,6 +68,11 @@ class ZipkinSink:
         self._refusal = _Answer(400)
         self._released = threading.Event()
         self._server = _Server(self)
+        self._scheme = "https" if tls else "http"
+        if tls:
+            self._server.socket = tls.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
 
     def __enter__(self) -> Self:
@@ -92,7 +99,7 @@ class ZipkinSink:
     @property
     def url(self) -> str:
         """Where to post."""
-        return f"http://127.0.0.1:{self.port}{PATH}"
+        return f"{self._scheme}://127.0.0.1:{self.port}{PATH}"
 
     def traces(self) -> dict[str, list[JsonObject]]:
         """Return the accepted spans by trace id."""
@@ -243,7 +250,9 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exception(), ConnectionError):  # clients may leave when they like
+        if not isinstance(
+            sys.exception(), ConnectionError | ssl.SSLError
+        ):  # clients may leave when they like
             super().handle_error(request, client_address)
 
     def close_clients(self) -> None:

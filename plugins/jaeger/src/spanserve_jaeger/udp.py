@@ -8,11 +8,12 @@ packet are handed back to be sent again; from far away it comes too late to tell
 import errno
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from spanserve import ExportResult, Resource, Span, Spans
+from spanserve import ExportResult, Resource, Span, Spans, breathe
 from spanserve_jaeger.pace import Pace
 from spanserve_jaeger.packets import Packet, PacketEncoder
 from spanserve_jaeger.records import joined
@@ -20,6 +21,10 @@ from spanserve_jaeger.records import joined
 _LIMITS: Final = (65_000, 9_216, 1_400)
 _FULL: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS})
 _FULL_RETRY_AFTER_S: Final = 0.05
+RESOLVED_FOR_S: Final = 30.0
+"""For how long what a name led to is believed."""
+_RESOLVING_S: Final = 30.0
+"""How long a resolver may take that asks several servers in vain."""
 _SEND_BUFFER_BYTES: Final = 1 << 20
 
 
@@ -40,6 +45,7 @@ class UdpSender:
         max_packet_bytes: int = 65_000,
         resolve: Callable[..., Sequence[Any]] = socket.getaddrinfo,
         pace: Pace | None = None,
+        clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._address = address
         self._port = port
@@ -47,10 +53,13 @@ class UdpSender:
         self._resolve = resolve
         self._encoder = PacketEncoder(resource, max_packet_bytes=max_packet_bytes)
         self._pace = pace or Pace()
+        self._clock_s = clock_s
         self._socket: socket.socket | None = None
+        self._resolved_s = 0.0
 
     def export(self, spans: Sequence[Span]) -> ExportResult:
         """Send the spans; those that surely did not go out are in `retry`. Never raises OSError."""
+        self._look_up_again()
         left = spans
         unconfirmed = rejected = 0
         reason = None
@@ -72,6 +81,25 @@ class UdpSender:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+    def _look_up_again(self) -> None:
+        """Close the socket, now and then, where the name has another address by now.
+
+        Nobody answers where it led before, so that nothing else would ever say so.
+        """
+        if self._socket is None or self._clock_s() - self._resolved_s < RESOLVED_FOR_S:
+            return
+        try:
+            addresses = {address[:2] for *_, address in self._resolved()}
+        except OSError:  # who cannot be asked now has not said that the address is another
+            return
+        if self._socket.getpeername()[:2] not in addresses:
+            self.close()
+
+    def _resolved(self) -> Sequence[Any]:
+        breathe(_RESOLVING_S)
+        self._resolved_s = self._clock_s()
+        return self._resolve(self._address, self._port, type=socket.SOCK_DGRAM)
 
     def _result(
         self,
@@ -130,7 +158,7 @@ class UdpSender:
 
     def _connected(self) -> Iterator[socket.socket]:
         """A socket for each address of the name, IPv4 first; the last address's error is raised."""
-        answers = self._resolve(self._address, self._port, type=socket.SOCK_DGRAM)
+        answers = self._resolved()
         found = sorted(answers, key=lambda entry: entry[0] != socket.AF_INET)
         for index, (family, kind, protocol, _, address) in enumerate(found):
             try:

@@ -62,6 +62,12 @@ class ZipkinSettings(BaseModel):
         allow_inf_nan=False,
         description="Seconds that connecting and waiting for an answer may each take.",
     )
+    ca_file: str | None = Field(
+        default=None,
+        min_length=1,
+        description="A file of certificates in PEM format that an https URL's certificate is "
+        "checked by, in place of the system's; for a private certificate authority.",
+    )
     compression: Literal["auto", "gzip", "none"] = Field(
         default="auto",
         description="auto: gzip, except for a Zipkin on this machine, where it costs "

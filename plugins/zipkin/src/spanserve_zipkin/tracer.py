@@ -10,6 +10,7 @@ from spanserve import ExportResult, Resource, Span, Spans, Verdict, hookimpl
 from spanserve_zipkin.columns import body_of_columns
 from spanserve_zipkin.delivery import Delivery
 from spanserve_zipkin.encode import Encoder
+from spanserve_zipkin.network import check_ca_file, proxy_of
 from spanserve_zipkin.settings import ZipkinSettings
 from spanserve_zipkin.target import path_warnings, query_path, redacted, viewer_url
 from spanserve_zipkin.transport import Transport
@@ -40,11 +41,17 @@ class Zipkin:
 
     @hookimpl
     def tracer_target(self, settings: ZipkinSettings) -> str:
-        return redacted(settings.url)
+        check_ca_file(settings)
+        proxy = proxy_of(settings.url)
+        by = f" by the proxy {redacted(proxy)}" if proxy else ""
+        return redacted(settings.url) + by
 
     @hookimpl
     def tracer_warnings(self, settings: ZipkinSettings) -> Sequence[str]:
-        return path_warnings(settings.url)
+        warnings = path_warnings(settings.url)
+        if settings.ca_file is not None and not settings.url.startswith("https:"):
+            warnings.append("zipkin.ca_file is not used: zipkin.url does not begin with https:")
+        return warnings
 
     @hookimpl
     def tracer_started(self, settings: ZipkinSettings, resource: Resource) -> None:

@@ -10,13 +10,19 @@ from importlib.metadata import version
 from typing import Final, cast
 
 import urllib3
-from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError, SSLError
+from urllib3.exceptions import (
+    HTTPError,
+    NameResolutionError,
+    NewConnectionError,
+    ProxyError,
+    SSLError,
+)
 from urllib3.exceptions import TimeoutError as NoAnswerError
 
 from spanserve import Answer, Verdict, breathe, http_verdict, retry_after_s
+from spanserve_zipkin.network import way_to
 from spanserve_zipkin.settings import ZipkinSettings
 from spanserve_zipkin.target import (
-    base_url,
     basic_authorization,
     credentials,
     is_loopback,
@@ -46,11 +52,7 @@ class Transport:
             settings.compression == "auto" and not is_loopback(settings.url)
         )
         self._secrets = _secrets(settings)
-        self._pool = urllib3.connection_from_url(
-            base_url(settings.url),
-            maxsize=1,
-            timeout=urllib3.Timeout(connect=settings.timeout_s, read=settings.timeout_s),
-        )
+        self._urlopen, self._close = way_to(settings)
 
     def post(self, body: bytes | bytearray) -> Answer:
         """Send one body of JSON; never raises for what the network or the other side does."""
@@ -61,7 +63,7 @@ class Transport:
         headers["Content-Length"] = str(len(body))
         breathe(2 * self._settings.timeout_s)  # to connect, and to get an answer
         try:
-            response = self._pool.urlopen(
+            response = self._urlopen(
                 "POST",
                 self._path,
                 body=cast("Iterator[bytes]", chunks(body)),  # it sends whatever has bytes
@@ -79,7 +81,7 @@ class Transport:
         """Ask the query API, at this path, for a trace; None: nobody answers as Zipkin does."""
         timeout_s = min(self._settings.timeout_s, _QUESTION_TIMEOUT_S)
         try:
-            response = self._pool.urlopen(
+            response = self._urlopen(
                 "GET",
                 path,
                 headers=self._headers,
@@ -100,7 +102,7 @@ class Transport:
 
     def close(self) -> None:
         """Close the connection."""
-        self._pool.close()
+        self._close()
 
     def _answer(self, response: urllib3.BaseHTTPResponse) -> Answer:
         return Answer(
@@ -176,6 +178,8 @@ def _secrets(settings: ZipkinSettings) -> list[str]:
 
 
 def _failure(error: Exception, timeout_s: float) -> str:
+    if isinstance(error, ProxyError):
+        return f"the proxy cannot be used: {_system_text(error)}"
     if isinstance(error, NameResolutionError):
         return "the host's name cannot be resolved"
     if isinstance(error, NewConnectionError):
