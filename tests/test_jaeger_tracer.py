@@ -4,6 +4,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -20,6 +21,14 @@ from support.thrift_sink import ThriftSink
 RESOURCE = Resource("svc", {"service.name": "svc", "host.name": "h"})
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 START_NS = 1_700_000_000_000_000_000
+
+
+SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
+OTLP_SDK = {
+    "telemetry.sdk.name": "spanserve",
+    "telemetry.sdk.language": "python",
+    "telemetry.sdk.version": version("spanserve"),
+}
 
 
 def span_of(number: int, **changes: Any) -> Span:
@@ -229,11 +238,16 @@ def test_a_span_arrives_whole_over_otlp_http() -> None:
                     "s": "é", "i": 3, "d": 1.5, "b": True, "l": [1, 2], "big": str(1 << 70),
                 },
                 "links": [
-                    {"trace_id": "ab" * 16, "span_id": "cd" * 8, "attributes": {"position": 3}}
+                    {
+                        "trace_id": "ab" * 16, "span_id": "cd" * 8, "attributes": {"position": 3},
+                        "trace_state": "", "flags": 0x100,
+                    }
                 ],
                 "events": [{"name": "e", "time_ns": START_NS + 1, "attributes": {"k": "?"}}],
                 "error": "boom",
-                "resource": {"service.name": "svc", "host.name": "h"},
+                "trace_state": "",
+                "resource": {**OTLP_SDK, "service.name": "svc", "host.name": "h"},
+                "schema_url": SCHEMA_URL,
             }
         ]  # fmt: skip
         assert (sink.paths, sink.headers[0]["x-key"]) == (["/v1/traces"], "secret")
