@@ -20,6 +20,7 @@ from hypothesis.extra import numpy as hnp
 from spanserve import Array, api, service
 from spanserve.service import media, npy
 from spanserve.service.problems import InvalidBody, InvalidItem
+from spanserve.service.steps import finished
 from spanserve.tracing import names
 from support.serving import serving, until
 from support.traces import Keeps, check_all, is_batch, named
@@ -99,6 +100,31 @@ def test_each_line_is_answered_in_order_with_a_result_or_an_error(url: str) -> N
 def test_no_lines_are_no_answers(url: str) -> None:
     answer = httpx.post(f"{url}/double", content=b"\n \n", headers=NDJSON)
     assert (answer.status_code, answer.content) == (200, b"")
+
+
+def test_very_many_lines_that_are_no_items_are_told_in_short(url: str) -> None:
+    lines = [*["x"] * 150, "[1,2]", "[13,0]", *['"no"'] * 500, "[3,4]", "x"]
+    answer = httpx.post(f"{url}/double", content="\n".join(lines), headers=NDJSON)
+    told = [json.loads(line) for line in answer.text.splitlines()]
+    assert [each["index"] for each in told[:100]] == list(range(100))
+    assert all(each["error"]["message"] for each in told[:100])
+    assert told[100:102] == [
+        {"error": {"code": "malformed_body"}, "index": 100, "last_index": 149},
+        [2, 4],
+    ]
+    assert (told[102]["index"], told[102]["error"]["code"]) == (151, "service_failed")
+    assert told[103:] == [
+        {"error": {"code": "invalid_item"}, "index": 152, "last_index": 651},
+        [6, 8],
+        {"error": {"code": "malformed_body"}, "index": 653, "last_index": 653},
+    ]
+
+
+@pytest.mark.parametrize("blank", [b"\n", b" ", b"\r\n", b" \n\t\x0b\n"])
+def test_blank_lines_are_no_items_however_many(url: str, blank: bytes) -> None:
+    body = blank * 100_000 + b"\n[1,2]\n" + blank * 100_000 + b"\n[3,4]" + blank * 100_000
+    answer = httpx.post(f"{url}/double", content=body, headers=NDJSON)
+    assert answer.text == "[2.0,4.0]\n[6.0,8.0]\n"
 
 
 def test_more_lines_than_the_queue_holds_wait_for_room(url: str) -> None:
@@ -324,8 +350,8 @@ def test_any_bytes_are_an_array_or_are_refused(body: bytes) -> None:
 def test_what_numpy_writes_is_read_back(array: Any) -> None:
     items = npy.read(packed(np.asfortranarray(array)), PAIR)
     assert items.stacked
-    assert (np.stack(items.values) == array).all()
-    assert (unpacked(npy.written(array)) == array).all()
+    assert (np.stack(list(items.values)) == array).all()
+    assert (unpacked(b"".join(finished(npy.written(array, where="double")))) == array).all()
 
 
 def test_a_header_that_claims_much_allocates_nothing() -> None:

@@ -1,18 +1,31 @@
 """Long arrays, read piece by piece: the same items and the same errors as of the whole."""
 
+import io
 import json
 import random
-from typing import Any, Final
+import tracemalloc
+from functools import partial
+from typing import Annotated, Any, Final
 
+import httpx
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from pydantic import ValidationError
+from pydantic_core import to_json
 
+from spanserve import api, service
+from spanserve.service import large_results
 from spanserve.service.array import Array
+from spanserve.service.codecs import ArrayBatchCodec
 from spanserve.service.long_arrays import LongArrayReader
+from spanserve.service.npy import items_of
 from spanserve.service.problems import InvalidBody, InvalidItem, explained
+from spanserve.service.steps import finished
+from spanserve.service.tensors import Tensor
+from support.serving import serving
 
 Outcome = tuple[Any, ...]
 
@@ -156,3 +169,117 @@ def test_what_is_too_long_for_an_item_is_refused_before_it_is_parsed(
     array: Array, body: bytes, words: str
 ) -> None:
     assert in_pieces(array, body, 32 * 1024)[1].startswith(words)
+
+
+VALUES: Final = st.one_of(
+    st.lists(st.integers(0, 9), max_size=40),
+    hnp.arrays(np.float32, st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(1, 3))),
+).map(lambda value: value if isinstance(value, list) else value.tolist())
+
+
+@given(value=VALUES, size=st.integers(1, 12))
+def test_a_large_result_is_encoded_as_a_small_one_is(value: Any, size: int) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(large_results, "STEP_ENTRIES", size)
+        encode = partial(to_json, inf_nan_mode="null")
+        assert b"".join(finished(large_results.encoded(value, encode))) == encode(value)
+        assert b"".join(finished(large_results.encoded_all(value, encode))) == encode(value)
+        if value and np.asarray(value).ndim:
+            array = finished(large_results.result_array(value, None, where="x"))
+            assert np.array_equal(array, np.asarray(value), equal_nan=True)
+            data = b"[%b]" % b"".join(finished(large_results.data_as_json(array)))
+            assert data == encode(array.reshape(-1).tolist())
+
+
+@service
+class Large:
+    """Gives back what it is given."""
+
+    @api(batch=True)
+    def echo(self, rows: Annotated[np.ndarray, Array("float32", (None,))]) -> np.ndarray:
+        return rows
+
+
+def test_large_items_come_and_go_in_every_format() -> None:
+    row = (np.arange(200_000) % 1000).astype("float32")
+    npy_body = io.BytesIO()
+    np.save(npy_body, row)
+    lists = row.tolist()
+    tensor = {"name": "rows", "shape": [1, len(row)], "datatype": "FP32", "data": lists}
+    head = json.dumps(
+        {
+            "inputs": [{**tensor, "data": None, "parameters": {"binary_data_size": row.nbytes}}],
+            "parameters": {"binary_data_output": True},
+        }
+    ).encode()
+    npy_type = {"Content-Type": "application/x-npy"}
+    with serving(Large) as server, httpx.Client(base_url=server.url, timeout=60) as client:
+        plain = client.post("/echo", json=lists)
+        assert plain.json() == lists
+        assert plain.headers["content-length"] == str(len(plain.content))
+        line = json.dumps(lists).encode()
+        lines = client.post(
+            "/echo",
+            content=line + b"\n\n" + line,
+            headers={"Content-Type": "application/x-ndjson"},
+        )
+        assert [json.loads(each) for each in lines.text.splitlines()] == [lists, lists]
+        array = client.post("/echo", content=npy_body.getvalue(), headers=npy_type)
+        assert np.load(io.BytesIO(array.content)).tolist() == lists
+        as_json = client.post(
+            "/echo",
+            content=npy_body.getvalue(),
+            headers=npy_type | {"Accept": "application/json"},
+        )
+        assert as_json.json() == lists
+        infer = "/v2/models/echo/infer"
+        protocol = client.post(infer, json={"inputs": [tensor]}).json()["outputs"]
+        assert protocol[0]["data"] == lists
+        size = {"Inference-Header-Content-Length": str(len(head))}
+        binary = client.post(infer, content=head + row.tobytes(), headers=size)
+        assert binary.content[int(binary.headers["inference-header-content-length"]) :] == (
+            row.astype("float64").tobytes()
+        )
+        wrong = client.post(infer, json={"inputs": [{**tensor, "data": [*lists[:-1], "x"]}]})
+        assert wrong.json()["error"] == "input 'rows': item 0[199999] is no FP32"
+        wrong = client.post(infer, json={"inputs": [{**tensor, "data": [*lists[:-1], True]}]})
+        assert wrong.json()["error"] == "input 'rows': item 0[199999] is no FP32"
+
+
+def test_texts_take_room_in_proportion_to_what_was_sent() -> None:
+    codec = ArrayBatchCodec(Array("str", (None,)), parameter="texts", returns=None, where="x")
+    unequal = json.dumps(["x" * 40_000, *[""] * 30_000]).encode()
+    for decode in (codec.decode, lambda body: finished(codec.steps(body))):
+        tracemalloc.start()
+        with pytest.raises(InvalidItem, match="texts of more equal lengths: 30001 with room"):
+            decode(unequal)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 100 * len(unequal)
+    short, long = codec.decode(b'["a","b"]'), codec.decode(json.dumps(["x" * 9_000, ""]).encode())
+    assert codec.batch_key(short) != codec.batch_key(long)
+    assert codec.batch_key(short) == codec.batch_key(codec.decode(b'["abc",""]'))
+    stacked = codec.collate([short, codec.decode(b'["abc",""]')])
+    assert (stacked.dtype, stacked.tolist()) == (np.dtype("<U3"), [["a", "b"], ["abc", ""]])
+
+
+@pytest.mark.parametrize("binary", [False, True])
+@pytest.mark.parametrize("datatype", ["FP32", "INT64", "BOOL", "BYTES"])
+def test_tensors_of_unequal_texts_take_no_more_room_than_they_are(
+    datatype: str, *, binary: bool
+) -> None:
+    texts = ["x" * 40_000, *[""] * 30_000]
+    raw = b"".join(len(text).to_bytes(4, "little") + text.encode() for text in texts)
+    data = None if binary else texts
+    tensor = Tensor(name="x", shape=[1, len(texts)], datatype=datatype, data=data)
+
+    def read() -> None:
+        flat = finished(tensor.array(memoryview(raw) if binary else None))
+        finished(items_of(flat, Array("str", (None,)), stacked=True))
+
+    tracemalloc.start()
+    with pytest.raises((InvalidItem, InvalidBody)):
+        read()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100 * len(raw)

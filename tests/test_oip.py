@@ -13,8 +13,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from spanserve import Array, api, service
+from spanserve.service.large_results import binary
 from spanserve.service.problems import InvalidBody, InvalidItem
-from spanserve.service.tensors import DATATYPES, Tensor, binary, datatype_of
+from spanserve.service.steps import finished
+from spanserve.service.tensors import DATATYPES, Tensor, datatype_of
 from spanserve.tracing import names
 from support.holding import HELD
 from support.serving import serving, until
@@ -223,9 +225,9 @@ def test_its_items_are_batched_with_those_of_the_plain_route() -> None:
 @given(st.sampled_from(sorted(DATATYPES)), st.binary(max_size=64), st.lists(st.integers(0, 9)))
 def test_any_bytes_are_a_tensor_or_are_refused(kind: str, raw: bytes, shape: list[int]) -> None:
     try:
-        array = Tensor(name="x", shape=shape, datatype=kind).array(memoryview(raw))
+        array = finished(Tensor(name="x", shape=shape, datatype=kind).array(memoryview(raw)))
     except (InvalidBody, InvalidItem):
         return
     assert list(array.shape) == shape
     if kind != "BOOL":
-        assert (datatype_of(array.dtype), binary(array)) == (kind, raw)
+        assert (datatype_of(array.dtype), b"".join(finished(binary(array)))) == (kind, raw)

@@ -1,6 +1,7 @@
 """A service that says how late a timer of its event loop was at worst: what held the loop."""
 
 import asyncio
+from time import perf_counter
 from typing import Annotated
 
 import numpy as np
@@ -22,7 +23,7 @@ class Timer:
 
     def tick(self) -> None:
         loop = asyncio.get_running_loop()
-        now_s = loop.time()
+        now_s = perf_counter()  # uvloop's own time has whole milliseconds
         if self._expected_s:
             self.worst_s = max(self.worst_s, now_s - self._expected_s)
         self._expected_s = now_s + EVERY_S
@@ -75,3 +76,13 @@ class Late:
             timer.begin()
             worst_s, timer.worst_s = timer.worst_s, 0.0
             return worst_s * 1e3
+
+        @app.get("/spin")
+        async def spin(seconds: float) -> None:
+            """Keep the loop busy, a millisecond at a time: what other programs make of that."""
+            end_s = perf_counter() + seconds
+            while perf_counter() < end_s:
+                step_s = perf_counter() + EVERY_S
+                while perf_counter() < step_s:
+                    pass
+                await asyncio.sleep(0)

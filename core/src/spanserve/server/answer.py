@@ -5,6 +5,7 @@ and, where it is traced, its trace's. What the user's code raised stays in the l
 the trace; the client learns its type.
 """
 
+import asyncio
 import logging
 import math
 import re
@@ -41,6 +42,36 @@ class Streamed(NamedTuple):
     status: int
     chunks: AsyncGenerator[bytes, None]
     headers: Sequence[tuple[bytes, bytes]]
+
+
+_CHUNK_BYTES: Final = 128 * 1024
+_LARGE_BYTES: Final = 512 * 1024
+"""A body beyond it goes out part by part: to put it together would take long, and memory."""
+
+
+def in_parts(
+    parts: Sequence[bytes], headers: Sequence[tuple[bytes, bytes]] = JSON_ONLY
+) -> Answer | Streamed:
+    """Return a 200 whose body is made of these parts."""
+    length = sum(map(len, parts))
+    if length <= _LARGE_BYTES:
+        return Answer(200, b"".join(parts), headers)
+    return Streamed(200, _gathered(parts), [*headers, (b"content-length", b"%d" % length)])
+
+
+async def _gathered(parts: Sequence[bytes]) -> AsyncGenerator[bytes, None]:
+    """Yield parts as chunks that are worth a write of their own."""
+    chunk: list[bytes] = []
+    length = 0
+    for part in parts:
+        chunk.append(part)
+        length += len(part)
+        if length >= _CHUNK_BYTES:
+            yield b"".join(chunk)
+            await asyncio.sleep(0)
+            chunk.clear()
+            length = 0
+    yield b"".join(chunk)
 
 
 NOBODY: Final = Answer(499, b"")

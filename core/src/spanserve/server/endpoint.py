@@ -19,6 +19,7 @@ from spanserve.server.answer import (
     Answer,
     RequestError,
     Streamed,
+    in_parts,
     not_given,
     not_taken,
     request_error,
@@ -28,6 +29,7 @@ from spanserve.server.exchange import ClientLeftError, Exchange, unless_left, wi
 from spanserve.server.pacing import paced
 from spanserve.server.running import Running
 from spanserve.service.codecs import LONG_BODY_BYTES, BatchCodec, PlainCodec
+from spanserve.service.large_results import STEP_ENTRIES, encoded, weight
 from spanserve.service.media import JSON, chosen, media_type
 from spanserve.service.spec import ApiSpec
 from spanserve.tracing.failure import failure_of
@@ -68,6 +70,8 @@ class Endpoint(ABC):
         self._is_member = self.is_traced or not tracing.on
         self._now_ns = tracing.now_ns
         self.max_request_bytes = max_request_bytes
+        self.most_at_once = LONG_BODY_BYTES
+        """Bytes of JSON that are decoded without a pause."""
         self.timeout_ms = request_timeout_ms
         self._with_timing = with_timing
 
@@ -91,7 +95,7 @@ class Endpoint(ABC):
 
     async def decoded(self, body: bytes) -> Any:
         """Return a body's value; that of a long one is made in steps, as far as there are any."""
-        if len(body) <= LONG_BODY_BYTES:
+        if len(body) <= self.most_at_once:
             return self.codec.decode(body)
         return await paced(self.codec.steps(body))
 
@@ -107,14 +111,14 @@ class Endpoint(ABC):
         except Exception as error:  # noqa: BLE001  # as in `answer`
             return self.refused(exchange, error)
 
-    async def respond(self, exchange: Exchange, value: Any, body: bytes) -> Answer:
+    async def respond(self, exchange: Exchange, value: Any, body: bytes) -> Answer | Streamed:
         """Get the result of a decoded value, in time, and encode it."""
         limit_ms = self.limit_ms(exchange)
         if limit_ms is None:
             result = await self.result(exchange, value, body)
         else:
             result = await self._result_in_time(exchange, value, body, limit_ms)
-        return self.encoded(exchange, result)
+        return await self.encoded(exchange, result)
 
     def limit_ms(self, exchange: Exchange) -> float | None:
         """Return how long the answer may take: what the client says, or less by the config."""
@@ -136,16 +140,18 @@ class Endpoint(ABC):
             limit_ms, "server.request_timeout_ms" if by_config else "X-Request-Timeout-Ms"
         )
 
-    def encoded(self, exchange: Exchange, result: Any) -> Answer:
-        """Return a result as an answer; raises InvalidResult."""
-        record = exchange.record
-        if record is None:
-            return Answer(200, self.codec.encode(result))
-        record.encode_started(self._now_ns())
+    async def encoded(self, exchange: Exchange, result: Any) -> Answer | Streamed:
+        """Return a result as an answer, a large one in steps; raises InvalidResult."""
+        record, encode = exchange.record, self.codec.encode
+        if record is not None:
+            record.encode_started(self._now_ns())
         try:
-            return Answer(200, self.codec.encode(result))
+            if weight(result) <= STEP_ENTRIES:
+                return Answer(200, encode(result))
+            return in_parts(await paced(encoded(result, encode)))
         finally:
-            record.encode_ended(self._now_ns())
+            if record is not None:
+                record.encode_ended(self._now_ns())
 
     async def _result_in_time(
         self, exchange: Exchange, value: Any, body: bytes, limit_ms: float

@@ -1,15 +1,18 @@
 """Batch endpoints that speak more than JSON: lines of it, and NumPy's arrays."""
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
-from spanserve.server.answer import Answer, Streamed, not_given, not_taken
+from spanserve.server.answer import Answer, Streamed, in_parts, not_given, not_taken
 from spanserve.server.endpoint import BatchEndpoint
 from spanserve.server.exchange import Exchange
 from spanserve.server.many import Crowd, items_of_lines, lines
+from spanserve.server.pacing import paced
 from spanserve.service import media, npy
 from spanserve.service.codecs import ArrayBatchCodec
-from spanserve.service.tensors import declared_dtype, result_array
+from spanserve.service.large_results import encoded, encoded_all, result_array
+from spanserve.service.steps import Steps
+from spanserve.service.tensors import declared_dtype
 
 _GIVES: Final[Mapping[str, tuple[str, ...]]] = {
     media.JSON: (media.JSON, media.NPY),
@@ -37,7 +40,7 @@ class FormatsEndpoint(BatchEndpoint):
             self.reads(exchange)
             body = await exchange.body(self.max_request_bytes)
             if taken == media.NDJSON:
-                return self._lines(exchange, body)
+                return await self._lines(exchange, body)
             return await self._arrays(exchange, body, taken=taken, given=given)
         except Exception as error:  # noqa: BLE001  # every error has an answer
             if record is not None and record.decode_ns and not record.decoded_ns:
@@ -55,17 +58,19 @@ class FormatsEndpoint(BatchEndpoint):
             raise not_given(offered)
         return taken, given
 
-    def _lines(self, exchange: Exchange, body: bytes) -> Streamed:
+    async def _lines(self, exchange: Exchange, body: bytes) -> Streamed:
         """Answer each line with a line; raises QueueFullError where not one has room."""
         crowd = Crowd(self, exchange, items_of_lines(self, body))
-        crowd.begin()
+        await crowd.begin()
         if exchange.record is not None:
             exchange.record.decode_ended(self.tracing.now_ns())
         return Streamed(
             200, lines(self, exchange, crowd), [(b"content-type", media.NDJSON.encode())]
         )
 
-    async def _arrays(self, exchange: Exchange, body: bytes, *, taken: str, given: str) -> Answer:
+    async def _arrays(
+        self, exchange: Exchange, body: bytes, *, taken: str, given: str
+    ) -> Answer | Streamed:
         """Answer where the body or the answer is an array in NumPy's format.
 
         Raises what an item failed with: an array has no place for an error.
@@ -73,24 +78,32 @@ class FormatsEndpoint(BatchEndpoint):
         record, now_ns, codec = exchange.record, self.tracing.now_ns, self.codec
         assert isinstance(codec, ArrayBatchCodec)  # noqa: S101  # as was negotiated
         if taken == media.NPY:
-            items = npy.read(body, codec.array)
+            items = await paced(npy.read_steps(body, codec.array))
         else:
             items = npy.Items([await self.decoded(body)], stacked=False)
         if record is not None:
             record.decode_ended(now_ns())
         crowd = Crowd(self, exchange, items.values)
-        crowd.begin()
+        await crowd.begin()
         results = await crowd.all_results()
         if record is not None:
             record.encode_started(now_ns())
         try:
-            if given == media.JSON:
-                encode = codec.encode_all if items.stacked else codec.encode
-                return Answer(200, encode(results if items.stacked else results[0]))
-            declared = declared_dtype(self.spec.returns)
-            given_back = results if items.stacked else results[0]
-            array = result_array(given_back, declared, where=self.spec.route)
-            return Answer(200, npy.written(array), [(b"content-type", media.NPY.encode())])
+            return await paced(self._array_answer(results, stacked=items.stacked, given=given))
         finally:
             if record is not None:
                 record.encode_ended(now_ns())
+
+    def _array_answer(
+        self, results: Sequence[Any], *, stacked: bool, given: str
+    ) -> Steps[Answer | Streamed]:
+        encode = self.codec.encode
+        if given == media.JSON and stacked:
+            return in_parts((yield from encoded_all(results, encode)))
+        if given == media.JSON:
+            return in_parts((yield from encoded(results[0], encode)))
+        declared, where = declared_dtype(self.spec.returns), self.spec.route
+        given_back = results if stacked else results[0]
+        array = yield from result_array(given_back, declared, where=where)
+        parts = yield from npy.written(array, where=where)
+        return in_parts(parts, [(b"content-type", media.NPY.encode())])

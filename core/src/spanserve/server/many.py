@@ -1,9 +1,11 @@
 """Requests of several items: each goes through the batcher as if it had come alone."""
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
+from enum import Enum, auto
 from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
@@ -14,9 +16,17 @@ from spanserve.errors import forget_frames
 from spanserve.server.answer import RequestError, request_error
 from spanserve.server.endpoint import BatchEndpoint
 from spanserve.server.exchange import Exchange
+from spanserve.server.pacing import Pace
 from spanserve.service.problems import InvalidBody, InvalidItem, InvalidResult
 
 LEAST_WINDOW: Final = 256
+
+
+MOST_TOLD: Final = 100
+"""Lines that were no items which are answered in full; those after them are told in short."""
+_END: Final = object()
+_STEP_BYTES: Final = 64 * 1024
+_BLANK: Final = re.compile(rb"\s*")
 
 
 class Line(NamedTuple):
@@ -26,10 +36,23 @@ class Line(NamedTuple):
     body: bytes
 
 
+class LongLine(NamedTuple):
+    """A line whose item is decoded in steps."""
+
+    body: bytes
+
+
+class Pause(Enum):
+    """What is no item: a step of the work to come to one was done."""
+
+    PAUSE = auto()
+
+
 class Crowd:
     """The items of one request, of which so many at a time are queued; answered in order.
 
-    `values` are decoded items, `Line`s where they were decoded one by one, or why one could not be.
+    `values` are decoded items, `Line`s where they were decoded one by one, or why one could not be;
+    lines that are still to be decoded, and pauses.
     """
 
     def __init__(
@@ -42,11 +65,12 @@ class Crowd:
         self._holds = False
         self._pause_s = 0.0
         self._waiting: deque[tuple[Item, asyncio.Future[Any]] | Exception] = deque()
+        self._pace = Pace()
         self._window = max(LEAST_WINDOW, 2 * endpoint.batcher.limits.max_batch_size)
 
-    def begin(self) -> None:
+    async def begin(self) -> None:
         """Queue the first items; raises QueueFullError where there is room for none."""
-        self._fill()
+        await self._fill()
         if self._holds and not self._waiting:
             raise QueueFullError(self._endpoint.batcher.queued, self._pause_s)
 
@@ -54,7 +78,7 @@ class Crowd:
         """Yield each item's result, or the reason why it has none."""
         try:
             while True:
-                self._fill()
+                await self._fill()
                 if self._waiting:
                     yield await self._next()
                 elif self._holds:  # others fill the queue, and none of ours is in it
@@ -104,17 +128,27 @@ class Crowd:
         endpoint.is_done(exchange, item)
         return future.result() if error is None else error
 
-    def _fill(self) -> None:
+    async def _fill(self) -> None:
         while len(self._waiting) < self._window:
+            await self._pace.checkpoint()
             if not self._holds:
-                try:
-                    self._held = next(self._values)
-                except StopIteration:
+                self._held = next(self._values, _END)
+                if self._held is _END:
                     return
+                if self._held is Pause.PAUSE:
+                    continue
+                if isinstance(self._held, LongLine):
+                    self._held = await self._decoded(self._held.body)
             self._holds = True
             if not self._submitted(self._held):
                 return
             self._holds, self._held = False, None
+
+    async def _decoded(self, line: bytes) -> Line | Exception:
+        try:
+            return Line(await self._endpoint.decoded(line), line)
+        except (InvalidBody, InvalidItem, RequestError) as error:
+            return error
 
     def _submitted(self, value: Any | Exception) -> bool:
         """Queue an item; False where there is no room for it now."""
@@ -145,16 +179,24 @@ class Crowd:
         return True
 
 
-def items_of_lines(endpoint: BatchEndpoint, body: bytes) -> Iterator[Any | Exception]:
+def items_of_lines(
+    endpoint: BatchEndpoint, body: bytes
+) -> Iterator[Line | LongLine | Exception | Pause]:
     """Yield the item of each line that is not blank, or why it is none."""
     decode = endpoint.codec.decode
     start, end = 0, len(body)
     while start < end:
+        blank = _BLANK.match(body, start, start + _STEP_BYTES)
+        start = blank.end() if blank else start
+        if start == end or body[start : start + 1].isspace():
+            yield Pause.PAUSE
+            continue
         stop = body.find(b"\n", start)
         stop = end if stop < 0 else stop
-        line = body[start:stop].strip()
+        line = body[start:stop].rstrip()
         start = stop + 1
-        if not line:
+        if len(line) > endpoint.most_at_once:
+            yield LongLine(line)
             continue
         value: Any
         try:
@@ -181,17 +223,42 @@ async def lines(
 ) -> AsyncGenerator[bytes, None]:
     """Yield a line for each item, as soon as it and all before it have their results.
 
-    That of an item that failed has the error and its `index` among the items, from 0.
+    That of an item that failed has the error and its `index` among the items, from 0. After many
+    lines that were no items, those that follow each other share a short one.
     """
-    index = 0
+    told = 0
+    run: _Run | None = None
+    index = -1
     async with aclosing(crowd.results()) as results:
         async for result in results:
+            index += 1
+            if isinstance(result, InvalidBody | InvalidItem):
+                told += 1
+                if told > MOST_TOLD:
+                    run = run or _Run(request_error(result).code, index)
+                    continue
+            if run is not None:
+                yield run.line(index - 1)
+                run = None
             line = _line(endpoint, result)
             if isinstance(line, RequestError):
                 error = line.body(exchange.request_id, exchange.trace_id)
                 line = to_json({"error": error, "index": index})
             yield line + b"\n"
-            index += 1
+        if run is not None:
+            yield run.line(index)
+
+
+class _Run(NamedTuple):
+    """Lines that were no items, one after the other."""
+
+    code: str
+    first: int
+
+    def line(self, last: int) -> bytes:
+        """Return the line that stands for all of them."""
+        short = {"error": {"code": self.code}, "index": self.first, "last_index": last}
+        return to_json(short) + b"\n"
 
 
 def _line(endpoint: BatchEndpoint, result: Any | Exception) -> bytes | RequestError:

@@ -14,29 +14,32 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json, to_json
 
-from spanserve.server.answer import Answer, RequestError
+from spanserve.server.answer import Answer, RequestError, Streamed, in_parts
 from spanserve.server.endpoint import BatchEndpoint, Endpoint
 from spanserve.server.exchange import SCOPE_KEY, Exchange
 from spanserve.server.lifecycle import Lifecycle
 from spanserve.server.many import Crowd
-from spanserve.server.routes import Door, error_responses
+from spanserve.server.pacing import paced
+from spanserve.server.routes import Door, StreamResponse, error_responses
+from spanserve.service import npy
 from spanserve.service.bundle import LoadedService
-from spanserve.service.codecs import ArrayBatchCodec
-from spanserve.service.npy import items_of
+from spanserve.service.codecs import LONG_BODY_BYTES, ArrayBatchCodec
+from spanserve.service.large_results import binary, data_as_json, result_array
 from spanserve.service.problems import InvalidBody, InvalidItem, nearest
+from spanserve.service.steps import Steps
 from spanserve.service.tensors import (
     Tensor,
-    binary,
     datatype_of,
     declared_dtype,
     input_of,
     output_of,
-    result_array,
+    without_data,
 )
 
 PREFIX: Final = "/v2/"
 BINARY_HEADER: Final = b"inference-header-content-length"
 OUTPUT: Final = "output"
+_OUTPUT_END: Final = b"}]}"
 _LENGTH: Final = re.compile(r"[0-9]{1,12}")
 _TAG: Final = "open inference protocol"
 _UNKNOWN: Final[dict[int | str, dict[str, Any]]] = {404: {"description": "No such model"}}
@@ -90,51 +93,49 @@ class Model:
             "outputs": output_of(self.endpoint.spec.returns),
         }
 
-    async def infer(self, exchange: Exchange) -> Answer:
+    async def infer(self, exchange: Exchange) -> Answer | Streamed:
         """Answer an inference request; raises what the endpoint's `refused` has an answer to."""
         endpoint, record = self.endpoint, exchange.record
         now_ns = endpoint.tracing.now_ns
         endpoint.reads(exchange)
         try:
             body = await exchange.body(endpoint.max_request_bytes)
-            request, array = self._read(body, exchange.header(BINARY_HEADER))
-            items = items_of(array, self.codec.array, stacked=True)
+            request, items = await paced(self._read(body, exchange.header(BINARY_HEADER)))
         finally:
             if record is not None:
                 record.decode_ended(now_ns())
         crowd = Crowd(endpoint, exchange, items.values)
-        crowd.begin()
+        await crowd.begin()
         results = await crowd.all_results()
         if record is not None:
             record.encode_started(now_ns())
         try:
-            return self._written(request, results)
+            return await paced(self._written(request, results))
         finally:
             if record is not None:
                 record.encode_ended(now_ns())
 
-    def _read(self, body: bytes, json_length: str) -> tuple[InferRequest, Any]:
+    def _read(self, body: bytes, json_length: str) -> Steps[tuple[InferRequest, npy.Items]]:
         length = len(body)
         if json_length:
             if not _LENGTH.fullmatch(json_length) or int(json_length) > length:
                 raise InvalidBody("Inference-Header-Content-Length is not the JSON's length")
             length = int(json_length)
-        try:
-            request = InferRequest.model_validate(from_json(body[:length].removeprefix(BOM_UTF8)))
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))
-            raise InvalidBody(f"{place}: {first['msg']}") from None
-        except ValueError as error:
-            raise InvalidBody(f"the body is not JSON: {str(error)[:200]}") from None
+        text = body[:length].removeprefix(BOM_UTF8)
+        rest, data = text, None
+        if length > LONG_BODY_BYTES:
+            rest, data = yield from without_data(text)
+        request = _parsed(rest)
+        if data is not None and [each.data for each in request.inputs] != [[]]:
+            request, data = _parsed(text), None  # it was something else that looked like data
         self._check_names(request)
         [tensor] = request.inputs
         size = tensor.binary_size
-        if size is None:
-            return request, tensor.array(None)
-        if size != len(body) - length:
+        if size is not None and size != len(body) - length:
             raise InvalidBody(f"{len(body) - length} bytes follow the JSON, {size} are said to")
-        return request, tensor.array(memoryview(body)[length:])
+        raw = None if size is None else memoryview(body)[length:]
+        array = yield from tensor.array(raw, data)
+        return request, (yield from npy.items_of(array, self.codec.array, stacked=True))
 
     def _check_names(self, request: InferRequest) -> None:
         given = [tensor.name for tensor in request.inputs]
@@ -146,9 +147,10 @@ class Model:
                     f"unknown output {output.name[:100]!r}; {self.name} has {OUTPUT!r}"
                 )
 
-    def _written(self, request: InferRequest, results: Sequence[Any]) -> Answer:
+    def _written(self, request: InferRequest, results: Sequence[Any]) -> Steps[Answer | Streamed]:
         spec = self.endpoint.spec
-        array = result_array(results, declared_dtype(spec.returns), where=spec.route)
+        declared = declared_dtype(spec.returns)
+        array = yield from result_array(results, declared, where=spec.route)
         body: dict[str, Any] = {"model_name": self.name}
         if request.id:
             body["id"] = request.id
@@ -158,16 +160,28 @@ class Model:
             "shape": array.shape,
         }
         if not request.wants_binary:
-            output["data"] = array.reshape(-1).tolist()
-            return Answer(200, to_json({**body, "outputs": [output]}, inf_nan_mode="null"))
-        packed = binary(array)
-        output["parameters"] = {"binary_data_size": len(packed)}
+            data = yield from data_as_json(array)
+            head = to_json({**body, "outputs": [output]}).removesuffix(_OUTPUT_END)
+            return in_parts([head, b',"data":[', *data, b"]", _OUTPUT_END])
+        packed = yield from binary(array)
+        output["parameters"] = {"binary_data_size": sum(map(len, packed))}
         text = to_json({**body, "outputs": [output]})
         headers = [
             (b"content-type", b"application/octet-stream"),
             (BINARY_HEADER, b"%d" % len(text)),
         ]
-        return Answer(200, text + packed, headers)
+        return in_parts([text, *packed], headers)
+
+
+def _parsed(text: bytes) -> InferRequest:
+    try:
+        return InferRequest.model_validate(from_json(text))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise InvalidBody(f"{place}: {first['msg']}") from None
+    except ValueError as error:
+        raise InvalidBody(f"the body is not JSON: {str(error)[:200]}") from None
 
 
 def models_of(endpoints: Sequence[Endpoint]) -> dict[str, Model]:
@@ -239,12 +253,15 @@ def _add_models(
         if model is None:
             return _unknown(name, models, exchange)
         exchange.receive = request.receive
+        answer: Answer | Streamed
         try:
             if (refused := door.refusal(exchange)) is not None:
                 raise refused  # noqa: TRY301  # every error has an answer
             answer = await model.infer(exchange)
         except Exception as error:  # noqa: BLE001  # every error has an answer
             answer = model.endpoint.refused(exchange, error)
+        if isinstance(answer, Streamed):
+            return StreamResponse(exchange, model.endpoint, answer, door)
         return as_response(door.note(exchange, model.endpoint, answer))
 
     async def _answered(

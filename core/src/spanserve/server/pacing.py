@@ -1,14 +1,13 @@
 """Long work on the event loop, in steps between which others have it."""
 
 import asyncio
-from collections.abc import Generator
 from time import perf_counter
-from typing import Final, TypeVar
+from typing import Any, Final
+
+from spanserve.service.steps import Steps, T
 
 HOLD_S: Final = 0.004
 """How long work may go on before the loop has its turn; a step beyond it is what it takes."""
-
-T = TypeVar("T")
 
 
 class Pace:
@@ -26,12 +25,13 @@ class Pace:
             self._since_s = perf_counter()
 
 
-async def paced(steps: Generator[None, None, T]) -> T:
+async def paced(steps: Steps[T]) -> T:
     """Return what work comes to that yields between its steps."""
     pace = Pace()
     while True:
         try:
             next(steps)
         except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]  # what the generator returns
+            result: Any = done.value
+            return result  # type: ignore[no-any-return]  # what the generator returns
         await pace.checkpoint()

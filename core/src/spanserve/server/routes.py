@@ -144,7 +144,7 @@ async def _readable(exchange: Exchange, endpoint: Endpoint) -> Receive | Answer:
     return receive
 
 
-class _Stream(Response):
+class StreamResponse(Response):
     """A streamed answer, as FastAPI sends it: with the headers that a dependency has set."""
 
     def __init__(
@@ -152,7 +152,8 @@ class _Stream(Response):
     ) -> None:
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in answer.headers}
         super().__init__(None, answer.status, headers)
-        del self.headers["content-length"]
+        if "content-length" not in headers:
+            del self.headers["content-length"]
         self._exchange = exchange
         self._endpoint = endpoint
         self._answer = answer
@@ -179,7 +180,7 @@ def _handler(endpoint: Endpoint, door: Door) -> Callable[..., Any]:
         exchange.is_read = True
         answer = await endpoint.answer_value(exchange, value, body)
         if isinstance(answer, Streamed):
-            return _Stream(exchange, endpoint, answer, door)
+            return StreamResponse(exchange, endpoint, answer, door)
         answer = door.note(exchange, endpoint, answer)
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in answer.headers}
         return Response(answer.body, answer.status, headers)

@@ -8,7 +8,7 @@ runner. A codec keeps no state between calls, so any thread may use it.
 
 from abc import ABC, abstractmethod
 from codecs import BOM_UTF8
-from collections.abc import Callable, Generator, Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from itertools import repeat
 from typing import Annotated, Any
 
@@ -26,6 +26,7 @@ from spanserve.service.problems import (
     refuse_constants,
     refuse_overflow,
 )
+from spanserve.service.steps import Steps
 
 LONG_BODY_BYTES = 64 * 1024
 """A body beyond it is decoded in steps, where its codec has any."""
@@ -51,7 +52,7 @@ class _Codec(ABC):
     def decode(self, body: bytes) -> Any:
         """What the body holds; raises InvalidBody (not JSON) or InvalidItem (wrong shape, type)."""
 
-    def steps(self, body: bytes) -> Generator[None, None, Any]:
+    def steps(self, body: bytes) -> Steps[Any]:
         """The same, between whose steps others may have the interpreter: here there is one."""
         yield from ()
         return self.decode(body)
@@ -98,10 +99,6 @@ class BatchCodec(_Codec):
         """
         return results.split(result, count, where=self._where)
 
-    def encode_all(self, given: Sequence[Any]) -> bytes:
-        """Several items' results as one JSON array; raises InvalidResult."""
-        return results.encode_all(given, where=self._where)
-
 
 class ArrayBatchCodec(BatchCodec):
     """Items stacked: n items of shape (64,) make one C-contiguous array of shape (n, 64).
@@ -137,17 +134,19 @@ class ArrayBatchCodec(BatchCodec):
                 refused = error
         raise explained(refused, body, root="item", expected=self._expected) from None
 
-    def steps(self, body: bytes) -> Generator[None, None, Any]:
+    def steps(self, body: bytes) -> Steps[Any]:
         return self._long.steps(body)
 
     def batch_key(self, item: Any) -> Hashable | None:
         if self._is_of_any_texts:
-            return np.shape(item), texts.room_class(np.asarray(item))
+            return np.shape(item), texts.room_class(np.asanyarray(item))
         return None if self._fixed else np.shape(item)
 
     def collate(self, items: Sequence[Any]) -> Any:
         if self._row is not None and all(map(isinstance, items, repeat(bytes))):
             return np.frombuffer(bytearray().join(items), self._dtype).reshape(self._row)
+        if self.array.waiting_dtype.hasobject:
+            return texts.stacked(list(map(np.asanyarray, items)), self._dtype)
         arrays = [
             np.frombuffer(item, self._dtype) if isinstance(item, bytes) else item for item in items
         ]

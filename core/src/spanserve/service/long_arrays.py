@@ -25,14 +25,13 @@ from spanserve.service.json_pieces import (
 )
 from spanserve.service.nesting import Nesting, Wrong
 from spanserve.service.problems import InvalidBody, InvalidItem, explained, invalid_item
-from spanserve.service.texts import check_room
+from spanserve.service.steps import Steps
+from spanserve.service.texts import Measured, check_room
 
 _COUNTED_BYTES: Final = 1024 * 1024
 _STAND_INS: Final = {b"{": b"{}", b"[": b"[]"}
 """What is wrong in the same way as all that begins so, where no list is wanted, or no object."""
 _WHITE: Final = b" \t\r\n"
-
-Steps = Generator[None, None, npt.NDArray[Any]]
 
 
 class LongArrayReader:
@@ -44,7 +43,7 @@ class LongArrayReader:
         self._expected = f"; one item is {array}"
         self._whole = array.json_validator()
 
-    def steps(self, body: bytes) -> Steps:
+    def steps(self, body: bytes) -> Steps[npt.NDArray[Any]]:
         """Read a body, and yield between the steps; raises InvalidBody and InvalidItem."""
         body = body.removeprefix(BOM_UTF8)
         try:
@@ -58,7 +57,7 @@ class LongArrayReader:
         details: ErrorDetails = {"type": kind, "loc": (), "msg": message, "input": None}
         return invalid_item([details], root="item", expected=self._expected)
 
-    def _steps(self, body: bytes) -> Steps:
+    def _steps(self, body: bytes) -> Steps[npt.NDArray[Any]]:
         opening = body[:LONGEST_ENTRY].lstrip(_WHITE)
         first, axes = opening[:1], self._axes(opening)
         if first != b"[" or not axes:
@@ -171,7 +170,7 @@ class _Reading:
             self._chars += sum(map(len, entries))
             self._longest = max(self._longest, *map(len, entries), 0)
 
-    def array(self) -> Steps:
+    def array(self) -> Steps[npt.NDArray[Any]]:
         """Put the whole together, once the last piece was taken; raises Wrong if it is ragged."""
         if self._nesting.is_ragged:
             raise Wrong({"type": "ragged", "loc": (), "msg": RAGGED, "input": None})
@@ -184,4 +183,7 @@ class _Reading:
             yield
         if self._dtype.hasobject:
             check_room(self._array.dtype, whole.size, self._longest, lambda: self._chars)
+            measured = whole.reshape(self._nesting.lengths).view(Measured)
+            measured.longest = self._longest
+            return measured
         return whole.reshape(self._nesting.lengths)

@@ -14,9 +14,12 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
+from pydantic_core import PydanticCustomError
 
 from spanserve.service.array import MAX_AXES, Array
-from spanserve.service.problems import InvalidBody, InvalidItem, path
+from spanserve.service.problems import InvalidBody, InvalidItem, InvalidResult, path
+from spanserve.service.steps import Steps, finished
+from spanserve.service.texts import check_item, checked
 
 _MAGIC_BYTES: Final = 8
 _LENGTH_BYTES: Final = {b"\x93NUMPY\x01\x00": 2, b"\x93NUMPY\x02\x00": 4, b"\x93NUMPY\x03\x00": 4}
@@ -28,6 +31,7 @@ _HEADER: Final = re.compile(
     rb"(?=[^{}]{0,4000}['\"]shape['\"]\s*:\s*\((?P<shape>\s*(?:[0-9]{1,19}L?\s*(?:,\s*|(?=\)))){0,64})\))"
     rb"[^{}]*\}\s*"
 )
+_STEP_ENTRIES: Final = 64 * 1024
 _LONGEST_HEADER: Final = 10_000
 _MOST_EMPTY_ITEMS: Final = 1_000
 """Items without entries in one request: their number is all that is sent of them."""
@@ -36,7 +40,7 @@ _MOST_EMPTY_ITEMS: Final = 1_000
 class Items(NamedTuple):
     """What a body holds: one item, or with `stacked` an array of them along the first axis."""
 
-    values: Sequence[npt.NDArray[Any]]
+    values: Sequence[npt.NDArray[Any]] | npt.NDArray[Any]
     stacked: bool
 
 
@@ -46,32 +50,72 @@ def read(body: bytes, array: Array) -> Items:
     An array of one item's shape is one item, one with an axis more is many. Where any shape goes,
     it is one item. Raises InvalidBody (no such format) and InvalidItem (wrong shape or type).
     """
+    return finished(read_steps(body, array))
+
+
+def read_steps(body: bytes, array: Array) -> Steps[Items]:
+    """Do the same in steps."""
     given = _read_array(body)
-    return items_of(given, array, stacked=array.shape is not None and given.ndim > len(array.shape))
+    stacked = array.shape is not None and given.ndim > len(array.shape)
+    return (yield from items_of(given, array, stacked=stacked))
 
 
-def items_of(given: npt.NDArray[Any], array: Array, *, stacked: bool) -> Items:
+def items_of(given: npt.NDArray[Any], array: Array, *, stacked: bool) -> Steps[Items]:
     """Return an array as the item that it is, or as the items that are stacked in it.
 
     Raises InvalidItem (wrong shape or type).
     """
     if stacked and not given.shape:
         raise InvalidItem(f"a single entry there; wanted items of {array}, along a first axis")
-    values = _converted(given, array.dtype, stacked=stacked)
+    shape = given.shape[1:] if stacked else given.shape
+    if not np.can_cast(given.dtype, array.dtype, "same_kind") and not given.dtype.hasobject:
+        raise InvalidItem(f"item: an array of {given.dtype}; wanted {array.dtype}")
+    if given.dtype.hasobject:
+        values = yield from _checked_texts(given, array, stacked=stacked)
+    else:
+        values = yield from converted(given, array.dtype, stacked=stacked)
     if stacked and not len(values):
         raise InvalidItem("the array has no items: its first axis has length 0")
-    shape = values.shape[1:] if stacked else values.shape
     if array.shape is not None and not _fits(shape, array.shape):
         place = "each item" if stacked else "item"
         raise InvalidItem(f"{place}: an array of shape {shape}; one item is {array}")
-    return Items(list(values) if stacked else [values], stacked)
+    return Items(values if stacked else [values], stacked)
 
 
-def written(array: npt.NDArray[Any]) -> bytes:
-    """Return an array in NumPy's format."""
-    out = io.BytesIO()
-    npy.write_array(out, array, allow_pickle=False)
-    return out.getvalue()
+def _checked_texts(
+    given: npt.NDArray[Any], array: Array, *, stacked: bool
+) -> Steps[npt.NDArray[Any]]:
+    """Return an array of texts, which are objects until they run."""
+    if array.dtype.kind != "U":
+        raise InvalidItem(f"item: an array of texts; wanted {array.dtype}")
+    try:
+        for item in given if stacked else [given]:
+            check_item(np.asarray(item, object), array.dtype)
+            yield
+    except PydanticCustomError as error:
+        raise InvalidItem(f"item: {error.message()}") from None
+    return given
+
+
+def written(array: npt.NDArray[Any], *, where: str) -> Steps[list[bytes]]:
+    """Return an array in NumPy's format, in parts.
+
+    Raises InvalidResult for texts of too unequal lengths.
+    """
+    if array.dtype.hasobject:
+        try:
+            array = checked(array, np.dtype("str")).astype("str")
+        except PydanticCustomError as error:
+            told = error.message().removeprefix("Input should be ")
+            raise InvalidResult(f"{where} should return {told}; ask for JSON") from None
+    header = io.BytesIO()
+    described = {"descr": npy.dtype_to_descr(array.dtype), "fortran_order": False}
+    npy.write_array_header_1_0(header, {**described, "shape": array.shape})
+    flat, parts = array.reshape(-1), [header.getvalue()]
+    for start in range(0, flat.size, _STEP_ENTRIES):
+        parts.append(flat[start : start + _STEP_ENTRIES].tobytes())
+        yield
+    return parts
 
 
 def _read_array(body: bytes) -> npt.NDArray[Any]:
@@ -122,24 +166,34 @@ def _read_header(body: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int
     return shape, header["fortran"] == b"True", dtype, end
 
 
-def _converted(given: npt.NDArray[Any], dtype: np.dtype[Any], *, stacked: bool) -> npt.NDArray[Any]:
+def converted(
+    given: npt.NDArray[Any], dtype: np.dtype[Any], *, stacked: bool
+) -> Steps[npt.NDArray[Any]]:
     """Return an array of the wanted dtype; nothing in it is lost but floats' last digits."""
-    if not np.can_cast(given.dtype, dtype, "same_kind"):
-        raise InvalidItem(f"item: an array of {given.dtype}; wanted {dtype}")
-    with np.errstate(over="ignore", invalid="ignore"):
-        converted = np.ascontiguousarray(given, dtype).reshape(given.shape)
-    if dtype.kind == "f":
-        _check(np.isfinite(converted), f"is not finite as {dtype}", stacked=stacked)
-    elif dtype.kind in "iuU":
-        _check(converted == given, f"does not fit {dtype}", stacked=stacked)
-    return converted
+    order: Literal["F", "C"] = "F" if given.flags.f_contiguous else "C"
+    source = given.reshape(-1, order=order)
+    same = given.dtype == dtype or (dtype.kind == "U" and not dtype.itemsize)
+    flat = source if same else np.empty(source.size, dtype)
+    for start in range(0, source.size, _STEP_ENTRIES):
+        part = source[start : start + _STEP_ENTRIES]
+        into = flat[start : start + _STEP_ENTRIES]
+        with np.errstate(over="ignore", invalid="ignore"):
+            if not same:
+                into[:] = part
+        if dtype.kind == "f":
+            fits, otherwise = np.isfinite(into), f"is not finite as {dtype}"
+        else:
+            fits, otherwise = into == part, f"does not fit {dtype}"
+        if not fits.all():
+            place = np.unravel_index(start + int(fits.argmin()), given.shape, order=order)
+            raise _misfit([int(index) for index in place], otherwise, stacked=stacked)
+        yield
+    return flat.reshape(given.shape, order=order)
 
 
-def _check(fits: npt.NDArray[np.bool_], otherwise: str, *, stacked: bool) -> None:
-    if not fits.all():
-        loc = place_of(int(fits.argmin()), fits.shape)
-        where = named(loc, stacked=stacked)
-        raise InvalidItem(f"{where} {otherwise}", [{"loc": [*loc], "message": otherwise}])
+def _misfit(place: Sequence[int], otherwise: str, *, stacked: bool) -> InvalidItem:
+    where = named(place, stacked=stacked)
+    return InvalidItem(f"{where} {otherwise}", [{"loc": [*place], "message": otherwise}])
 
 
 def place_of(flat: int, shape: tuple[int, ...]) -> list[int]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from pydantic_core import PydanticSerializationError, to_json
@@ -10,6 +10,15 @@ from pydantic_core import PydanticSerializationError, to_json
 from spanserve.service.columns import listed, rows_of, without_missing
 from spanserve.service.private import SCALARS, UNCOPIED, EncodedJson, copied
 from spanserve.service.problems import InvalidResult, WrongResultCount
+
+_AS_LISTS_GIVE: Final = {
+    "b1": "bool",
+    **dict.fromkeys(("i1", "i2", "i4", "i8", "u1", "u2", "u4"), "int64"),
+    **dict.fromkeys(("f2", "f4", "f8"), "float64"),
+}
+"""The dtype of an array that is made of another one's entries, by that one's."""
+_MANY_ENTRIES: Final = 64 * 1024
+"""Entries of one result, beyond which it stays an array until it is encoded."""
 
 
 def split(result: Any, count: int, *, where: str) -> list[Any]:
@@ -64,11 +73,6 @@ def encode(result: Any, *, where: str) -> bytes:
         ) from error
 
 
-def encode_all(results: Sequence[Any], *, where: str) -> bytes:
-    """Several results as one JSON array; raises InvalidResult."""
-    return b"[%b]" % b",".join([encode(result, where=where) for result in results])
-
-
 def _private_entry(entry: Any, where: str) -> Any:
     if isinstance(entry, BaseException):
         return entry
@@ -80,9 +84,13 @@ def _private_entry(entry: Any, where: str) -> Any:
 
 def _own_rows(result: Any) -> list[Any] | None:
     """Return the rows of an array of numbers or texts, which are nobody else's; None: no such."""
-    if isinstance(result, np.ndarray) and result.ndim and not result.dtype.hasobject:
-        return rows_of(result)
-    return None
+    if not isinstance(result, np.ndarray) or not result.ndim or result.dtype.hasobject:
+        return None
+    wide = _AS_LISTS_GIVE.get(result.dtype.str[1:])
+    if wide is not None and result.size > _MANY_ENTRIES * len(result):
+        # As lists they would take long, and nobody else could have the interpreter.
+        return [row.astype(wide) for row in result]
+    return rows_of(result)
 
 
 def _entries(result: Any, count: int, where: str) -> list[Any]:

@@ -5,7 +5,9 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 """
 
 import math
+import re
 import struct
+from itertools import chain
 from typing import Annotated, Any, Final, get_args, get_origin
 
 import numpy as np
@@ -14,9 +16,11 @@ from pydantic import BaseModel, Field
 
 from spanserve.service.aliases import expanded
 from spanserve.service.annotations import ABSTRACT_SCALARS, scalar_of
-from spanserve.service.array import MAX_AXES, Array
+from spanserve.service.array import MAX_AXES, RAGGED, Array
+from spanserve.service.long_arrays import LongArrayReader
 from spanserve.service.npy import named, place_of, reshaped
-from spanserve.service.problems import InvalidBody, InvalidItem, InvalidResult
+from spanserve.service.problems import InvalidBody, InvalidItem
+from spanserve.service.steps import Steps
 
 DATATYPES: Final = {
     "BOOL": np.dtype("bool"),
@@ -37,6 +41,10 @@ _NAMES: Final = {dtype: name for name, dtype in DATATYPES.items()}
 _TYPES: Final = {"b": (bool,), "i": (int,), "u": (int,), "f": (int, float), "U": (str,)}
 """What entries of JSON are, by the kind of dtype."""
 _LENGTH: Final = struct.Struct("<I")
+_STEP_ENTRIES: Final = 16 * 1024
+_STEP_TEXTS: Final = 1024
+_DATA: Final = re.compile(rb'"data"\s*:\s*(?=\[)')
+_NO_NUMBERS: Final = (b'"', b"{", b"}")
 
 
 class Tensor(BaseModel):
@@ -58,8 +66,12 @@ class Tensor(BaseModel):
             raise InvalidBody(f"input {self.name!r}: binary_data_size is {size!r}")
         return size
 
-    def array(self, raw: memoryview | None) -> npt.NDArray[Any]:
-        """Return the tensor as an array; raises InvalidBody and InvalidItem."""
+    def array(self, raw: memoryview | None, text: bytes | None = None) -> Steps[npt.NDArray[Any]]:
+        """Return the tensor as an array, in steps; texts are objects.
+
+        `raw` are its data behind the JSON, `text` those in it where they were left out of `data`.
+        Raises InvalidBody and InvalidItem.
+        """
         if len(self.shape) > MAX_AXES:
             raise InvalidItem(f"input {self.name!r}: no array has {len(self.shape)} axes")
         dtype = DATATYPES.get(self.datatype)
@@ -68,7 +80,12 @@ class Tensor(BaseModel):
                 f"input {self.name!r}: unknown datatype {self.datatype[:50]!r} "
                 f"(there: {', '.join(DATATYPES)})"
             )
-        flat = self._from_json(dtype) if raw is None else self._from_bytes(dtype, raw)
+        if raw is not None:
+            flat = yield from self._from_bytes(dtype, raw)
+        elif text is not None:
+            flat = yield from self._from_text(dtype, text)
+        else:
+            flat = yield from self._from_lists(dtype)
         if flat.size != math.prod(self.shape):
             raise InvalidItem(
                 f"input {self.name!r}: {flat.size} entries there, "
@@ -76,22 +93,48 @@ class Tensor(BaseModel):
             )
         return reshaped(flat, tuple(self.shape))
 
-    def _from_json(self, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    def _from_lists(self, dtype: np.dtype[Any]) -> Steps[npt.NDArray[Any]]:
         if self.data is None:
             raise InvalidItem(f"input {self.name!r} has no data")
-        try:
-            given = np.array(self.data)
-        except ValueError:
-            raise InvalidItem(f"input {self.name!r}: the data are ragged") from None
-        wanted = {"b": "b", "i": "iu", "u": "iu", "f": "fiu", "U": "U"}[dtype.kind]
-        if given.size and given.dtype.kind not in wanted:
-            raise self._misfit(f"is no {self.datatype}", _first_not(_TYPES[dtype.kind], self.data))
-        with np.errstate(over="ignore"):
-            array = given.reshape(-1).astype(given.dtype if dtype.kind == "U" else dtype)
-        fits = array == given.reshape(-1)
-        if dtype.kind in "iu" and not fits.all():
-            raise self._misfit(f"does not fit {self.datatype}", int(fits.argmin()))
+        entries = _flattened(self.data)
+        if entries is None:
+            raise self._ragged()
+        array = np.empty(len(entries), object if dtype.kind == "U" else dtype)
+        for start in range(0, len(entries), _STEP_ENTRIES):
+            part = entries[start : start + _STEP_ENTRIES]
+            fits = _fitting(part, dtype)
+            for place, entry in enumerate(part if fits is None else ()):
+                if type(entry) not in _TYPES[dtype.kind]:
+                    raise self._misfit(f"is no {self.datatype}", start + place)
+                if _fitting([entry], dtype) is None:
+                    raise self._misfit(f"does not fit {self.datatype}", start + place)
+            array[start : start + len(part)] = fits
+            yield
         return array
+
+    def _from_text(self, dtype: np.dtype[Any], text: bytes) -> Steps[npt.NDArray[Any]]:
+        try:
+            array = yield from LongArrayReader(Array(dtype)).steps(text)
+        except InvalidItem as error:
+            raise self._of_text(error) from None
+        return array.reshape(-1)
+
+    def _of_text(self, error: InvalidItem) -> InvalidItem:
+        """Return the protocol's error of a reader's."""
+        message, place = error.details[0]["message"], error.details[0]["loc"]
+        if message == RAGGED:
+            return self._ragged()
+        is_kind = message.startswith("Input should be a valid")
+        what = f"{'is no' if is_kind else 'does not fit'} {self.datatype}"
+        if len(place) == 1:
+            return self._misfit(what, int(place[0]))
+        where = named([int(index) for index in place], stacked=True)
+        return InvalidItem(
+            f"input {self.name!r}: {where} {what}", [{"loc": place, "message": what}]
+        )
+
+    def _ragged(self) -> InvalidItem:
+        return InvalidItem(f"input {self.name!r}: the data are ragged")
 
     def _misfit(self, what: str, flat: int) -> InvalidItem:
         """Return the error of an entry, by its place among all."""
@@ -103,22 +146,46 @@ class Tensor(BaseModel):
             [{"loc": [*loc], "message": what}],
         )
 
-    def _from_bytes(self, dtype: np.dtype[Any], raw: memoryview) -> npt.NDArray[Any]:
+    def _from_bytes(self, dtype: np.dtype[Any], raw: memoryview) -> Steps[npt.NDArray[Any]]:
         if dtype.kind == "U":
-            return np.array(_texts(self.name, raw), dtype="str")
+            texts = yield from _texts(self.name, raw)
+            return np.array(texts, dtype=object)
         if len(raw) % dtype.itemsize:
             raise InvalidBody(f"input {self.name!r}: {len(raw)} bytes are no {self.datatype}")
         return np.frombuffer(raw, dtype)
 
 
-def _first_not(types: tuple[type, ...], data: list[Any]) -> int:
-    """Return which entry of nested lists is of another type; the first, if none is."""
-    entries = np.array(data, dtype=object).reshape(-1).tolist()
-    return next((i for i, entry in enumerate(entries) if type(entry) not in types), 0)
+def _flattened(lists: list[Any]) -> list[Any] | None:
+    """Return the entries of nested lists, in order; None where they are ragged."""
+    entries = lists
+    while entries and type(entries[0]) is list:
+        if set(map(type, entries)) != {list} or len(set(map(len, entries))) > 1:
+            return None
+        entries = [*chain.from_iterable(entries)]
+    return None if list in set(map(type, entries)) else entries
 
 
-def _texts(name: str, raw: memoryview) -> list[str]:
-    texts, start = [], 0
+def _fitting(entries: list[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any] | None:
+    """Return entries as an array; None where one is of another type, or out of range."""
+    if not set(map(type, entries)) <= set(_TYPES[dtype.kind]):
+        return None
+    if dtype.kind == "U":
+        return None if any(map(_ends_in_nul, entries)) else np.array(entries, dtype=object)
+    try:
+        with np.errstate(over="ignore"):
+            array = np.array(entries, dtype=np.float64 if dtype.kind == "f" else dtype)
+            return array.astype(dtype)
+    except OverflowError:
+        return None
+
+
+def _ends_in_nul(text: str) -> bool:
+    return text.endswith("\0")  # which NumPy's texts drop
+
+
+def _texts(name: str, raw: memoryview) -> Steps[list[str]]:
+    texts: list[str] = []
+    start = 0
     try:
         while start < len(raw):
             (length,) = _LENGTH.unpack_from(raw, start)
@@ -127,35 +194,40 @@ def _texts(name: str, raw: memoryview) -> list[str]:
                 raise InvalidBody(f"input {name!r}: a text is cut off")
             texts.append(str(raw[start : start + length], "utf-8"))
             start += length
+            if len(texts) % _STEP_TEXTS == 0:
+                yield
     except (struct.error, UnicodeDecodeError):
         raise InvalidBody(f"input {name!r}: the data are no texts with their lengths") from None
+    if any(map(_ends_in_nul, texts)):
+        raise InvalidItem(f"input {name!r}: a text ends in NUL, which NumPy's texts drop")
     return texts
 
 
-def result_array(results: Any, declared: np.dtype[Any] | None, *, where: str) -> npt.NDArray[Any]:
-    """Return results as one array, of the dtype that was declared; raises InvalidResult."""
-    try:
-        array = np.asarray(results)
-        if declared is not None and np.can_cast(array.dtype, declared, "same_kind"):
-            array = array.astype(declared)
-    except ValueError:
-        array = np.empty(0, dtype=object)
-    if array.dtype.kind == "U" or array.dtype in _NAMES:
-        return array
-    raise InvalidResult(f"{where} returned what is no array of numbers or texts; ask for JSON")
+def without_data(text: bytes) -> Steps[tuple[bytes, bytes | None]]:
+    """Return a request's JSON without the numbers of its tensor, and those.
+
+    So that they can be read in steps. Where they are texts, or not to be told from what is around
+    them, the whole and None.
+    """
+    found = _DATA.search(text)
+    yield
+    ends = [text.find(mark, found.end()) for mark in _NO_NUMBERS] if found else []
+    yield
+    ends = [end for end in ends if end >= 0]
+    if found is None or not ends:
+        return text, None
+    data = text[found.end() : min(ends)].rstrip(b" \t\r\n,")
+    opened = data.count(b"[")
+    yield
+    is_whole = opened == data.count(b"]")
+    rest = text[: found.end()] + b"[]" + text[found.end() + len(data) :]
+    yield
+    return (rest, data) if is_whole and rest.count(b'"data"') == 1 else (text, None)
 
 
 def datatype_of(dtype: np.dtype[Any]) -> str:
     """Return the protocol's name of a dtype."""
-    return "BYTES" if dtype.kind == "U" else _NAMES[dtype]
-
-
-def binary(array: npt.NDArray[Any]) -> bytes:
-    """Return an array's entries as the binary extension has them, in C order."""
-    if array.dtype.kind != "U":
-        return np.ascontiguousarray(array).tobytes()
-    texts = [text.encode() for text in array.reshape(-1).tolist()]
-    return b"".join(_LENGTH.pack(len(text)) + text for text in texts)
+    return "BYTES" if dtype.kind in "OU" else _NAMES[dtype]
 
 
 def input_of(name: str, array: Array) -> dict[str, Any]:

@@ -4,7 +4,7 @@ So texts wait as objects, which take what they are. One whose array would take f
 texts is refused, and items whose texts need very different room go in batches of their own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from pydantic_core import PydanticCustomError
 
 _UCS4_BYTES: Final = 4
+_STEP_ENTRIES: Final = 8192
 _MOST_TIMES: Final = 64
 """How many times a text's own room its place in an array may take, all in all."""
 _SMALL_BYTES: Final = 1024 * 1024
@@ -40,6 +41,16 @@ def checked(texts: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     return texts
 
 
+def check_item(texts: npt.NDArray[Any], dtype: np.dtype[Any]) -> None:
+    """Raise PydanticCustomError where an item of texts is too wide, or its array too large."""
+    width = dtype.itemsize // _UCS4_BYTES
+    if width and longest(texts) > width:
+        raise PydanticCustomError(
+            "too_wide", "Input should be texts of at most {width} characters", {"width": width}
+        )
+    checked(texts, dtype)
+
+
 def check_room(
     dtype: np.dtype[Any], count: int, longest: int, all_chars: Callable[[], int]
 ) -> None:
@@ -57,8 +68,17 @@ def check_room(
     )
 
 
+class Measured(np.ndarray):
+    """Texts whose longest one is known."""
+
+    longest: int
+
+
 def longest(texts: npt.NDArray[Any]) -> int:
     """Return how long the longest text of an array is."""
+    known: int | None = getattr(texts, "longest", None)
+    if known is not None:
+        return known
     if texts.dtype.kind == "U":
         return texts.dtype.itemsize // _UCS4_BYTES
     return max(map(len, texts.reshape(-1).tolist()), default=0)
@@ -67,3 +87,17 @@ def longest(texts: npt.NDArray[Any]) -> int:
 def room_class(texts: npt.NDArray[Any]) -> int:
     """Return what two items have in common where neither takes much of the other's room."""
     return max(longest(texts), _SMALL_CHARS // max(1, texts.size)).bit_length()
+
+
+def stacked(items: Sequence[npt.NDArray[Any]], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Return items of texts as one array, in pieces: NumPy holds the interpreter for each."""
+    width = dtype.itemsize // _UCS4_BYTES or max(1, *map(longest, items))
+    whole = np.empty((len(items), *items[0].shape), f"<U{width}")
+    for into, item in zip(whole, items, strict=True):
+        if not item.ndim:
+            whole[...] = [each[()] for each in items]
+            break
+        flat_into, flat = into.reshape(-1), item.reshape(-1)
+        for start in range(0, item.size, _STEP_ENTRIES):
+            flat_into[start : start + _STEP_ENTRIES] = flat[start : start + _STEP_ENTRIES]
+    return whole
