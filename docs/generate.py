@@ -202,11 +202,17 @@ def _metrics() -> Iterator[str]:
     yield """\
 `GET /metrics` answers in Prometheus' text format, or in OpenMetrics' with exemplars where `Accept`
 asks for it. With several workers, any of them tells the numbers of all: counters and histograms
-are added up, gauges have a label `worker`, and `spanserve_worker_up` has a line for each. The label
-`tracer` is the tracer's name in `tracing.type`. [How to use them](../how-to/monitor.md).
+are added up, also those of workers that are too busy to answer or have died; gauges have a label
+`worker` (its number, from 0), and `spanserve_worker_up` has a line for each. The label `tracer` is
+the tracer's name in `tracing.type`. [How to use them](../how-to/monitor.md).
+
+Metrics that a service makes with `prometheus_client` come along, added up in the same way, and so
+do those that this library has of each process (`process_…`, `python_…`).
 """
     told, reasons = [], set()
     for family in text_string_to_metric_families(asyncio.run(_metrics_text())):
+        if not family.name.startswith("spanserve_"):
+            continue  # of the process, by prometheus_client
         labels = sorted({label for sample in family.samples for label in sample.labels} - {"le"})
         name = f"{family.name}_total" if family.type == "counter" else family.name
         shown = ", ".join(f"`{label}`" for label in labels)

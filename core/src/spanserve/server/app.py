@@ -13,6 +13,7 @@ from spanserve.batching.batcher import Batcher
 from spanserve.batching.policy import Policy
 from spanserve.config.model import BatchingConfig, Config
 from spanserve.errors import SpanserveError
+from spanserve.server.all_metrics import AllMetrics
 from spanserve.server.control import Control, add_control
 from spanserve.server.endpoint import BatchEndpoint, Endpoint, PlainEndpoint
 from spanserve.server.exchange import Message, Receive, Scope, Send
@@ -76,6 +77,7 @@ def create_app(
     *,
     on_ready: Callable[[], None] | None = None,
     share: Path | None = None,
+    number: int = 0,
 ) -> App:
     """Build the app of a service; its lifespan starts the model and the tracers.
 
@@ -121,10 +123,11 @@ def create_app(
     )
     for endpoint in endpoints:
         add_route(app, endpoint, front)
-    metrics = ServerMetrics(front.traffic, running.runner, batchers, tracing, guard)
+    server_metrics = ServerMetrics(front.traffic, running.runner, batchers, tracing, guard)
+    metrics = AllMetrics(server_metrics.collect)
     siblings = None
     if share is not None:
-        siblings = Siblings(share, metrics.collect)
+        siblings = Siblings(share, number, metrics.collect)
         beside.append(siblings.listening)
     add_operations(
         app,

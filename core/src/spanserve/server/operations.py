@@ -11,9 +11,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 
+from spanserve.server.all_metrics import AllMetrics
 from spanserve.server.endpoint import BatchEndpoint, Endpoint
 from spanserve.server.lifecycle import Lifecycle
-from spanserve.server.metrics import ServerMetrics
 from spanserve.server.siblings import Siblings
 from spanserve.service.bundle import LoadedService
 from spanserve.service.media import MAX_HEADER_CHARS, weight
@@ -35,7 +35,7 @@ def add_operations(
     endpoints: list[Endpoint],
     tracing: Tracing,
     lifecycle: Lifecycle,
-    metrics: ServerMetrics,
+    metrics: AllMetrics,
     siblings: Siblings | None,
 ) -> None:
     """Add the operations' routes to the app."""
@@ -54,7 +54,7 @@ def add_operations(
     @app.get("/metrics", tags=["operations"], response_class=PlainTextResponse)
     async def prometheus(request: Request) -> Response:
         """Return the counters of all workers, in Prometheus' text format or as OpenMetrics."""
-        found = metrics.collect() if siblings is None else await siblings.metrics()
+        found = await (metrics.collect() if siblings is None else siblings.metrics())
         write, content_type = _encoder(request.headers.get("accept", ""))
         return Response(write(_Found(found)), media_type=content_type)
 

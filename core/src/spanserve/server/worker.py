@@ -26,12 +26,14 @@ class Worker:
     service: LoadedService
     share: Path | None = None
     """A folder of the server's own, where it has several workers."""
+    number: int = 0
+    """Which of them this is; one that died is followed by another of its number."""
 
     def app(self, tracers: Sequence[LoadedTracer]) -> App:
         """Build the app with these tracers."""
         config = self.loaded.config
         tracing = Tracing(tracers, config.tracing, resource_of(config, self.service))
-        return create_app(config, self.service, tracing, share=self.share)
+        return create_app(config, self.service, tracing, share=self.share, number=self.number)
 
 
 def resource_of(config: Config, service: LoadedService) -> Resource:

@@ -1,16 +1,11 @@
 """The life of a service's app: made and loaded on threads, run by one task, ended by it."""
 
 import asyncio
-import contextvars
-import threading
 from collections.abc import Callable, MutableMapping
-from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any
 
-from spanserve.batching.runner import carried
 from spanserve.server.app import App
-
-T = TypeVar("T")
+from spanserve.server.threads import on_thread
 
 
 class Life:
@@ -46,20 +41,3 @@ class Life:
             if self.started.done():
                 raise
             self.started.set_exception(error)
-
-
-async def on_thread(call: Callable[[], T], *, name: str) -> T:
-    """Call something on a daemon thread: one that never ends keeps no process alive."""
-    future: Future[T] = Future()
-    context = contextvars.copy_context()
-
-    def run() -> None:
-        try:
-            result = call()
-        except BaseException as error:  # noqa: BLE001  # handed to whoever waits
-            future.set_exception(carried(error))
-        else:
-            future.set_result(result)
-
-    threading.Thread(target=context.run, args=(run,), name=name, daemon=True).start()
-    return await asyncio.wrap_future(future)

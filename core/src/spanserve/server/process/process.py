@@ -31,6 +31,9 @@ from spanserve.tracing.plugins import LoadedTracer, load_tracers
 READY: Final = "ready"
 """What a worker tells its supervisor; anything else is why it did not start."""
 
+NUMBER_VARIABLE: Final = "SPANSERVE_WORKER"
+"""The environment variable that tells a service which worker it is in, from 0."""
+
 WRONG_USE: Final = 2
 """The exit code of a start that the user must mend."""
 
@@ -57,11 +60,13 @@ def serve_alone(
 
     Raises SpanserveError or SystemExit where the service cannot be loaded.
     """
-    server = _server(plan, tracers, on_ready, listens_first=True, announces=True)
+    server = _server(plan, tracers, on_ready, number=0, listens_first=True, announces=True)
     server.serve_until_stopped(listeners)
 
 
-def work(plan: Plan, listener: socket.socket, supervisor: Connection, *, announces: bool) -> None:
+def work(
+    plan: Plan, listener: socket.socket, supervisor: Connection, *, number: int, announces: bool
+) -> None:
     """Load the service, then serve on the listener until told to stop; the end of the process.
 
     `supervisor` is told what became of the start. When it ends, so does this.
@@ -72,7 +77,9 @@ def work(plan: Plan, listener: socket.socket, supervisor: Connection, *, announc
     tell_ready = partial(supervisor.send, READY)
     try:
         tracers = load_tracers(plan.loaded.config.tracing, sources=plan.loaded.sources)
-        server = _server(plan, tracers, tell_ready, listens_first=False, announces=announces)
+        server = _server(
+            plan, tracers, tell_ready, number=number, listens_first=False, announces=announces
+        )
         server.serve_until_stopped([listener])
     except SpanserveError as error:
         supervisor.send(str(error))
@@ -109,9 +116,11 @@ def _server(
     tracers: Sequence[LoadedTracer],
     on_ready: Callable[[], None],
     *,
+    number: int,
     listens_first: bool,
     announces: bool,
 ) -> Server:
+    os.environ[NUMBER_VARIABLE] = str(number)  # for the service, before it is imported
     config = plan.loaded.config
     entrance = Entrance(root_path=config.server.root_path)
 
@@ -119,7 +128,7 @@ def _server(
         service = load_service(plan.target)
         if announces:
             announce_service(service, plan.url)
-        return Worker(plan.loaded, service, plan.share).app(tracers)
+        return Worker(plan.loaded, service, plan.share, number).app(tracers)
 
     def ready() -> None:
         settle()

@@ -49,7 +49,9 @@ class Slot:
         self._told, theirs = _SPAWN.Pipe()
         announces = self._is_first and self.number == 0
         self.process = _SPAWN.Process(
-            target=work, args=(plan, listener, theirs), kwargs={"announces": announces}
+            target=work,
+            args=(plan, listener, theirs),
+            kwargs={"number": self.number, "announces": announces},
         )
         self.process.start()
         self._is_first = False
