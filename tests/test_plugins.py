@@ -150,6 +150,34 @@ def test_a_distribution_that_is_found_twice_is_one(tmp_path: Path) -> None:
     assert len(load_tracers(tracing("twin"), registry=registry_of(one, one))) == 1
 
 
+CORRUPT = {
+    "nameless-1.dist-info/METADATA": b"Metadata-Version: 2.1\nVersion: 1\n",
+    "cut-1.dist-info/METADATA": b"Name: cut\xff\nVersion: 1\n",
+    "odd-1.dist-info/METADATA": b"Metadata-Version: 2.1\nName: odd\nVersion: 1\n",
+    "odd-1.dist-info/entry_points.txt": b"[spanserve.tracers]\nodd = \xff:plugin\n",
+    "fakes-0.9.dist-info/RECORD": b"",  # the remains of an older version
+    "older.egg-info/PKG-INFO": b"nonsense",
+}
+
+
+def test_broken_metadata_of_other_packages_is_passed_over_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for place in ("a", "b"):
+        (tmp_path / place).mkdir()
+        monkeypatch.syspath_prepend(str(tmp_path / place))
+    install(tmp_path / "a", "fakes", "1.0", {"sound": f"{SOUND}:file_log"})
+    for name, content in CORRUPT.items():
+        (tmp_path / "b" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "b" / name).write_bytes(content)
+    [tracer] = load_tracers(tracing("sound"))
+    assert (tracer.name, tracer.version) == ("sound", "1.0")
+    assert "sound" in [row.name for row in installed_tracers()]
+    said = {name.partition("/")[0] for name in CORRUPT}
+    assert {Path(each.split(" is passed over: ")[0]).name for each in caplog.messages} == said
+    assert {record.levelname for record in caplog.records} == {"WARNING"}
+
+
 @pytest.mark.parametrize("name", ["queue", "none", "sample_rate"])
 def test_a_tracer_cannot_take_a_name_of_the_config_itself(tmp_path: Path, name: str) -> None:
     taken = registry_of(install(tmp_path, "bad", "1.0", {name: f"{SOUND}:file_log"}))

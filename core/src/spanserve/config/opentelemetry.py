@@ -6,8 +6,9 @@ that is no number, raises there, or later in a request. They are withdrawn befor
 
 import re
 from collections.abc import Iterator, Mapping, MutableMapping
-from importlib.metadata import entry_points
 from typing import Final, NamedTuple
+
+from spanserve.config.entries import sound_entry_points
 
 PROPAGATORS: Final = "OTEL_PROPAGATORS"
 TRACER_PROVIDER: Final = "OTEL_PYTHON_TRACER_PROVIDER"
@@ -39,7 +40,7 @@ def unusable(environ: Mapping[str, str]) -> Iterator[Unusable]:
             words = f"{variable} is not read: it is no whole number"
             yield Unusable(variable, words if environ[variable].strip() else "")
     provider = environ.get(TRACER_PROVIDER)
-    if provider is not None and not _is_installed("opentelemetry_tracer_provider", provider):
+    if provider is not None and provider not in _installed("opentelemetry_tracer_provider"):
         words = f"{TRACER_PROVIDER} is not read: no tracer provider of that name is installed"
         yield Unusable(TRACER_PROVIDER, words if provider else "")
     asked = environ.get(PROPAGATORS)
@@ -71,13 +72,15 @@ def unread_exporter(environ: Mapping[str, str]) -> str:
 
 def _usable_propagators(asked: str) -> list[str]:
     names = [name.strip() for name in asked.split(",")]
+    if not any(names):
+        return []
     if any(name.lower() == "none" for name in names):
         return ["none"]
+    installed = _installed("opentelemetry_propagator")
     spelled = ((name, name.lower()) for name in names if name)
-    group = "opentelemetry_propagator"
-    found = (next((n for n in each if _is_installed(group, n)), None) for each in spelled)
+    found = (next((each for each in each_way if each in installed), "") for each_way in spelled)
     return [name for name in dict.fromkeys(found) if name]
 
 
-def _is_installed(group: str, name: str) -> bool:
-    return bool(entry_points(group=group, name=name))
+def _installed(group: str) -> set[str]:
+    return {each.name for each in sound_entry_points(group)}

@@ -7,13 +7,14 @@ import difflib
 import inspect
 import os
 from collections.abc import Mapping, Sequence
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 from opentelemetry.sdk.trace.export import SpanExporter
 from pydantic import BaseModel, ConfigDict, Field
 
+from spanserve.config.entries import sound_entry_points
 from spanserve.errors import ConfigError
 from spanserve.tracers.otel_bridge import OtelExport, otel_resource, readable_span
 from spanserve.tracers.otel_options import converted, without_values
@@ -135,7 +136,7 @@ def _exporter_of(settings: OtelSettings) -> str:
 
 
 def _entry_point(name: str) -> EntryPoint:
-    installed = {point.name: point for point in entry_points(group=EXPORTERS_GROUP)}
+    installed = {point.name: point for point in sound_entry_points(EXPORTERS_GROUP)}
     if name in installed:
         return installed[name]
     hint = f"; try: pip install {_PACKAGES[name]}" if name in _PACKAGES else _hint(name, installed)

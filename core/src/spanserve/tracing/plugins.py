@@ -1,15 +1,17 @@
 """Find and load the tracers that the configuration names.
 
-Only this module reads the entry points of the group `spanserve.tracers`, and it imports
+Only this module asks for the entry points of the group `spanserve.tracers`, and it imports
 those alone that are selected; the listing imports all.
 """
 
+import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Final
 
+from spanserve.config.entries import sound_entry_points
 from spanserve.config.model import OFF_WORDS, TRACER_NAME, TracingConfig, tracing_keys
 from spanserve.config.problems import did_you_mean, source_of
 from spanserve.config.source import Source
@@ -29,6 +31,8 @@ __all__ = [
     "load_tracers",
 ]
 
+log = logging.getLogger(__name__)
+
 GROUP: Final = "spanserve.tracers"
 
 KNOWN_DISTRIBUTIONS: Final[Mapping[str, str]] = {
@@ -47,9 +51,9 @@ class Registry:
     entry_points: Sequence[EntryPoint]
 
     @classmethod
-    def installed(cls) -> "Registry":
-        """Look at the distributions of this environment."""
-        return cls(tuple(entry_points(group=GROUP)))
+    def installed(cls, passed_over: Callable[[str], None] = log.debug) -> "Registry":
+        """Look at the distributions of this environment; what is broken of others is said."""
+        return cls(sound_entry_points(GROUP, passed_over))
 
     def names(self) -> list[str]:
         """Return all names, sorted."""
@@ -114,7 +118,7 @@ def load_tracers(
     """
     if not tracing.type and not tracing.sections:
         return ()
-    registry = registry or Registry.installed()
+    registry = registry or Registry.installed(log.warning)
     selected = [registry.find(name) for name in tracing.type]
     _check_sections(tracing, sources, registry.names())
     tracers = tuple(
@@ -134,7 +138,7 @@ def load_plugin(name: str, registry: Registry | None = None) -> Plugin:
 
 def installed_tracers(registry: Registry | None = None) -> tuple[InstalledTracer, ...]:
     """Import every installed tracer, for a listing; one that fails says so in its row."""
-    registry = registry or Registry.installed()
+    registry = registry or Registry.installed(log.warning)
     return tuple(
         _row(registry, entry_point)
         for entry_point in sorted(
