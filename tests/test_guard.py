@@ -51,6 +51,10 @@ class Guarded:
     async def soon(self, text: str) -> str:
         return text
 
+    @api(route="/named/{name}")
+    def named(self, text: str, name: str) -> str:
+        return f"{name} {text}"
+
     @api
     async def words(self, text: str) -> AsyncIterator[str]:
         yield text
@@ -93,6 +97,7 @@ DOORS: Final[Mapping[str, tuple[str, str, Mapping[str, Any]]]] = {
     "oip's metadata": ("GET", "/v2/models/double", {}),
     "oip's server": ("GET", "/v2", {}),
     "plain": ("POST", "/plain", {"json": "a"}),
+    "path parameter": ("POST", "/named/a", {"json": "a"}),
     "async": ("POST", "/soon", {"json": "a"}),
     "stream": ("POST", "/words", {"json": "a"}),
 }

@@ -3,6 +3,7 @@
 import functools
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
+from types import FunctionType
 from typing import Annotated, Any
 
 import numpy as np
@@ -86,6 +87,9 @@ def test_a_service_is_read_whole() -> None:
         asynchronous=False,
         streams=False,
         parameters=(Parameter("images", Images),),
+        injected=(),
+        dependencies=(),
+        tags=(),
         returns=npt.NDArray[np.int64],
         codec=predict.codec,
     )
@@ -231,12 +235,14 @@ def batch_api(**options: Any) -> None:
         ({"threads": 0}, "threads is 0; give a whole number of at least 1"),
         ({"max_batch_size": 8}, "max_batch_size is for batches; add batch=True or drop it"),
         ({"max_queue": 8, "inline": True}, "max_queue, inline is for batches; add batch=True"),
-        ({"route": "predict"}, "route is 'predict'; give a fixed path such as '/v1/predict'"),
-        ({"route": "/"}, "route is '/'; give a fixed path"),
-        ({"route": "/a/"}, "route is '/a/'; give a fixed path"),
-        ({"route": "/a/{x}"}, "route is '/a/{x}'; give a fixed path"),
-        ({"route": "/a?b"}, "route is '/a?b'; give a fixed path"),
-        ({"route": 3}, "route is 3; give a fixed path"),
+        ({"route": "predict"}, "route is 'predict'; give a path such as '/v1/predict'"),
+        ({"route": "/"}, "route is '/'; give a path"),
+        ({"route": "/a/"}, "route is '/a/'; give a path"),
+        ({"route": "/a/{x:path}"}, "route is '/a/{x:path}'; give a path"),
+        ({"dependencies": [print]}, "<built-in function print> is no dependency"),
+        ({"tags": "one"}, "tags is 'one'; give a list"),
+        ({"route": "/a?b"}, "route is '/a?b'; give a path"),
+        ({"route": 3}, "route is 3; give a path"),
     ],
 )
 def test_wrong_options_are_refused_at_the_method(options: dict[str, Any], message: str) -> None:
@@ -311,6 +317,16 @@ def defaulted(self: Any, xs: list[int] | None = None) -> None: ...
 def keyword_only(self: Any, *, xs: list[int]) -> None: ...
 
 
+def unmarked(method: Any) -> Any:
+    """Return a copy of a function, which other tests use without a mark."""
+    if not isinstance(method, FunctionType):
+        return method
+    copy = FunctionType(method.__code__, method.__globals__, method.__name__, method.__defaults__)
+    copy.__kwdefaults__ = method.__kwdefaults__
+    copy.__annotations__ = method.__annotations__
+    return copy
+
+
 @pytest.mark.parametrize(
     ("method", "options", "message"),
     [
@@ -332,7 +348,10 @@ def keyword_only(self: Any, *, xs: list[int]) -> None: ...
     ],
 )  # fmt: skip
 def test_wrong_methods_are_refused(method: Any, options: dict[str, Any], message: str) -> None:
-    assert refusal(lambda: api(**options)(method)).startswith(message)
+    def define() -> None:
+        service(type("Wrong", (), {"method": api(**options)(unmarked(method))}))
+
+    assert refusal(define).startswith(message)
 
 
 def test_wrong_classes_are_refused() -> None:

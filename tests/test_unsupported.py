@@ -52,6 +52,14 @@ TYPES = [
     "UploadFile",
 ]
 
+INJECTED = {
+    *("Depends", "Security", "Query", "Header", "Cookie"),
+    *("Request", "HTTPConnection", "Response", "BackgroundTasks", "SecurityScopes"),
+}
+"""What FastAPI resolves where it is a parameter's own."""
+OWN = {"parameter", "only parameter", "text", "stream", "default", "without a type"}
+"""Places where it is."""
+
 
 def sections(text: str) -> dict[str, str]:
     """Sources by the comment above each."""
@@ -263,16 +271,26 @@ def made(marker: str) -> str:
     return f"{marker}(auth)" if marker in {"Depends", "Security"} else f"{marker}()"
 
 
+def check(what: str, place: str, source: str, written: str) -> None:
+    """Check that it is resolved where it is a parameter's own, and refused elsewhere."""
+    if what in INJECTED and place in OWN:
+        assert [each.name for each in spec_of(source, written).apis[0].injected] == ["it"]
+    elif what in INJECTED and place == "batch":
+        assert "takes exactly one parameter, the batch" in refused(source, written)
+    else:
+        assert f" declares {what}" in refused(source, written)
+
+
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("marker", MARKERS)
-def test_a_marker_beside_a_type_is_refused(marker: str, place: str) -> None:
-    assert f" declares {marker}()" in refused(PLACES[place], f"Annotated[str, {made(marker)}]")
+def test_a_marker_beside_a_type_is_resolved_or_refused(marker: str, place: str) -> None:
+    check(marker, place, PLACES[place], f"Annotated[str, {made(marker)}]")
 
 
 @pytest.mark.parametrize("place", DEFAULTS)
 @pytest.mark.parametrize("marker", MARKERS)
-def test_a_marker_as_a_default_is_refused(marker: str, place: str) -> None:
-    assert f" declares {marker}()" in refused(DEFAULTS[place], made(marker))
+def test_a_marker_as_a_default_is_resolved_or_refused(marker: str, place: str) -> None:
+    check(marker, place, DEFAULTS[place], made(marker))
 
 
 @pytest.mark.parametrize("marker", MARKERS)
@@ -283,8 +301,8 @@ def test_a_marker_without_its_parentheses_is_refused(marker: str) -> None:
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("kind", TYPES)
-def test_a_type_that_only_a_route_gets_is_refused(kind: str, place: str) -> None:
-    assert f" declares {kind}" in refused(PLACES[place], kind)
+def test_a_type_of_fastapi_s_is_resolved_or_refused(kind: str, place: str) -> None:
+    check(kind, place, PLACES[place], kind)
 
 
 @pytest.mark.parametrize("place", ["parameter", "only parameter", "text", "optional", "union"])
@@ -304,10 +322,10 @@ def test_items_of_bytes_are_refused() -> None:
 
 
 def test_the_lines_say_where_why_and_what_to_write_instead() -> None:
-    assert refused(PLACES["parameter"], "Annotated[str, Depends(auth)]") == (
-        "S.m: parameter 'it' declares Depends(), which no request would be asked for: callers "
-        "could send it in the body; guard requests by middleware, or write a route of your own "
-        "with it, in configure_app(app)"
+    assert refused(PLACES["model"], "Annotated[str, Depends(auth)]") == (
+        "S.m: parameter 'x' declares Depends() (in Item.it), which no request would be asked for "
+        "there: callers could send it in the body; write a parameter of its own for it, "
+        "NAME: Annotated[TYPE, Depends(...)]"
     )
     assert refused(PLACES["result"], "Response") == (
         "S.m: the result declares Response, but the server encodes what an @api method returns; "
@@ -359,8 +377,8 @@ def test_the_start_stops_with_one_line(tmp_path: Path) -> None:
         @service
         class Guarded:
             @api
-            def m(self, x: int, user: Annotated[str, Depends(auth)]) -> str:
-                return user
+            def m(self, x: list[Annotated[str, Depends(auth)]]) -> list[str]:
+                return x
         """
     file.write_text(HEAD + textwrap.dedent(service))
 
@@ -368,7 +386,7 @@ def test_the_start_stops_with_one_line(tmp_path: Path) -> None:
         assert server.process.wait(30) == 2
 
     assert server.log[-1] == (
-        "error: Guarded.m: parameter 'user' declares Depends(), which no request would be asked "
-        "for: callers could send it in the body; guard requests by middleware, or write a route of "
-        "your own with it, in configure_app(app)\n"
+        "error: Guarded.m: parameter 'x' declares Depends(), which no request would be asked "
+        "for there: callers could send it in the body; write a parameter of its own for it, "
+        "NAME: Annotated[TYPE, Depends(...)]\n"
     )

@@ -1,7 +1,7 @@
 """One service as a FastAPI app."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from spanserve.config.model import BatchingConfig, Config
 from spanserve.errors import SpanserveError
 from spanserve.server.all_metrics import AllMetrics
 from spanserve.server.control import Control, add_control
+from spanserve.server.dependencies import shortened
 from spanserve.server.endpoint import BatchEndpoint, Endpoint, PlainEndpoint
 from spanserve.server.exchange import Message, Receive, Scope, Send
 from spanserve.server.formats import FormatsEndpoint
@@ -23,7 +24,7 @@ from spanserve.server.health import Health
 from spanserve.server.http.guard import Guard
 from spanserve.server.lifecycle import Lifecycle, StopLimits
 from spanserve.server.metrics import ServerMetrics
-from spanserve.server.oip import add_protocol, models_of
+from spanserve.server.oip import Model, add_inference, add_protocol, models_of
 from spanserve.server.operations import add_operations
 from spanserve.server.refusals import answer_errors
 from spanserve.server.routes import add_route
@@ -115,14 +116,14 @@ def create_app(
     front = FrontDoor(
         app.inside,
         endpoints={endpoint.spec.route: endpoint for endpoint in endpoints},
-        direct=lambda: not (app.user_middleware or app.router.dependencies),
+        direct=lambda: not app.user_middleware,
         guard=guard,
         max_request_bytes=server.max_request_bytes,
         tracing=tracing,
         trace_headers=server.trace_headers,
     )
-    for endpoint in endpoints:
-        add_route(app, endpoint, front)
+    _add_inference(app, endpoints, models, front)
+    guarding, app.router.dependencies = app.router.dependencies, []  # probes stay open
     server_metrics = ServerMetrics(front.traffic, running.runner, batchers, tracing, guard)
     metrics = AllMetrics(server_metrics.collect)
     siblings = None
@@ -139,18 +140,31 @@ def create_app(
         siblings=siblings,
     )
     if models:
-        add_protocol(app, models, service=service, lifecycle=lifecycle, door=front)
+        add_protocol(app, models, service=service, lifecycle=lifecycle)
     if token := config.tracing.control.token:
         control = Control(tracing, share and share / "tracing.json")
         beside.append(control.listening)
         add_control(app, control, token)
+    app.router.dependencies = guarding
     tracing.extend_app(app)
     app.front = front
     own = app.router.lifespan_context  # with all that was added to the app by now
     app.router.lifespan_context = lifecycle.lifespan(
         running, tracing, on_ready=on_ready, own=own, beside=beside
     )
+    _tell_of_middleware(app)
     return app
+
+
+def _add_inference(
+    app: App, endpoints: Sequence[Endpoint], models: Mapping[str, Model], front: FrontDoor
+) -> None:
+    for endpoint in endpoints:
+        route = add_route(app, endpoint, front)
+        if endpoint.spec.is_dependent or app.router.dependencies:
+            front.dependents[endpoint.spec.route] = shortened(app, route, endpoint)
+    if models:
+        add_inference(app, models, front)
 
 
 def _configure(app: FastAPI, service: LoadedService) -> None:
@@ -178,7 +192,7 @@ def _endpoint(api: ApiSpec, config: Config, running: Running, tracing: Tracing) 
 def _batcher(api: ApiSpec, config: BatchingConfig, running: Running, tracing: Tracing) -> Batcher:
     return Batcher(
         api.route,
-        getattr(running.cls, api.name),
+        _method(running.cls, api),
         api.batch_codec,
         policy=Policy(
             max_batch_size=config.max_batch_size or api.max_batch_size,
@@ -189,3 +203,23 @@ def _batcher(api: ApiSpec, config: BatchingConfig, running: Running, tracing: Tr
         max_queue=config.max_queue or api.max_queue,
         isolate=api.isolate,
     )
+
+
+def _method(cls: type[Any], api: ApiSpec) -> Callable[[Any, Any], Any]:
+    """Return a batch method that is called with its batch alone.
+
+    What FastAPI resolved is of one request each, and a batch is of many: the method gets None.
+    """
+    method: Callable[..., Any] = getattr(cls, api.name)
+    if not api.injected:
+        return method
+    batch = api.parameters[0].name
+    nothing = dict.fromkeys(each.name for each in api.injected)
+    return lambda instance, items: method(instance, **{batch: items}, **nothing)
+
+
+def _tell_of_middleware(app: FastAPI) -> None:
+    """Say what takes requests off the short way."""
+    names = [getattr(each.cls, "__name__", str(each.cls)) for each in app.user_middleware]
+    if names:
+        log.info("all requests go through middleware, off the short way: %s", ", ".join(names))

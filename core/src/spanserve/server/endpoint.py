@@ -290,6 +290,7 @@ class PlainEndpoint(Endpoint):
     async def result(self, exchange: Exchange, value: Any, body: bytes) -> Any:  # noqa: ARG002  # only batches run again
         """Call the method: on the loop, on the runner, or on threads of its own."""
         asked_ns = self._now_ns()
+        value = {**value, **exchange.injected}
         if self.spec.asynchronous:
             try:
                 called = on_loop(

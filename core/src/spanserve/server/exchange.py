@@ -2,8 +2,17 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 from spanserve.server.answer import WITHOUT_BODY, Answer, RequestError, too_large
@@ -31,6 +40,7 @@ TIMING: Final = b"queue;dur=%.3f, run;dur=%.3f, total;dur=%.3f"
 TOTAL: Final = b"total;dur=%.3f"
 _HEAD: Final = b"x-request-id: %b\r\nserver-timing: " + TIMING + b"\r\n"
 _TRACED_HEAD: Final = b"x-request-id: %b\r\nx-trace-id: %b\r\nserver-timing: " + TIMING + b"\r\n"
+NOTHING_INJECTED: Final[Mapping[str, Any]] = MappingProxyType({})
 _MOST_DISCARDED: Final = 256 * 1024 * 1024
 _LONGEST_DISCARD_S: Final = 5.0
 
@@ -47,10 +57,12 @@ class Exchange(LeanRequest):
         "body_length",
         "client_left",
         "failure",
+        "injected",
         "is_read",
         "limit_ms",
         "receive",
         "scope",
+        "status",
         "timing",
         "verdict",
     )
@@ -70,6 +82,10 @@ class Exchange(LeanRequest):
         self.client_left = False
         self.is_read = False
         """Whether the body was read, so that what can be received next is the client's leaving."""
+        self.injected = NOTHING_INJECTED
+        """What FastAPI resolved for the method, beside the body."""
+        self.status = 0
+        """Of its answer, once that began."""
         self.verdict = OPEN
         """What the guard said of its head."""
         self.timing: tuple[int, int] | None = None

@@ -98,6 +98,8 @@ class FrontDoor:
         self._endpoints = endpoints
         self._is_direct = direct
         self.guard = guard
+        self.dependents: dict[str, App | None] = {}
+        """The shortest ways to endpoints with dependencies, by their paths; None: by the app."""
         self._direct: bool | None = None
         self._max_request_bytes = max_request_bytes
         self._tracing = tracing
@@ -119,10 +121,12 @@ class FrontDoor:
                 await self._short(exchange, Answer(204, b"", preflight), send)
             elif verdict.refusal is not None:
                 await self._refuse(exchange, path, endpoint, verdict.refusal, send)
-            elif endpoint is not None and self.direct and scope["method"] == "POST":
-                await self._straight(exchange, endpoint, send)
+            elif endpoint is None or not self.direct or scope["method"] != "POST":
+                await self._through(self._app, exchange, endpoint, send)
+            elif path in self.dependents:
+                await self._through(self.dependents[path] or self._app, exchange, endpoint, send)
             else:
-                await self._through_app(exchange, send)
+                await self._straight(exchange, endpoint, send)
         except BaseException as error:
             # As soon as the server, which logs it in this turn of the loop, has done so.
             asyncio.get_running_loop().call_soon(forget_frames, error)
@@ -136,7 +140,7 @@ class FrontDoor:
         Middleware and mounts can lead a request from one path to another, past the first check.
         """
         if exchange.verdict.asked or self.guard.keys is None:
-            return None
+            return exchange.verdict.refusal
         fields = dict(exchange.scope["headers"])
         exchange.verdict = self.guard.verdict_on("inference", fields)
         return exchange.verdict.refusal
@@ -177,7 +181,7 @@ class FrontDoor:
         return {
             path.encode(): endpoint
             for path, endpoint in self._endpoints.items()
-            if isinstance(endpoint, BatchEndpoint)
+            if isinstance(endpoint, BatchEndpoint) and path not in self.dependents
         }
 
     def begin(
@@ -245,13 +249,18 @@ class FrontDoor:
         common = exchange.headers(self._now_ns(), tracing=self.trace_headers)
         await send_answer(send, answer, common)
 
-    async def _through_app(self, exchange: Exchange, send: Send) -> None:
+    async def _through(
+        self, app: App, exchange: Exchange, endpoint: Endpoint | None, send: Send
+    ) -> None:
         """Let FastAPI answer; the common headers are added as its answer passes by."""
         scope, record = exchange.scope, exchange.record
         scope[SCOPE_KEY] = exchange
 
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start":
+                if endpoint is not None and not exchange.status:  # a dependency's refusal, a 405
+                    self.traffic.answered[endpoint.spec.route, message["status"]] += 1
+                exchange.status = message["status"]
                 if record is not None:
                     _describe(record, scope, message["status"])
                 common = exchange.headers(self._now_ns(), tracing=self.trace_headers)
@@ -261,7 +270,7 @@ class FrontDoor:
         exchange.receive = receive = _Limited(exchange, self._max_request_bytes)
         try:
             with entered(self._tracing.scope(exchange.context, ROOT)):
-                await self._app(scope, receive, watched)
+                await app(scope, receive, watched)
         except Exception as error:
             if error is receive.refusal:  # middleware read the body; the client has its answer
                 return
@@ -294,6 +303,7 @@ class FrontDoor:
     ) -> None:
         """Send a streamed answer, with the common headers or without, and count it at its end."""
         record, headers = exchange.record, []
+        exchange.status = answer.status
         if common:
             headers = exchange.headers(self._now_ns(), tracing=self.trace_headers)
             if record is not None:
@@ -307,6 +317,7 @@ class FrontDoor:
                 record.status = status
 
     def _count(self, exchange: Exchange, endpoint: Endpoint, status: int) -> None:
+        exchange.status = status
         self.traffic.answered[endpoint.spec.route, status] += 1
         if exchange.record is not None:
             exchange.record.endpoint = endpoint.spec.route

@@ -7,6 +7,7 @@ many items as its first axis is long; they are batched with everybody else's.
 import re
 from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Annotated, Any, Final
 
 from fastapi import FastAPI, Path, Request, Response
@@ -15,12 +16,13 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json, to_json
 
 from spanserve.server.answer import Answer, RequestError, Streamed, in_parts
+from spanserve.server.dependencies import Answering, Sender, dependent_handler
 from spanserve.server.endpoint import BatchEndpoint, Endpoint
-from spanserve.server.exchange import SCOPE_KEY, Exchange
+from spanserve.server.exchange import SCOPE_KEY, Exchange, Send, send_answer
 from spanserve.server.lifecycle import Lifecycle
 from spanserve.server.many import Crowd
 from spanserve.server.pacing import paced
-from spanserve.server.routes import Door, StreamResponse, error_responses
+from spanserve.server.routes import Door, error_responses, guarded_route
 from spanserve.service import npy
 from spanserve.service.bundle import LoadedService
 from spanserve.service.codecs import LONG_BODY_BYTES, ArrayBatchCodec
@@ -41,6 +43,7 @@ BINARY_HEADER: Final = b"inference-header-content-length"
 OUTPUT: Final = "output"
 _OUTPUT_END: Final = b"}]}"
 _LENGTH: Final = re.compile(r"[0-9]{1,12}")
+_INFERENCE: Final = SimpleNamespace(path="/v2/models/{name}/infer")
 _TAG: Final = "open inference protocol"
 _UNKNOWN: Final[dict[int | str, dict[str, Any]]] = {404: {"description": "No such model"}}
 _BODY: Final = {
@@ -199,9 +202,8 @@ def add_protocol(
     *,
     service: LoadedService,
     lifecycle: Lifecycle,
-    door: Door,
 ) -> None:
-    """Add the protocol's routes to the app."""
+    """Add the protocol's routes to the app, but for inference."""
 
     @app.get("/v2", tags=[_TAG])
     async def server() -> dict[str, Any]:
@@ -219,14 +221,66 @@ def add_protocol(
         """Say whether new requests are welcome."""
         return JSONResponse({"ready": lifecycle.ready}, 200 if lifecycle.ready else 503)
 
-    _add_models(app, models, lifecycle, door)
+    _add_models(app, models, lifecycle)
 
 
-def _add_models(
-    app: FastAPI, models: Mapping[str, Model], lifecycle: Lifecycle, door: Door
-) -> None:
+def add_inference(app: FastAPI, models: Mapping[str, Model], door: Door) -> None:
+    """Add the protocol's inference to the app, behind the app's dependencies and the methods'."""
+    for model in models.values():
+        spec, sent = model.endpoint.spec, _sender(model, door)
+        app.router.add_api_route(
+            f"/v2/models/{model.name}/infer",
+            dependent_handler(spec.name, spec.injected, _answering(model), sent),
+            methods=["POST"],
+            include_in_schema=False,
+            dependencies=spec.dependencies,
+            route_class_override=guarded_route(model.endpoint, door, sent),
+        )
+    Name = Annotated[str, _names(models)]  # noqa: N806  # a type
+
+    @app.post(
+        _INFERENCE.path,
+        tags=[_TAG],
+        responses={**_UNKNOWN, **error_responses()},
+        openapi_extra={"requestBody": {"required": True, "content": {"application/json": _BODY}}},
+    )
+    async def infer(name: Name, request: Request) -> Response:
+        """Run a model on a tensor."""
+        return _unknown(name, models, request.scope[SCOPE_KEY])  # those that are there come before
+
+
+def _answering(model: Model) -> Answering:
+    async def answer(exchange: Exchange) -> Answer | Streamed:
+        try:
+            return await model.infer(exchange)
+        except Exception as error:  # noqa: BLE001  # every error has an answer
+            return model.endpoint.refused(exchange, error)
+
+    return answer
+
+
+def _sender(model: Model, door: Door) -> Sender:
+    """Return what sends an answer, and errors in the protocol's form, and has them counted."""
+
+    async def sent(exchange: Exchange, answer: Answer | Streamed, send: Send) -> None:
+        exchange.scope["route"] = _INFERENCE  # in traces, one name for all models
+        if isinstance(answer, Streamed):
+            await door.stream(exchange, model.endpoint, answer, send)
+            return
+        answer = door.note(exchange, model.endpoint, answer)
+        failed = answer.status >= 400 and answer.body  # noqa: PLR2004  # HTTP's errors
+        await send_answer(send, protocol_error(answer) if failed else answer, [])
+
+    return sent
+
+
+def _names(models: Mapping[str, Model]) -> Any:
     # In the OpenAPI document only: one that is unknown gets an answer of our own.
-    Name = Annotated[str, Path(json_schema_extra={"enum": list(models)})]  # noqa: N806  # a type
+    return Path(json_schema_extra={"enum": list(models)})
+
+
+def _add_models(app: FastAPI, models: Mapping[str, Model], lifecycle: Lifecycle) -> None:
+    Name = Annotated[str, _names(models)]  # noqa: N806  # a type
 
     @app.get("/v2/models/{name}", tags=[_TAG], responses=_UNKNOWN)
     async def metadata(name: Name, request: Request) -> Response:
@@ -239,30 +293,6 @@ def _add_models(
         ready = lifecycle.ready
         told = {"name": name, "ready": ready}
         return await _answered(request, name, lambda _: told, 200 if ready else 503)
-
-    @app.post(
-        "/v2/models/{name}/infer",
-        tags=[_TAG],
-        responses={**_UNKNOWN, **error_responses()},
-        openapi_extra={"requestBody": {"required": True, "content": {"application/json": _BODY}}},
-    )
-    async def infer(name: Name, request: Request) -> Response:
-        """Run a model on a tensor."""
-        exchange: Exchange = request.scope[SCOPE_KEY]
-        model = models.get(name)
-        if model is None:
-            return _unknown(name, models, exchange)
-        exchange.receive = request.receive
-        answer: Answer | Streamed
-        try:
-            if (refused := door.refusal(exchange)) is not None:
-                raise refused  # noqa: TRY301  # every error has an answer
-            answer = await model.infer(exchange)
-        except Exception as error:  # noqa: BLE001  # every error has an answer
-            answer = model.endpoint.refused(exchange, error)
-        if isinstance(answer, Streamed):
-            return StreamResponse(exchange, model.endpoint, answer, door)
-        return as_response(door.note(exchange, model.endpoint, answer))
 
     async def _answered(
         request: Request, name: str, tell: Callable[[Model], dict[str, Any]], status: int = 200

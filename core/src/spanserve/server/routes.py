@@ -1,23 +1,16 @@
 """The inference routes as FastAPI sees them: their schema, and two of the ways to them."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Protocol
 
-from fastapi import Body, FastAPI, Request, Response
+from fastapi import Body, FastAPI, Response
 from fastapi.routing import APIRoute
 
 from spanserve.server.answer import Answer, ErrorBody, RequestError, Streamed
-from spanserve.server.endpoint import Endpoint, check_formats
-from spanserve.server.exchange import (
-    SCOPE_KEY,
-    Exchange,
-    Message,
-    Receive,
-    Scope,
-    Send,
-    send_answer,
-)
+from spanserve.server.dependencies import Sender, dependent_handler, keyword
+from spanserve.server.endpoint import Endpoint
+from spanserve.server.exchange import SCOPE_KEY, Exchange, Receive, Scope, Send, send_answer
 from spanserve.service.arguments import Parameter
 from spanserve.service.media import JSON
 
@@ -38,7 +31,6 @@ class Door(Protocol):
 
 
 _BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
-_REQUEST: Final = "spanserve_request"
 _ERRORS: Final = {
     400: "The body is not JSON",
     413: "The body is too large",
@@ -54,26 +46,44 @@ _NEGOTIATION_ERRORS: Final = {
 }
 
 
-def add_route(app: FastAPI, endpoint: Endpoint, door: Door) -> None:
+def add_route(app: FastAPI, endpoint: Endpoint, door: Door) -> APIRoute:
     """Add the route of an endpoint to the app, with its place in the OpenAPI document."""
     spec = endpoint.spec
-    formats = _formats(endpoint, dependent=bool(app.router.dependencies))
-    others, answers = ({n: _BINARY for n in names if n != JSON} for names in formats)
+    dependent = spec.is_dependent or bool(app.router.dependencies)
+    if dependent:  # before the one that stands in the document: the first that fits answers
+        app.router.add_api_route(
+            spec.route,
+            dependent_handler(spec.name, spec.injected, endpoint.answer, sender(endpoint, door)),
+            methods=["POST"],
+            include_in_schema=False,
+            dependencies=spec.dependencies,
+            route_class_override=guarded_route(endpoint, door, sender(endpoint, door)),
+        )
+    others, answers = (
+        {name: _BINARY for name in names if name != JSON}
+        for names in (endpoint.formats, endpoint.answers)
+    )
     responses = error_responses(_ERRORS | _NEGOTIATION_ERRORS)
     if answers:
         responses[200] = {"content": answers}
     app.router.add_api_route(
         spec.route,
-        _handler(endpoint, door),
+        _described(endpoint),
         methods=["POST"],
         name=spec.name,
         summary=spec.name.replace("_", " ").capitalize(),
         description=spec.doc,
+        tags=list(spec.tags),
+        dependencies=spec.dependencies,
         response_model=endpoint.codec.response_annotation,
         responses=responses,
         openapi_extra={"requestBody": {"content": others}} if others else None,
-        route_class_override=_route_class(endpoint, door),
+        route_class_override=_inference_route(endpoint, door),
     )
+    routes = app.router.routes[-2:] if dependent else app.router.routes[-1:]
+    route = routes[0]
+    assert isinstance(route, APIRoute)  # noqa: S101  # it was added here
+    return route
 
 
 def error_responses(errors: Mapping[int, str] = _ERRORS) -> dict[int | str, dict[str, Any]]:
@@ -81,124 +91,65 @@ def error_responses(errors: Mapping[int, str] = _ERRORS) -> dict[int | str, dict
     return {s: {"model": ErrorBody, "description": what} for s, what in errors.items()}
 
 
-def _formats(endpoint: Endpoint, *, dependent: bool) -> tuple[Sequence[str], Sequence[str]]:
-    """Return what is read and what is given: by FastAPI's own handling, of dependents, JSON only.
+def sender(endpoint: Endpoint, door: Door) -> Sender:
+    """Return what sends an endpoint's answer from within the app, and has it counted."""
 
-    A stream is given in its own formats by either.
-    """
-    if dependent and JSON in endpoint.answers:
-        return (JSON,), (JSON,)
-    return endpoint.formats, endpoint.answers
+    async def sent(exchange: Exchange, answer: Answer | Streamed, send: Send) -> None:
+        if isinstance(answer, Streamed):
+            await door.stream(exchange, endpoint, answer, send)
+        else:
+            # Where the client left, too: middleware counts on an answer.
+            await send_answer(send, door.note(exchange, endpoint, answer), [])
+
+    return sent
 
 
-def _route_class(endpoint: Endpoint, door: Door) -> type[APIRoute]:
-    """Return a route that answers without FastAPI's request and response objects.
+def guarded_route(endpoint: Endpoint, door: Door, sent: Sender) -> type[APIRoute]:
+    """Return FastAPI's route, of which the front door is asked again."""
 
-    Where dependencies are declared, FastAPI's own handling runs instead.
-    """
-
-    class InferenceRoute(APIRoute):
+    class GuardedRoute(APIRoute):
         async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
             exchange: Exchange = scope[SCOPE_KEY]
-            post = scope["method"] == "POST"
-            if (refused := door.refusal(exchange)) is not None:
-                answer: Answer | Streamed = endpoint.refused(exchange, refused)
-            elif post and not self.dependencies:
-                exchange.receive = receive
-                answer = await endpoint.answer(exchange)
-            else:
-                exchange.receive = receive
-                readable = await _readable(exchange, endpoint) if post else receive
-                if not isinstance(readable, Answer):
-                    await super().handle(scope, readable, send)
-                    return
-                answer = readable
-            if isinstance(answer, Streamed):
-                await door.stream(exchange, endpoint, answer, send)
-            else:
-                # Where the client left, too: middleware counts on an answer.
-                await send_answer(send, door.note(exchange, endpoint, answer), [])
+            refused = door.refusal(exchange)
+            if refused is None:
+                await super().handle(scope, receive, send)
+                return
+            await sent(exchange, endpoint.refused(exchange, refused), send)
+
+    return GuardedRoute
+
+
+def _inference_route(endpoint: Endpoint, door: Door) -> type[APIRoute]:
+    """Return a route that answers without FastAPI's request and response objects."""
+    sent = sender(endpoint, door)
+
+    class InferenceRoute(guarded_route(endpoint, door, sent)):  # type: ignore[misc]  # made for the endpoint
+        async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+            exchange: Exchange = scope[SCOPE_KEY]
+            if scope["method"] != "POST" or door.refusal(exchange) is not None:
+                await super().handle(scope, receive, send)
+                return
+            exchange.receive = receive
+            await sent(exchange, await endpoint.answer(exchange), send)
 
     return InferenceRoute
 
 
-async def _readable(exchange: Exchange, endpoint: Endpoint) -> Receive | Answer:
-    """Return a request's body as FastAPI's own handling reads it, or the refusal."""
-    try:
-        check_formats(exchange, *_formats(endpoint, dependent=True))
-        if not exchange.header(b"content-encoding"):
-            return exchange.receive
-        body = await exchange.body(endpoint.max_request_bytes)
-    except Exception as error:  # noqa: BLE001  # every error has an answer
-        return endpoint.refused(exchange, error)
-    rest = exchange.receive
-    is_read = False
+def _described(endpoint: Endpoint) -> Callable[..., Any]:
+    """Return a function that FastAPI reads the schema from, and that nothing calls."""
 
-    async def receive() -> Message:
-        nonlocal is_read
-        if is_read:
-            return await rest()
-        is_read = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return receive
-
-
-class StreamResponse(Response):
-    """A streamed answer, as FastAPI sends it: with the headers that a dependency has set."""
-
-    def __init__(
-        self, exchange: Exchange, endpoint: Endpoint, answer: Streamed, door: Door
-    ) -> None:
-        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in answer.headers}
-        super().__init__(None, answer.status, headers)
-        if "content-length" not in headers:
-            del self.headers["content-length"]
-        self._exchange = exchange
-        self._endpoint = endpoint
-        self._answer = answer
-        self._door = door
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
-        del scope, receive
-        answer = self._answer._replace(status=self.status_code, headers=self.raw_headers)
-        await self._door.stream(self._exchange, self._endpoint, answer, send)
-        if self.background is not None:
-            await self.background()
-
-
-def _handler(endpoint: Endpoint, door: Door) -> Callable[..., Any]:
-    """Return what FastAPI calls with a validated body, and reads the schema from."""
-    parameters = endpoint.codec.body_parameters
-
-    async def handle(**values: Any) -> Response:
-        request: Request = values.pop(_REQUEST)
-        exchange: Exchange = request.scope[SCOPE_KEY]
-        value = values if not endpoint.spec.batch else next(iter(values.values()))
-        body = await request.body()
-        exchange.is_read = True
-        answer = await endpoint.answer_value(exchange, value, body)
-        if isinstance(answer, Streamed):
-            return StreamResponse(exchange, endpoint, answer, door)
-        answer = door.note(exchange, endpoint, answer)
-        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in answer.headers}
-        return Response(answer.body, answer.status, headers)
+    async def handle(**_values: Any) -> Response:
+        raise NotImplementedError
 
     handle.__name__ = endpoint.spec.name
     handle.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # how a signature is set
         [
-            inspect.Parameter(_REQUEST, inspect.Parameter.KEYWORD_ONLY, annotation=Request),
-            *(_body_parameter(parameter) for parameter in parameters),
+            *(_body_parameter(each) for each in endpoint.codec.body_parameters),
+            *(keyword(*each) for each in endpoint.spec.injected),
         ]
     )
     return handle
 
 
 def _body_parameter(parameter: Parameter) -> inspect.Parameter:
-    return inspect.Parameter(
-        parameter.name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=parameter.default,
-        annotation=Annotated[parameter.annotation, Body()],
-    )
+    return keyword(parameter.name, Annotated[parameter.annotation, Body()], parameter.default)

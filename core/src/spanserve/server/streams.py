@@ -93,7 +93,9 @@ class StreamEndpoint(PlainEndpoint):
         error: BaseException | None = None
         try:
             with entered(tracing.scope(exchange.context, RUN)):
-                async with aclosing(self._method(self.instance, **value)) as yielded:
+                async with aclosing(
+                    self._method(self.instance, **value, **exchange.injected)
+                ) as yielded:
                     async for each in yielded:
                         await chunks.put(self._encoded(given, each))
                         await chunks.join()

@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
 
 from spanserve.errors import ServiceError
@@ -15,7 +15,13 @@ from spanserve.service.codecs import (
     ListBatchCodec,
     PlainCodec,
 )
-from spanserve.service.options import ApiOptions, api_parameters, check_not_operation
+from spanserve.service.injected import PATH_PARAMETER, is_injected, of_path
+from spanserve.service.options import (
+    ApiOptions,
+    api_parameters,
+    check_batch_parameter,
+    check_not_operation,
+)
 from spanserve.service.spec import (
     DEFAULT_MAX_BATCH_SIZE,
     DEFAULT_MAX_LATENCY_MS,
@@ -67,7 +73,7 @@ def _check_init(cls: type[Any]) -> None:
         missing = ", ".join(sorted(cls.__abstractmethods__))
         raise ServiceError(f"{cls.__qualname__} is abstract; define {missing}")
     for parameter in inspect.signature(cls).parameters.values():
-        check_default(f"{cls.__qualname__}.__init__", parameter)
+        check_default(f"{cls.__qualname__}.__init__", parameter.default, parameter.name)
     needed = _needed_arguments(cls)
     if needed:
         raise ServiceError(
@@ -117,9 +123,11 @@ def _api_spec(
 ) -> ApiSpec:
     where = method.__qualname__
     hints = resolved_hints(method, local_names, where=where)
-    parameters = tuple(
-        Parameter(each.name, hints[each.name], each.default) for each in api_parameters(method)
-    )
+    path = PATH_PARAMETER.findall(options.route or "")
+    parameters, injected = _parted(method, hints, path)
+    _check_path(where, path, injected)
+    if options.batch:
+        check_batch_parameter(method, parameters)
     returns = hints.get("return", Any)
     streams = inspect.isasyncgenfunction(method)
     with reading(where):
@@ -143,11 +151,40 @@ def _api_spec(
         asynchronous=streams or inspect.iscoroutinefunction(method),
         streams=streams,
         parameters=parameters,
+        injected=injected,
+        dependencies=tuple(options.dependencies),
+        tags=tuple(options.tags),
         returns=returns,
         codec=_batch_codec(parameters[0], returns, where)
         if options.batch
         else PlainCodec(parameters, returns=Any if streams else returns, where=where),
     )
+
+
+def _parted(
+    method: Callable[..., Any], hints: Mapping[str, Any], path: Sequence[str]
+) -> tuple[tuple[Parameter, ...], tuple[Parameter, ...]]:
+    """Return the parameters that the body holds, and those that FastAPI resolves."""
+    found: tuple[list[Parameter], list[Parameter]] = ([], [])
+    for each in api_parameters(method):
+        parameter = Parameter(each.name, hints.get(each.name, Any), each.default)
+        found[is_injected(*parameter, path)].append(parameter)
+    return tuple(found[False]), tuple(found[True])
+
+
+def _check_path(where: str, path: Sequence[str], injected: Sequence[Parameter]) -> None:
+    missing = [name for name in path if name not in {each.name for each in injected}]
+    if missing:
+        raise ServiceError(
+            f"{where}: its route has {{{missing[0]}}}, and the method no such parameter; "
+            f"add {missing[0]}: str"
+        )
+    for each in injected:
+        if of_path(each.annotation, each.default) and each.name not in path:
+            raise ServiceError(
+                f"{where}: parameter {each.name!r} declares Path(), and its route has no "
+                f"{{{each.name}}}; write it into route=..."
+            )
 
 
 def _batch_codec(parameter: Parameter, returns: Any, where: str) -> BatchCodec:

@@ -3,15 +3,17 @@
 import inspect
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from spanserve.errors import ServiceError
+from spanserve.service.arguments import Parameter
+from spanserve.service.injected import is_marker
 from spanserve.service.spec import OPERATION_ROUTES
 from spanserve.service.unsupported import check_default
 
-_SEGMENT = r"/[A-Za-z0-9_.~!$&'()*+,;=:@-]+"
+_SEGMENT = r"/(?:[A-Za-z0-9_.~!$&'()*+,;=:@-]+|\{[A-Za-z_][A-Za-z0-9_]*\})"
 _ROUTE = re.compile(f"({_SEGMENT})+")
 _BATCH_OPTIONS = ("max_batch_size", "max_latency_ms", "max_queue", "isolate")
 _BY_POSITION = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
@@ -31,6 +33,8 @@ class ApiOptions:
     inline: bool = False
     threads: int | None = None
     cancel: bool = False
+    dependencies: Sequence[Any] = ()
+    tags: Sequence[str] = ()
 
 
 def check_api(method: Any, options: ApiOptions) -> None:
@@ -44,7 +48,8 @@ def check_api(method: Any, options: ApiOptions) -> None:
     _check_numbers(where, options)
     _check_route(where, options.route)
     _check_kind(where, method, options)
-    _check_signature(where, method, batch=options.batch)
+    _check_signature(where, method)
+    _check_dependencies(where, options)
 
 
 def api_parameters(method: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -75,8 +80,8 @@ def _check_route(where: str, route: object) -> None:
         return
     if not isinstance(route, str) or not _ROUTE.fullmatch(route):
         raise ServiceError(
-            f"{where}: route is {route!r}; give a fixed path such as '/v1/predict' "
-            "(it begins with '/', and has no parameters in braces and no trailing '/')"
+            f"{where}: route is {route!r}; give a path such as '/v1/predict' or "
+            "'/v1/{name}/predict' (it begins with '/', and has no trailing '/')"
         )
     check_not_operation(where, route)
 
@@ -129,14 +134,27 @@ def _check_batch(where: str, options: ApiOptions, *, asynchronous: bool) -> None
         )
 
 
-def _check_signature(where: str, method: Callable[..., Any], *, batch: bool) -> None:
+def _check_dependencies(where: str, options: ApiOptions) -> None:
+    for name in ("dependencies", "tags"):
+        value = getattr(options, name)
+        if not isinstance(value, list | tuple):
+            raise ServiceError(f"{where}: {name} is {value!r}; give a list")
+    for each in options.dependencies:
+        if not is_marker(each):
+            raise ServiceError(
+                f"{where}: {each!r} is no dependency; write dependencies=[Depends(...)]"
+            )
+    for tag in options.tags:
+        if not isinstance(tag, str):
+            raise ServiceError(f"{where}: {tag!r} is no tag; give texts")
+
+
+def _check_signature(where: str, method: Callable[..., Any]) -> None:
     own = list(inspect.signature(method).parameters.values())
     if not own or own[0].kind not in _BY_POSITION:
         raise ServiceError(f"{where} has no self; write def {method.__name__}(self, ...)")
     for parameter in own[1:]:
         _check_parameter(where, parameter)
-    if batch:
-        _check_batch_parameter(where, own[1:])
 
 
 def _check_parameter(where: str, parameter: inspect.Parameter) -> None:
@@ -147,7 +165,9 @@ def _check_parameter(where: str, parameter: inspect.Parameter) -> None:
         )
     if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
         raise ServiceError(f"{where}: {parameter.name!r} is positional-only; drop the '/'")
-    check_default(where, parameter)
+    if is_marker(parameter.default):
+        return  # FastAPI's: it needs no type
+    check_default(where, parameter.default, parameter.name)
     if parameter.annotation is inspect.Parameter.empty:
         raise ServiceError(
             f"{where}: parameter {parameter.name!r} has no annotation; "
@@ -155,17 +175,20 @@ def _check_parameter(where: str, parameter: inspect.Parameter) -> None:
         )
 
 
-def _check_batch_parameter(where: str, parameters: list[inspect.Parameter]) -> None:
+def check_batch_parameter(method: Callable[..., Any], parameters: Sequence[Parameter]) -> None:
+    """Raise ServiceError unless a batch method has one parameter of the body: the batch."""
+    where = method.__qualname__
     if len(parameters) != 1:
         there = ", ".join(each.name for each in parameters) or "none"
         raise ServiceError(
             f"{where}: a batch method takes exactly one parameter, the batch (there: {there}); "
             "put what belongs to one item into a model: list[Item]"
         )
-    if parameters[0].default is not inspect.Parameter.empty:
+    if not parameters[0].required:
         raise ServiceError(f"{where}: the batch is always given; drop the default")
-    if parameters[0].kind is inspect.Parameter.KEYWORD_ONLY:
-        raise ServiceError(f"{where}: {parameters[0].name!r} is keyword-only; drop the '*'")
+    name = parameters[0].name
+    if inspect.signature(method).parameters[name].kind is inspect.Parameter.KEYWORD_ONLY:
+        raise ServiceError(f"{where}: {name!r} is keyword-only; drop the '*'")
 
 
 def _named(thing: Any) -> str:

@@ -1,7 +1,7 @@
 """`@service` and `@api`: what the ML engineer writes."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Any, NamedTuple, TypeGuard, TypeVar, overload
 
@@ -61,6 +61,8 @@ def api(
     inline: bool = False,
     threads: int | None = None,
     cancel: bool = False,
+    dependencies: Sequence[Any] = (),
+    tags: Sequence[str] = (),
 ) -> Callable[[Method], Method]: ...
 
 
@@ -77,6 +79,8 @@ def api(
     inline: bool = False,
     threads: int | None = None,
     cancel: bool = False,
+    dependencies: Sequence[Any] = (),
+    tags: Sequence[str] = (),
 ) -> Any:
     """Serve a method of a service as `POST /<its name>`, or `POST route`.
 
@@ -90,6 +94,11 @@ def api(
     on `threads` (1) threads. An async method goes on to its end though its client left, and with
     `cancel=True` it is cancelled then.
 
+    Parameters that FastAPI knows, such as `Annotated[User, Depends(user)]`, `Header()` and
+    `Request`, are resolved by it for each request, before its item is queued; a plain method gets
+    them beside the body's values, a batch method gets its batch alone, and None for each of them.
+    `dependencies` and `tags` are as in FastAPI's routes, and `route` may have parameters in braces.
+
     The method itself is returned unchanged. Raises ServiceError.
     """
     options = ApiOptions(
@@ -102,6 +111,8 @@ def api(
         inline=inline,
         threads=threads,
         cancel=cancel,
+        dependencies=dependencies,
+        tags=tags,
     )
 
     def mark(decorated: Method) -> Method:

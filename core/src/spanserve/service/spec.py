@@ -39,6 +39,8 @@ class ApiSpec:
     `max_latency_ms` is the target for queue + run. `max_batch_size`, `max_latency_ms` and
     `max_queue` (in items) mean something for a batch method only, and so does `isolate`: whether
     a batch that raises may run again, in parts. `threads` is for a plain sync method only.
+    `parameters` are of the body, and `injected` are those that FastAPI resolves beside it, for each
+    request by itself: a batch method does not get them. `dependencies` are FastAPI's, too.
     `asynchronous` methods run on the event loop, `inline` ones too. With `cancel` one ends when its
     client leaves. One that `streams` is an
     async generator, and `returns` says what it yields.
@@ -58,8 +60,16 @@ class ApiSpec:
     asynchronous: bool
     streams: bool
     parameters: tuple[Parameter, ...]
+    injected: tuple[Parameter, ...]
+    dependencies: tuple[Any, ...]
+    tags: tuple[str, ...]
     returns: Any
     codec: BatchCodec | PlainCodec
+
+    @property
+    def is_dependent(self) -> bool:
+        """Whether FastAPI resolves anything before the method is called."""
+        return bool(self.injected or self.dependencies)
 
     @property
     def batch_codec(self) -> BatchCodec:

@@ -4,7 +4,6 @@ To take it for a field of the body would be worse: a caller could send what a de
 FastAPI's and Starlette's classes are known by their names, for services can do without them.
 """
 
-import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -28,13 +27,17 @@ class Row(NamedTuple):
 
 
 _ROUTE: Final = "write a route of your own with it in configure_app(app)"
-_MIDDLEWARE: Final = "use middleware, or a route of your own, in configure_app(app)"
 _NO_DEPENDENCY: Final = Row(
-    "which no request would be asked for: callers could send it in the body",
-    "guard requests by middleware, or write a route of your own with it, in configure_app(app)",
+    "which no request would be asked for there: callers could send it in the body",
+    "write a parameter of its own for it, NAME: Annotated[TYPE, Depends(...)]",
 )
-_NO_PARAMETER: Final = Row("but an @api method's parameters come from the body alone", _ROUTE)
-_NO_REQUEST: Final = Row("but an @api method gets its body's values only", _MIDDLEWARE)
+_NO_PARAMETER: Final = Row(
+    "but what is in there comes from the body",
+    "write a parameter of its own for it, NAME: Annotated[TYPE, Header()]",
+)
+_NO_REQUEST: Final = Row(
+    "but what is in there comes from the body", "write a parameter of its own, of this very type"
+)
 _NO_FORM: Final = Row(
     "but forms and files are not read", f"take JSON or an array (application/x-npy), or {_ROUTE}"
 )
@@ -54,8 +57,8 @@ ROWS: Final = {
     "WebSocket": Row(
         "but an @api method answers POST requests", "write a websocket route in configure_app(app)"
     ),
-    "Response": Row("but an @api method gets its body's values only", _MIDDLEWARE),
-    "BackgroundTask": Row("but an @api method runs none after its answer", _ROUTE),
+    "Response": _NO_REQUEST,
+    "BackgroundTask": _NO_REQUEST,
 }
 """By the names of FastAPI's and Starlette's classes; `Param` is Query, Header, Cookie and Path."""
 
@@ -80,15 +83,15 @@ _OF_FIELDS: Final = ("default", "default_factory", "alias", "validation_alias")
 """What pydantic's Field says of a model's field, and cannot say of a parameter."""
 
 
-def check_default(where: str, parameter: inspect.Parameter) -> None:
+def check_default(where: str, default: Any, name: str) -> None:
     """Raise ServiceError where a parameter's default is a marker, as in `user = Depends(auth)`."""
-    kind = marker(parameter.default)
-    if kind is parameter.default and kind.__module__ != "fastapi.params":  # some class, by itself
+    kind = marker(default)
+    if kind is default and kind.__module__ != "fastapi.params":  # some class, by itself
         return
     row = _row(kind) or (_FIELD if issubclass(kind, FieldInfo) else None)
     if row is not None:
         there = Declared(kind, is_marker=True)
-        raise _refused(f"{where}: parameter {parameter.name!r}", there, row)
+        raise _refused(f"{where}: parameter {name!r}", there, row)
 
 
 def check_parameter(where: str, name: str, annotation: Any, names: Mapping[str, Any]) -> None:

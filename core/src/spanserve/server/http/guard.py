@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Final, Literal, NamedTuple
 
+from starlette.routing import compile_path
+
 from spanserve.config.access import AuthConfig, CorsConfig
 from spanserve.server.answer import CODES, RequestError
 from spanserve.server.http.keys import KeyRing
@@ -65,6 +67,7 @@ class Guard:
         self._guarded = {"inference", *auth.guard} if auth is not None else set()
         self._cors = None if cors is None else _Cors(cors)
         self._routes = routes
+        self._templates = [compile_path(route)[0] for route in routes if "{" in route]
         self.refused: Counter[str] = Counter()
         """Requests without a right key, by what they asked for."""
 
@@ -86,7 +89,9 @@ class Guard:
         if group is not None:
             return group
         protocol = path == _PROTOCOL or path.startswith(f"{_PROTOCOL}/")
-        return "inference" if protocol else "routes"
+        if protocol or any(template.match(path) for template in self._templates):
+            return "inference"
+        return "routes"
 
     def verdict(self, path: str, fields: Mapping[bytes, bytes]) -> Verdict:
         """Return the verdict on a request for a path, with these headers."""
