@@ -127,7 +127,7 @@ def served(path: Path, url: str, **queue: float) -> Iterator[SubprocessServer]:
         "type": "zipkin",
         "zipkin": {"url": url},
         "excluded_urls": UNTRACED,
-        "queue": {"flush_interval_ms": 10, "retry_for_s": 600, **queue},
+        "queue": {"flush_interval_ms": 10, "retry_for_s": 600, "flush_timeout_s": 2, **queue},
     }
     config = path / "config.yml"
     config.write_text(json.dumps({"tracing": tracing, "server": {"drain_timeout_s": 2}}))
