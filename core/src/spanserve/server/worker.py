@@ -1,6 +1,5 @@
 """One serving process: everything is made here, after any fork or spawn."""
 
-import gc
 import os
 import uuid
 from collections.abc import Sequence
@@ -14,8 +13,6 @@ from spanserve.service.bundle import LoadedService
 from spanserve.tracing.plugins import LoadedTracer
 from spanserve.tracing.span import AttributeValue, Resource
 from spanserve.tracing.tracing import Tracing
-
-GC_THRESHOLDS = (50_000, 20, 20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +45,3 @@ def resource_of(config: Config, service: LoadedService) -> Resource:
     if service.version:
         attributes.setdefault("service.version", service.version)
     return Resource(name, attributes)
-
-
-def settle() -> None:
-    """Keep what start-up made out of the collector's sight, and let it run less often.
-
-    Measured: 28 % more throughput, and a 99th percentile of 4 ms where it was 23.
-    Records form no cycles, so that nothing of a request waits for the collector.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)

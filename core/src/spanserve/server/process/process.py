@@ -21,10 +21,11 @@ from spanserve.errors import SpanserveError
 from spanserve.server.app import App
 from spanserve.server.lifecycle import SIGNALS
 from spanserve.server.process.announcement import announce_service
+from spanserve.server.process.memory import settle
 from spanserve.server.process.options import uvicorn_config
 from spanserve.server.process.serving import STOPPED, Server
 from spanserve.server.process.starting import Entrance
-from spanserve.server.worker import Worker, settle
+from spanserve.server.worker import Worker
 from spanserve.service.bundle import load as load_service
 from spanserve.tracing.plugins import LoadedTracer, load_tracers
 
