@@ -24,7 +24,14 @@ import spanserve
 from spanserve.cli import app as cli
 from spanserve.config.load import load as load_config
 from spanserve.config.model import Config
-from spanserve.server.answer import CODES, GONE_CODE, LATE_CODE, ErrorBody
+from spanserve.server.answer import (
+    CODES,
+    GONE_CODE,
+    LATE_CODE,
+    MALFORMED_CODE,
+    NO_ROOM_CODE,
+    ErrorBody,
+)
 from spanserve.server.app import create_app
 from spanserve.service.bundle import load as load_service
 from spanserve.tracing import hookspecs, names
@@ -53,8 +60,20 @@ ERROR_MEANINGS: Final = {
     503: "The server is stopping",
     504: "The answer took longer than `server.request_timeout_ms`, or than the request's header "
     "`X-Request-Timeout-Ms` allows",
+    408: "The head or the body did not come in time: `server.header_timeout_s`, "
+    "`server.body_timeout_s`, or the time that the answer may take",
+    414: "The URL has more than `server.max_header_bytes`",
+    431: "There are more than 128 headers, or they have more than `server.max_header_bytes`",
+    501: "`Transfer-Encoding` is another than `chunked`",
+    505: "The request speaks another version than HTTP/1.1 and HTTP/1.0",
 }
 GONE_MEANING: Final = "the model's thread ended; the server must be started again"
+MALFORMED_MEANING: Final = (
+    "What came is no HTTP request that is taken: its syntax, its `Host`, or how its body is sent"
+)
+NO_ROOM_MEANING: Final = (
+    "The bodies that are being read fill `server.max_buffered_bytes`; `Retry-After` as above"
+)
 LATE_MEANING: Final = (
     "The deadline (`server.request_timeout_ms`, `X-Request-Timeout-Ms`) would pass before the "
     "answer, by what was learned of the run time; `Retry-After` as above"
@@ -253,8 +272,13 @@ Every error is JSON. `code` is stable; the message is for people and may change.
 raised by the service as FastAPI's `HTTPException`, have the code `http_` and the status.
 """
     errors = [(status, code, ERROR_MEANINGS[status]) for status, code in CODES.items()]
-    errors += [(429, LATE_CODE, LATE_MEANING), (503, GONE_CODE, GONE_MEANING)]
-    errors.sort(key=itemgetter(0))
+    others = [
+        (503, GONE_CODE, GONE_MEANING),
+        (400, MALFORMED_CODE, MALFORMED_MEANING),
+        (429, LATE_CODE, LATE_MEANING),
+        (503, NO_ROOM_CODE, NO_ROOM_MEANING),
+    ]
+    errors = sorted([*errors, *others], key=itemgetter(0))
     rows = [(str(status), f"`{code}`", meaning) for status, code, meaning in errors]
     yield table(("status", "code", "meaning"), rows)
     yield "The body:\n"

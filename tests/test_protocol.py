@@ -5,28 +5,24 @@ Whole conversations over real sockets, byte by byte but for dates, ids and times
 
 import asyncio
 import gc
-import json
-import re
 import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any
 
 import pytest
-import uvicorn
 from fastapi import FastAPI, HTTPException
 
 from spanserve import api, service
 from spanserve.batching.batch import Item
-from spanserve.config.model import Config
 from spanserve.server import upstream
-from spanserve.server.app import create_app
 from spanserve.server.exchange import Exchange
+from spanserve.server.http.limited_httptools import LimitedHttpTools
 from spanserve.server.protocol import DirectProtocol
-from spanserve.tracing.span import Resource
-from spanserve.tracing.tracing import Tracing
-from support.serving import DEADLINE_S, metrics_of, service_of
+from support.conversations import PROTOCOLS, Talk, app_of, post
+from support.conversations import served as served_app
+from support.serving import DEADLINE_S, metrics_of
 
 OPEN = threading.Event()
 
@@ -59,110 +55,25 @@ def _doubled(item: int) -> Any:
     return 2 * item if item >= 0 else "x" * -item
 
 
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.up = threading.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.up.set()
-
-
-@pytest.fixture(params=["httptools", DirectProtocol], ids=["uvicorn", "ours"])
+@pytest.fixture(params=PROTOCOLS, ids=PROTOCOLS.get)
 def http(request: pytest.FixtureRequest) -> Any:
     """Return an HTTP protocol."""
     return request.param
 
 
+def own_app(config: Mapping[str, Any]) -> FastAPI:
+    return app_of(Doubler, config)
+
+
 @contextmanager
-def served(
-    http: Any, app: FastAPI | None = None, **options: Any
-) -> Iterator[tuple[_Server, tuple[str, int]]]:
+def served(http: Any, app: FastAPI | None = None, **options: Any) -> Iterator[Any]:
+    """Serve the doubler, or another app; whatever waits ends with it."""
     OPEN.clear()
-    options.setdefault("timeout_graceful_shutdown", 10)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        place = listener.getsockname()
-        server = _Server(
-            uvicorn.Config(
-                app or app_of({}),
-                http=http,
-                log_config=None,
-                lifespan="on",
-                ws="none",
-                server_header=False,
-                proxy_headers=False,
-                **{"access_log": False, **options},
-            )
-        )
-        thread = threading.Thread(target=server.run, args=([listener],))
-        thread.start()
+    with served_app(http, app or own_app({}), **options) as (server, place):
         try:
-            assert server.up.wait(DEADLINE_S)
             yield server, place
         finally:
             OPEN.set()
-            server.should_exit = True
-            thread.join(DEADLINE_S)
-            assert not thread.is_alive()
-
-
-def app_of(config: Mapping[str, Any]) -> FastAPI:
-    loaded = service_of(Doubler)
-    checked = Config.model_validate(config)
-    tracing = Tracing([], checked.tracing, Resource("test", {"service.name": "test"}))
-    return create_app(checked, loaded, tracing)
-
-
-def post(body: bytes, *headers: str, path: str = "/double", version: str = "1.1") -> bytes:
-    lines = [f"POST {path} HTTP/{version}", "Host: x", f"Content-Length: {len(body)}", *headers]
-    return "\r\n".join([*lines, "", ""]).encode() + body
-
-
-class Talk:
-    """One connection, read an answer at a time."""
-
-    def __init__(self, place: tuple[str, int]) -> None:
-        self.socket = socket.create_connection(place, DEADLINE_S)
-        self.file = self.socket.makefile("rb")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
-        self.socket.close()
-
-    def ask(self, *pieces: bytes) -> tuple[int, dict[str, str], Any]:
-        for piece in pieces:
-            self.socket.sendall(piece)
-        return self.answer()
-
-    def answer(self) -> tuple[int, dict[str, str], Any]:
-        status = int(self.file.readline().split()[1])
-        headers = {}
-        while line := self.file.readline().strip():
-            name, _, value = line.decode().partition(": ")
-            headers[name] = value
-        body = json.loads(self.file.read(int(headers["content-length"])) or b"null")
-        if isinstance(body, dict):
-            body = {key: body[key] for key in body if key != "request_id"}
-        return status, _plain(headers), body
-
-    def closed(self) -> bool:
-        return self.file.read(1) == b""
-
-
-def _plain(headers: dict[str, str]) -> dict[str, str]:
-    changing = {"date": r"\w{3}, .* GMT", "x-request-id": r"[0-9a-f]{32}|mine"}
-    number = r"\d+\.\d{3}"
-    changing["server-timing"] = f"(queue;dur={number}, run;dur={number}, )?total;dur={number}"
-    for name, form in changing.items():
-        if name in headers and headers[name] != "mine":
-            assert re.fullmatch(form, headers[name]), headers
-            only_total = headers[name].startswith("total")
-            headers[name] = "total" if only_total else "..."
-    return headers
 
 
 def answered(status: int, body: Any, *, length: int, **headers: str) -> Any:
@@ -247,7 +158,7 @@ def test_a_client_that_expects_100_is_told_to_go_on(http: Any) -> None:
 def test_errors_have_the_same_answers(
     http: Any, body: bytes, status: int, headers: dict[str, str], code: str
 ) -> None:
-    app = app_of({"server": {"max_request_bytes": 100}})
+    app = own_app({"server": {"max_request_bytes": 100}})
     with served(http, app) as (_, place), Talk(place) as talk:
         given, sent, answer = talk.ask(post(body))
         common = {"date", "content-type", "content-length", "x-request-id", "server-timing"}
@@ -279,7 +190,7 @@ def test_middleware_sees_every_request(http: Any) -> None:
                 seen.append(scope["path"])
             await self.app(scope, receive, send)
 
-    app = app_of({})
+    app = own_app({})
     app.add_middleware(Watching)
     with served(http, app) as (_, place), Talk(place) as talk:
         assert talk.ask(post(b"4"))[2] == 8
@@ -387,7 +298,7 @@ def test_the_access_log_has_a_line_for_each_request(
 
 
 def test_a_whole_request_makes_no_task() -> None:
-    app = app_of({})
+    app = own_app({})
     made: list[str] = []
 
     async def factory_watched() -> None:
@@ -422,7 +333,7 @@ def test_without_it_requests_go_uvicorns_way_and_the_log_says_so(
 
     assert http_protocol() is DirectProtocol
     monkeypatch.setattr(upstream, "METHODS", ("on_fire",))
-    assert http_protocol() == "auto"
+    assert http_protocol() is LimitedHttpTools
     assert "needs (on_fire); they go uvicorn's own" in caplog.text
 
 

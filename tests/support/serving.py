@@ -161,7 +161,7 @@ def _running(app: FastAPI, config: Config, http: Any) -> Iterator[int]:
                 log_config=None,
                 access_log=config.server.access_log,
                 lifespan="on",
-                ws="none",
+                ws="auto",
                 server_header=False,
                 root_path=config.server.root_path,
                 proxy_headers=config.server.proxy_headers,

@@ -179,8 +179,25 @@ class ServerConfig(Section):
     max_request_bytes: Count = Field(
         default=20 * 1024 * 1024, description="The largest body accepted"
     )
+    max_header_bytes: Count = Field(
+        default=64 * 1024,
+        description="The longest head of a request, its URL and headers; beyond: 431, or 414",
+    )
+    header_timeout_s: Length = Field(
+        default=10, description="How long the head of a request may take; beyond: 408"
+    )
+    body_timeout_s: Length = Field(
+        default=30, description="How long a body may make no progress; beyond: 408"
+    )
+    max_buffered_bytes: Count = Field(
+        default=256 * 1024 * 1024,
+        description="Bodies being read, of all clients of a process together; beyond, reading "
+        "stops, and what waits longer than body_timeout_s is answered 503",
+    )
     request_timeout_ms: Length | None = Field(
-        default=None, description="When a request is given up with 504; null: never"
+        default=None,
+        description="When a request is given up with 504, or 408 where its body is not there; "
+        "null: never",
     )
     drain_delay_s: Pause = Field(
         default=0, description="How long /readyz says 503 before the listener closes"

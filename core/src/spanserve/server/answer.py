@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel, Field
 from pydantic_core import from_json, to_json
+from starlette.exceptions import HTTPException
 
 from spanserve.batching.batch import RunFailedError
 from spanserve.batching.batcher import LateError, QueueFullError
@@ -144,23 +145,51 @@ class RequestError(Exception):
         return Answer(self.status, text, (JSON, *headers) if headers else JSON_ONLY)
 
 
+class BodyError(RequestError, HTTPException):  # type: ignore[misc]  # a Mapping is enough here
+    """What reading a body raises that will not come, or does not come in time.
+
+    FastAPI lets it through, as an HTTP exception, where it would make its own of any other. The
+    connection is of no more use.
+    """
+
+    def __init__(self, status: int, code: str, message: str, **headers: str) -> None:
+        headers = {"Connection": "close", **headers}
+        RequestError.__init__(self, status, code, message, headers=headers)
+        self.status_code, self.detail = status, message
+
+    def body(self, request_id: str, trace_id: str | None) -> dict[str, Any]:
+        """Return what the client reads; the detail of an HTTP exception is the message here."""
+        body = super().body(request_id, trace_id)
+        del body["detail"]
+        return body
+
+
 CODES: Final = {
     400: "malformed_body",
     401: "unauthorized",
     404: "not_found",
     405: "method_not_allowed",
     406: "not_acceptable",
+    408: "request_too_slow",
     413: "body_too_large",
+    414: "url_too_long",
     415: "unsupported_media_type",
     422: "invalid_item",
     429: "queue_full",
+    431: "headers_too_large",
     500: "service_failed",
+    501: "not_implemented",
     503: "draining",
     504: "timed_out",
+    505: "version_not_supported",
 }
 
 LATE_CODE: Final = "deadline_unreachable"
 """The code of the other 429."""
+MALFORMED_CODE: Final = "malformed_request"
+"""The code of the other 400."""
+NO_ROOM_CODE: Final = "no_room_for_body"
+"""The code of the other 503."""
 
 GONE_CODE: Final = "runner_gone"
 """The code of the other 503."""
@@ -246,17 +275,23 @@ def not_given(there: Sequence[str]) -> RequestError:
     return RequestError(406, CODES[406], message)
 
 
-def too_large(limit: int, *, inflated: bool = False) -> RequestError:
+def too_large(limit: int, *, inflated: bool = False) -> BodyError:
     """Return the error of a body past the limit, as it came or when it was `inflated`."""
     when = " when it is inflated" if inflated else ""
     message = f"the body has more than {limit} bytes{when} (server.max_request_bytes)"
-    return RequestError(413, CODES[413], message, headers={"Connection": "close"})
+    return BodyError(413, CODES[413], message)
 
 
 def timed_out(limit_ms: float, limited_by: str) -> RequestError:
     """Return the error of a request that took too long; `limited_by` names the limit."""
     message = f"the answer took longer than {limit_ms:g} ms ({limited_by})"
     return RequestError(504, CODES[504], message)
+
+
+def body_timed_out(limit_ms: float, limited_by: str) -> BodyError:
+    """Return the error of a request whose body took too long; `limited_by` names the limit."""
+    message = f"the body was not there after {limit_ms:g} ms ({limited_by})"
+    return BodyError(408, CODES[408], message)
 
 
 def given_up() -> RequestError:

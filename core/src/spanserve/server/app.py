@@ -21,7 +21,9 @@ from spanserve.server.exchange import Message, Receive, Scope, Send
 from spanserve.server.formats import FormatsEndpoint
 from spanserve.server.front import FrontDoor
 from spanserve.server.health import Health
+from spanserve.server.http.connections import Connections
 from spanserve.server.http.guard import Guard
+from spanserve.server.http.limits import Limits
 from spanserve.server.lifecycle import Lifecycle, StopLimits
 from spanserve.server.metrics import ServerMetrics
 from spanserve.server.oip import Model, add_inference, add_protocol, models_of
@@ -43,6 +45,8 @@ class App(FastAPI):
     """A FastAPI app whose requests come in through the front door."""
 
     front: FrontDoor | None = None
+    connections: Connections
+    """What its connections share, where one of our HTTP protocols serves it."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self.front is None or scope["type"] != "http":
@@ -106,6 +110,7 @@ def create_app(
         # Its spans would be the request's a second time.
         telemetry={"tracing": not tracing.on},
     )
+    app.connections = Connections(Limits.of(server))
     models = models_of(endpoints)
     answer_errors(app, protocol=bool(models))
     if service.spec.has_configure_app:
@@ -124,7 +129,14 @@ def create_app(
     )
     _add_inference(app, endpoints, models, front)
     guarding, app.router.dependencies = app.router.dependencies, []  # probes stay open
-    server_metrics = ServerMetrics(front.traffic, running.runner, batchers, tracing, guard)
+    server_metrics = ServerMetrics(
+        front.traffic,
+        running.runner,
+        batchers,
+        tracing,
+        guard=guard,
+        refused=lambda: app.connections.refused,
+    )
     metrics = AllMetrics(server_metrics.collect)
     siblings = None
     if share is not None:

@@ -7,12 +7,12 @@ endpoint's and the front door's, as on the way through ASGI.
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
 from spanserve.batching.batch import Item
 from spanserve.batching.batcher import ExpiredError
-from spanserve.server.answer import Answer, given_up
+from spanserve.server.answer import Answer, RequestError, given_up
 from spanserve.server.endpoint import BatchEndpoint
 from spanserve.server.exchange import ClientLeftError, Exchange
 from spanserve.server.fields import HeadersRead
@@ -32,6 +32,9 @@ class Connection(Protocol):
 
     def send_answer(self, request: "DirectRequest", answer: Answer, now_ns: int) -> None:
         """Send a whole answer with the headers that every answer carries."""
+
+    def fail_body(self, error: RequestError) -> None:
+        """End the request whose body is awaited."""
 
     def request_done(self, request: "DirectRequest") -> None:
         """Forget a request that was answered, or whose client left."""
@@ -96,6 +99,8 @@ class DirectRequest(Exchange):
     def start(self, body: bytes) -> None:
         """Queue the request's item, or answer why not."""
         endpoint = self._endpoint
+        if self._timer is not None:
+            self._timer.cancel()
         try:
             self.item = item = endpoint.begin(self, body, waiter=self, gone=self._client_left)
         except Exception as error:  # noqa: BLE001  # every error has an answer
@@ -103,8 +108,27 @@ class DirectRequest(Exchange):
             self._refuse(error)
             return
         if deadline_ns := item.deadline_ns:
-            delay_s = (deadline_ns - endpoint.tracing.now_ns()) / 1e9
-            self._timer = self._connection.loop.call_later(max(0.0, delay_s), self._time_out)
+            self._call_at(deadline_ns, self._time_out)
+
+    def await_body(self) -> None:
+        """Wait for the body, as long as the answer may take."""
+        deadline_ns = self._endpoint.deadline_ns(self)
+        if deadline_ns:
+            self._call_at(deadline_ns, self._body_timed_out)
+
+    def _call_at(self, deadline_ns: int, call: Callable[[], None]) -> None:
+        delay_s = (deadline_ns - self._endpoint.tracing.now_ns()) / 1e9
+        self._timer = self._connection.loop.call_later(max(0.0, delay_s), call)
+
+    def _body_timed_out(self) -> None:
+        """Have it refused that the body is not there."""
+        self._timer = None
+        self._connection.fail_body(self._endpoint.body_timed_out(self))
+
+    def refuse(self, error: Exception) -> None:
+        """Answer why the body is not read."""
+        if not self._done:
+            self._refuse(error)
 
     def _time_out(self) -> None:
         """Answer that it took too long."""

@@ -7,8 +7,8 @@ FastAPI's routing and from FastAPI's own handling alike.
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 
 from spanserve.batching.batch import Item, RunFailedError, Waiter
 from spanserve.batching.batcher import AbandonedError, Batcher, ExpiredError
@@ -19,6 +19,7 @@ from spanserve.server.answer import (
     Answer,
     RequestError,
     Streamed,
+    body_timed_out,
     in_parts,
     not_given,
     not_taken,
@@ -36,6 +37,7 @@ from spanserve.tracing.failure import failure_of
 from spanserve.tracing.record import TracedRequest
 from spanserve.tracing.tracing import Tracing
 
+Read = TypeVar("Read")
 log = logging.getLogger(__name__)
 
 
@@ -80,7 +82,7 @@ class Endpoint(ABC):
         record = exchange.record
         self.reads(exchange)
         try:
-            body = await exchange.body(self.max_request_bytes)
+            body = await self.body(exchange)
             value = await self.decoded(body)
         except Exception as error:  # noqa: BLE001  # every error has an answer, or is the client's leaving
             return self.refused(exchange, error)
@@ -132,13 +134,38 @@ class Endpoint(ABC):
         limit_ms = self.limit_ms(exchange)
         return 0 if limit_ms is None else exchange.started_ns + int(limit_ms * 1e6)
 
+    async def body(self, exchange: Exchange) -> bytes:
+        """Read a body, in the time that the answer may take; raises RequestError (413, 408)."""
+        reading = exchange.body(self.max_request_bytes)
+        return await self.in_time(exchange, reading)
+
+    async def in_time(self, exchange: Exchange, reading: Awaitable[Read]) -> Read:
+        """Wait for what is read of a body; raises RequestError (408) at the deadline."""
+        deadline_ns = self.deadline_ns(exchange)
+        if not deadline_ns:
+            return await reading
+        limit = asyncio.timeout(max(0.0, (deadline_ns - self._now_ns()) / 1e9))
+        try:
+            async with limit:
+                return await reading
+        except TimeoutError:
+            if limit.expired():
+                raise self.body_timed_out(exchange) from None
+            raise
+
+    def body_timed_out(self, exchange: Exchange) -> RequestError:
+        """Return the error of a request whose deadline passed before its body was there."""
+        return body_timed_out(*self._passed(exchange))
+
     def timed_out(self, exchange: Exchange) -> RequestError:
         """Return the error of a request whose deadline passed."""
+        return timed_out(*self._passed(exchange))
+
+    def _passed(self, exchange: Exchange) -> tuple[float, str]:
+        """Return the limit that passed, and what set it."""
         limit_ms = self.limit_ms(exchange) or 0.0
         by_config = limit_ms == self.timeout_ms
-        return timed_out(
-            limit_ms, "server.request_timeout_ms" if by_config else "X-Request-Timeout-Ms"
-        )
+        return limit_ms, "server.request_timeout_ms" if by_config else "X-Request-Timeout-Ms"
 
     async def encoded(self, exchange: Exchange, result: Any) -> Answer | Streamed:
         """Return a result as an answer, a large one in steps; raises InvalidResult."""

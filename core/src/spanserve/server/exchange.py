@@ -11,16 +11,14 @@ from collections.abc import (
     MutableMapping,
     Sequence,
 )
-from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
-from spanserve.server.answer import WITHOUT_BODY, Answer, RequestError, too_large
+from spanserve.server.answer import WITHOUT_BODY, Answer, too_large
 from spanserve.server.fields import HeadersRead
 from spanserve.server.http.guard import OPEN
 from spanserve.server.inflating import Inflater, codings_of
 from spanserve.server.pacing import Pace
-from spanserve.service.problems import InvalidBody
 from spanserve.tracing.base import Record
 from spanserve.tracing.failure import Failure
 from spanserve.tracing.lean import UNDECIDED, LeanRequest
@@ -41,8 +39,6 @@ TOTAL: Final = b"total;dur=%.3f"
 _HEAD: Final = b"x-request-id: %b\r\nserver-timing: " + TIMING + b"\r\n"
 _TRACED_HEAD: Final = b"x-request-id: %b\r\nx-trace-id: %b\r\nserver-timing: " + TIMING + b"\r\n"
 NOTHING_INJECTED: Final[Mapping[str, Any]] = MappingProxyType({})
-_MOST_DISCARDED: Final = 256 * 1024 * 1024
-_LONGEST_DISCARD_S: Final = 5.0
 
 
 class ClientLeftError(Exception):
@@ -181,50 +177,25 @@ class Exchange(LeanRequest):
         if length <= limit:
             self.is_read = True
             return b"".join(chunks)
-        chunks.clear()
-        if more:  # else the next receive would wait for the client to leave
-            await self.discard_rest(receive)
         raise too_large(limit)
 
     async def _inflated(self, codings: Sequence[str], limit: int) -> bytes:
         """Read a body that is compressed; it has at most `limit` bytes before and after."""
+        if self.body_length > limit:
+            raise too_large(limit)
         inflater, pace = Inflater(codings, limit), Pace()
         pieces: list[bytes] = []
         more = True
-        try:
-            if self.body_length > limit:
-                raise too_large(limit)
-            while more:
-                message = await self.receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientLeftError
-                more = message.get("more_body", False)
-                for piece in inflater.feed(message.get("body", b"")):
-                    pieces.append(piece)
-                    await pace.checkpoint()
-            inflater.end()
-        except (RequestError, InvalidBody):
-            pieces.clear()
-            if more:
-                await self.discard_rest(self.receive)
-            raise
+        while more:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientLeftError
+            more = message.get("more_body", False)
+            for piece in inflater.feed(message.get("body", b"")):
+                pieces.append(piece)
+                await pace.checkpoint()
+        inflater.end()
         return b"".join(pieces)
-
-    async def discard_rest(self, receive: Receive) -> None:
-        """Read on for a while, and keep nothing: a client that still sends may not see an answer.
-
-        One that waits to be told to go on is not told.
-        """
-        if self.header(b"expect"):
-            return
-        left = _MOST_DISCARDED
-        with suppress(Exception):  # too late, or middleware gave up
-            async with asyncio.timeout(_LONGEST_DISCARD_S):
-                while left > 0:
-                    message = await receive()
-                    if not message.get("more_body", False):
-                        return
-                    left -= len(message.get("body", b""))
 
     def reached(self) -> bool:
         """Say whether the client is still there to be answered, as far as can be known."""

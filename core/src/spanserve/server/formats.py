@@ -38,7 +38,7 @@ class FormatsEndpoint(BatchEndpoint):
             if taken == given == media.JSON:
                 return await super().answer(exchange)
             self.reads(exchange)
-            body = await exchange.body(self.max_request_bytes)
+            body = await self.body(exchange)
             if taken == media.NDJSON:
                 return await self._lines(exchange, body)
             return await self._arrays(exchange, body, taken=taken, given=given)

@@ -7,13 +7,20 @@ much (DESIGN 3), and nothing on that way would do anything for it.
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
-from fastapi import HTTPException
-
 from spanserve.errors import forget_frames
-from spanserve.server.answer import NOBODY, Answer, RequestError, Streamed, given_up, too_large
+from spanserve.server.answer import (
+    NOBODY,
+    Answer,
+    BodyError,
+    RequestError,
+    Streamed,
+    given_up,
+    too_large,
+)
 from spanserve.server.endpoint import BatchEndpoint, Endpoint
 from spanserve.server.exchange import (
     SCOPE_KEY,
@@ -27,6 +34,7 @@ from spanserve.server.exchange import (
 )
 from spanserve.server.fields import HeadersRead, read_headers
 from spanserve.server.http.guard import Guard, Verdict
+from spanserve.server.http.receive import LimitedReceive
 from spanserve.server.oip import PREFIX, protocol_error
 from spanserve.server.streaming import send_stream
 from spanserve.tracing.clock import Ids
@@ -35,6 +43,8 @@ from spanserve.tracing.places import ROOT
 from spanserve.tracing.record import RequestRecord
 from spanserve.tracing.scope import entered
 from spanserve.tracing.tracing import Tracing
+
+log = logging.getLogger(__name__)
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -45,34 +55,6 @@ _NO_SCOPE: Final[Scope] = {}
 async def _nothing_left() -> Message:
     """Return what is left to receive of a request whose body is there."""
     return {"type": "http.disconnect"}
-
-
-class _Limited:
-    """Receives what the app reads of a request's body, whoever it is in the app, up to a limit.
-
-    Past that it raises `refusal`, in a form that FastAPI and Starlette answer with as it is.
-    """
-
-    def __init__(self, exchange: Exchange, limit: int) -> None:
-        self._exchange = exchange
-        self._limit = limit
-        self._receive = exchange.receive
-        self._length = 0
-        self.refusal: HTTPException | None = None
-
-    async def __call__(self) -> Message:
-        """Return the next message."""
-        message: Message = {"more_body": True}
-        if self._exchange.body_length <= self._limit or self.refusal is not None:
-            message = await self._receive()
-            self._length += len(message.get("body", b""))
-        if max(self._length, self._exchange.body_length) > self._limit and self.refusal is None:
-            if message.get("more_body", False):
-                await self._exchange.discard_rest(self._receive)
-            refused = too_large(self._limit)
-            self.refusal = HTTPException(refused.status, refused.message, refused.headers)
-            raise self.refusal
-        return message
 
 
 class FrontDoor:
@@ -101,7 +83,7 @@ class FrontDoor:
         self.dependents: dict[str, App | None] = {}
         """The shortest ways to endpoints with dependencies, by their paths; None: by the app."""
         self._direct: bool | None = None
-        self._max_request_bytes = max_request_bytes
+        self.max_request_bytes = max_request_bytes
         self._tracing = tracing
         self._now_ns = tracing.now_ns
         self._new_id = Ids().texts().__next__
@@ -121,6 +103,10 @@ class FrontDoor:
                 await self._short(exchange, Answer(204, b"", preflight), send)
             elif verdict.refusal is not None:
                 await self._refuse(exchange, path, endpoint, verdict.refusal, send)
+            elif exchange.body_length > self.max_request_bytes:  # by its own word
+                await self._refuse(
+                    exchange, path, endpoint, too_large(self.max_request_bytes), send
+                )
             elif endpoint is None or not self.direct or scope["method"] != "POST":
                 await self._through(self._app, exchange, endpoint, send)
             elif path in self.dependents:
@@ -255,8 +241,10 @@ class FrontDoor:
         """Let FastAPI answer; the common headers are added as its answer passes by."""
         scope, record = exchange.scope, exchange.record
         scope[SCOPE_KEY] = exchange
+        answered = False
 
         async def watched(message: Message) -> None:
+            nonlocal answered
             if message["type"] == "http.response.start":
                 if endpoint is not None and not exchange.status:  # a dependency's refusal, a 405
                     self.traffic.answered[endpoint.spec.route, message["status"]] += 1
@@ -266,24 +254,32 @@ class FrontDoor:
                 common = exchange.headers(self._now_ns(), tracing=self.trace_headers)
                 message["headers"] = [*message.get("headers", ()), *common]
             await send(message)
+            is_last = message["type"] == "http.response.body" and not message.get("more_body")
+            answered = answered or is_last
 
-        exchange.receive = receive = _Limited(exchange, self._max_request_bytes)
+        exchange.receive = receive = LimitedReceive(exchange, endpoint, self.max_request_bytes)
         try:
             with entered(self._tracing.scope(exchange.context, ROOT)):
                 await app(scope, receive, watched)
         except Exception as error:
-            if error is receive.refusal:  # middleware read the body; the client has its answer
-                return
-            if record is not None:
-                record.status = record.status or 500
-                record.failure = record.failure or failure_of(error, self._now_ns())
-            raise
+            if not (answered and isinstance(error, BodyError)):  # else middleware read the body
+                self._note_failure(exchange, error, answered=answered)
+            if not answered:
+                raise
+            forget_frames(error)
         finally:
             # The record keeps the scope: nothing of these may form a cycle.
             del scope[SCOPE_KEY]
             exchange.receive = _nothing_left
-            if receive.refusal is not None:
-                forget_frames(receive.refusal)
+
+    def _note_failure(self, exchange: Exchange, error: Exception, *, answered: bool) -> None:
+        record = exchange.record
+        if record is not None:
+            record.status = record.status or 500
+            record.failure = record.failure or failure_of(error, self._now_ns())
+        if answered:
+            # To raise it would close the connection under the client's next request.
+            log.error("a route failed for request %s", exchange.request_id, exc_info=error)
 
     def note(self, exchange: Exchange, endpoint: Endpoint, answer: Answer) -> Answer:
         """Count an endpoint's answer, and return it; or `NOBODY`, where the client left."""

@@ -1,6 +1,7 @@
 """The counters of one process in Prometheus' terms, read when somebody asks and not before."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from prometheus_client.core import (
@@ -31,18 +32,22 @@ class ServerMetrics(Collector):
         runner: Runner,
         batchers: Sequence[Batcher],
         tracing: Tracing,
+        *,
         guard: Guard,
+        refused: Callable[[], Counter[tuple[int, str]]],
     ) -> None:
         self._guard = guard
         self._traffic = traffic
         self._runner = runner
         self._batchers = batchers
         self._tracing = tracing
+        self._refused = refused
 
     def collect(self) -> Iterable[Metric]:
         """Return all metrics as they stand."""
         yield self._requests()
         yield from self._keys()
+        yield self._refusals()
         yield GaugeMetricFamily(
             "spanserve_runner_busy", "1 while the runner runs the model", self._runner.busy
         )
@@ -93,6 +98,16 @@ class ServerMetrics(Collector):
             "Times that server.auth.key_file changed and could not be read",
             0 if keys is None else keys.errors,
         )
+
+    def _refusals(self) -> Metric:
+        refusals = CounterMetricFamily(
+            "spanserve_connections_refused",
+            "Connections closed for what their clients sent, or did not send in time",
+            labels=["code", "status"],
+        )
+        for (status, code), count in self._refused().copy().items():
+            refusals.add_metric([code, str(status)], count)
+        return refusals
 
     def _batches(self) -> Iterator[Metric]:
         reasons = CounterMetricFamily(

@@ -102,7 +102,7 @@ class Model:
         now_ns = endpoint.tracing.now_ns
         endpoint.reads(exchange)
         try:
-            body = await exchange.body(endpoint.max_request_bytes)
+            body = await endpoint.body(exchange)
             request, items = await paced(self._read(body, exchange.header(BINARY_HEADER)))
         finally:
             if record is not None:

@@ -11,20 +11,19 @@ from typing import Any, Final
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from spanserve.server.answer import JSON_ONLY, Answer
+from spanserve.server.answer import JSON_ONLY, Answer, RequestError
 from spanserve.server.app import App
 from spanserve.server.direct import DirectRequest
 from spanserve.server.endpoint import BatchEndpoint
 from spanserve.server.exchange import send_answer
 from spanserve.server.fields import COMMONEST, HeadersRead, is_json, read_fields
 from spanserve.server.front import FrontDoor
+from spanserve.server.http.keep_alive import KeepAlive
+from spanserve.server.http.limited_httptools import LimitedHttpTools
+from spanserve.server.http.phases import BODY, HEAD
 from spanserve.server.known import Known, sent_head
 from spanserve.server.process.starting import Entrance
 from spanserve.tracing.client import Client
@@ -34,7 +33,7 @@ _MOST_TRIES: Final = 4
 """Of a connection's heads, one after the other, that are kept and do not come again."""
 
 
-class DirectProtocol(HttpToolsProtocol):
+class DirectProtocol(KeepAlive, LimitedHttpTools):
     """One connection."""
 
     def __init__(
@@ -50,13 +49,13 @@ class DirectProtocol(HttpToolsProtocol):
         self._app = app if isinstance(app, (App, Entrance)) and plain else None
         self._front: FrontDoor | None = None
         self._routes: dict[bytes, BatchEndpoint] | None = None if self._app else {}
+        self._short_bytes = 0
         self._held: BatchEndpoint | None = None
         self._open: DirectRequest | None = None
         self._data = b""
         self._known: Known | None = None
         self._tries = _MOST_TRIES
         self._chunks: list[bytes] = []
-        self._idle_since_s: float | None = None
         self._default_headers: list[tuple[bytes, bytes]] | None = None
         self._head = b""
         self._fields: dict[bytes, bytes] = {}
@@ -72,7 +71,7 @@ class DirectProtocol(HttpToolsProtocol):
         if (known := self._known) is not None:
             text, length, endpoint, head, read = known
             if len(data) == length and data.startswith(text) and self.cycle.response_complete:
-                self._idle_since_s = None
+                self.idle_since_s = None
                 self._tries = _MOST_TRIES
                 self._begun(endpoint, head, read).start(data[len(text) :])
                 return
@@ -80,27 +79,22 @@ class DirectProtocol(HttpToolsProtocol):
         self._data = data
         super().data_received(data)
         self._data = b""
-        if self._held is not None and self._open is None:
-            self._await_rest(self._held)
 
-    def _await_rest(self, endpoint: BatchEndpoint) -> None:
-        """Go on with a request whose head is there: many clients send its body after it."""
-        if self._is_short():
-            self._open = self._opened(endpoint, None)
-        else:
-            self._held = None
-            self._begin_as_usual()
-            for chunk in self._chunks:
-                super().on_body(chunk)
-            self._chunks.clear()
+    def data_read(self, size: int) -> None:
+        """Note how much was read; many clients send a head, and its body after it."""
+        if self._held is not None and self._open is None:
+            self._open = self._opened(self._held, None)
+            self._open.await_body()
+        super().data_read(size)
 
     def _is_short(self) -> bool:
         """Say whether the body is no longer than what uvicorn, too, reads without a pause."""
         length = self._fields.get(b"content-length")
-        return length is not None and int(length) <= HIGH_WATER_LIMIT  # the parser took it
+        return length is not None and int(length) <= self._short_bytes  # the parser took it
 
     def on_message_begin(self) -> None:
         """Begin a request; its scope is made once it is known to be needed."""
+        self.phase = HEAD
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
@@ -116,7 +110,13 @@ class DirectProtocol(HttpToolsProtocol):
         self.headers.append((known, value))
         self._fields[known] = value
 
-    def on_headers_complete(self) -> None:
+    def values(self, name: bytes) -> list[bytes]:
+        """Return the values of a header."""
+        if len(self._fields) < len(self.headers):
+            return super().values(name)
+        return [self._fields[name]] if name in self._fields else []
+
+    def begin_request(self) -> None:
         """Hold a request that may turn out to be whole; start the others."""
         if self._routes is None:
             self._look_for_routes()
@@ -132,12 +132,13 @@ class DirectProtocol(HttpToolsProtocol):
         self._front = front = self._app.front
         if front is not None:
             self._routes = front.taskless()
+            self._short_bytes = min(HIGH_WATER_LIMIT, front.max_request_bytes)
 
     def _is_simple(self) -> bool:
         parser = self.parser
         return (
             parser.get_method() == b"POST"
-            and parser.get_http_version() == "1.1"
+            and self.version == "1.1"
             and parser.should_keep_alive()
             and not parser.should_upgrade()
             and len(self._fields) == len(self.headers)
@@ -159,7 +160,8 @@ class DirectProtocol(HttpToolsProtocol):
         self.url, self.headers = url, headers
         self.expect_100_continue = expect.lower() == b"100-continue"
         self.scope["headers"] = headers
-        super().on_headers_complete()
+        self.phase = BODY
+        super().begin_request()
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece of the body."""
@@ -178,6 +180,7 @@ class DirectProtocol(HttpToolsProtocol):
         self._chunks.clear()
         request = self._open or self._opened(endpoint, body)
         self._held = self._open = None
+        self.body_read()
         request.start(body)
 
     def _opened(self, endpoint: BatchEndpoint, body: bytes | None) -> DirectRequest:
@@ -235,7 +238,7 @@ class DirectProtocol(HttpToolsProtocol):
 
         cycle = RequestResponseCycle(
             scope={"method": "POST"},  # type: ignore[typeddict-item]  # all that it reads
-            transport=self.transport,
+            transport=self.answers,
             flow=self.flow,
             logger=self.logger,
             access_logger=self.access_logger,
@@ -254,27 +257,34 @@ class DirectProtocol(HttpToolsProtocol):
         """Forget a request."""
         self.tasks.discard(request)
 
+    def fail_body(self, error: RequestError) -> None:
+        """End a request whose body does not come, or not in time."""
+        request, self._open = self._open, None
+        if request is None:
+            super().fail_body(error)
+            return
+        self._held = None
+        self._chunks.clear()
+        self.end_reading(error)
+        request.refuse(error)
+
     def broken(self) -> None:
         """Close the connection."""
         self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Take note of it; the timer would keep the connection alive."""
+        """Forget a request whose body did not come."""
         super().connection_lost(exc)
         if self._open is not None:
             self._open.abandoned()
             self._held = self._open = None
             self._chunks.clear()
-        self._idle_since_s = None
-        super()._unset_keepalive_if_required()
-
-    def _unset_keepalive_if_required(self) -> None:
-        # uvicorn makes and cancels a timer for each request. This one goes on, and finds out.
-        self._idle_since_s = None
 
     def on_response_complete(self) -> None:
-        """Go on with the next request, or wait for it."""
+        """Go on with the next request, or wait for it; a refusal that waited is last."""
         self.server_state.total_requests += 1
+        if self._due is not None and not self.answering:
+            self._send_refusal()
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
@@ -282,22 +292,4 @@ class DirectProtocol(HttpToolsProtocol):
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
             return
-        self._idle_since_s = self.loop.time()
-        if self.timeout_keep_alive_task is None:
-            self._arm(self.timeout_keep_alive)
-
-    def timeout_keep_alive_handler(self) -> None:
-        """Close a connection that was idle for long enough, or come back when it may be."""
-        self.timeout_keep_alive_task = None
-        if self._idle_since_s is None:
-            return  # a response is on its way; at its end the timer is armed again
-        left_s = self._idle_since_s + self.timeout_keep_alive - self.loop.time()
-        if left_s > 0:
-            self._arm(left_s)
-        else:
-            super().timeout_keep_alive_handler()
-
-    def _arm(self, delay_s: float) -> None:
-        self.timeout_keep_alive_task = self.loop.call_later(
-            delay_s, self.timeout_keep_alive_handler
-        )
+        self.idle()

@@ -24,6 +24,8 @@ def answer_errors(app: FastAPI, *, protocol: bool) -> None:
         exchange: Exchange = request.scope[SCOPE_KEY]
         if isinstance(error, RequestValidationError):
             refusal = _validation_error(error)
+        elif isinstance(error, RequestError):
+            refusal = error
         elif isinstance(error, HTTPException):
             refusal = _not_here(request, error)
         else:

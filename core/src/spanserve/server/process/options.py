@@ -4,11 +4,12 @@ import asyncio
 import logging
 import math
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Any
 
 import uvicorn
 
 from spanserve.config.model import Config
+from spanserve.server.http.limited_h11 import LimitedH11
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ def uvicorn_config(config: Config, app: Any, logs: dict[str, Any] | None) -> uvi
         access_log=server.access_log,
         lifespan="off",
         http=http_protocol(),
-        ws="none",
+        ws="auto",
         server_header=False,
         root_path=server.root_path,
         proxy_headers=server.proxy_headers,
@@ -34,13 +35,14 @@ def uvicorn_config(config: Config, app: Any, logs: dict[str, Any] | None) -> uvi
     )
 
 
-def http_protocol() -> type[asyncio.Protocol] | Literal["auto"]:
-    """Return the HTTP protocol of our own, or uvicorn's where ours cannot build on it."""
+def http_protocol() -> type[asyncio.Protocol]:
+    """Return the HTTP protocol: with the short way of requests, or uvicorn's own within limits."""
     try:
         from spanserve.server import protocol, upstream  # noqa: PLC0415  # they need httptools
+        from spanserve.server.http.limited_httptools import LimitedHttpTools  # noqa: PLC0415
     except ImportError as error:
-        log.warning("requests are read by uvicorn's own protocol, which costs more time: %s", error)
-        return "auto"
+        log.warning("requests are read by h11, which costs more time: %s", error)
+        return LimitedH11
     lacking = ", ".join(upstream.missing())
     if not lacking:
         return protocol.DirectProtocol
@@ -49,4 +51,4 @@ def http_protocol() -> type[asyncio.Protocol] | Literal["auto"]:
         version("uvicorn"),
         lacking,
     )
-    return "auto"
+    return LimitedHttpTools

@@ -19,6 +19,8 @@ from typing import Any, Final
 from spanserve.config.load import Loaded
 from spanserve.errors import SpanserveError
 from spanserve.server.app import App
+from spanserve.server.http.connections import Connections
+from spanserve.server.http.limits import Limits
 from spanserve.server.lifecycle import SIGNALS
 from spanserve.server.process.announcement import announce_service
 from spanserve.server.process.memory import settle
@@ -123,7 +125,8 @@ def _server(
 ) -> Server:
     os.environ[NUMBER_VARIABLE] = str(number)  # for the service, before it is imported
     config = plan.loaded.config
-    entrance = Entrance(root_path=config.server.root_path)
+    connections = Connections(Limits.of(config.server))
+    entrance = Entrance(connections, root_path=config.server.root_path)
 
     def make() -> App:
         service = load_service(plan.target)

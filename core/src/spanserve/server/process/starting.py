@@ -10,6 +10,7 @@ from spanserve.server.answer import RequestError
 from spanserve.server.app import App
 from spanserve.server.exchange import Receive, Scope, Send
 from spanserve.server.front import FrontDoor
+from spanserve.server.http.connections import Connections
 
 RETRY_AFTER_S: Final = 1
 
@@ -28,7 +29,8 @@ class Starting:
     With `closing` each connection ends with its answer: whoever serves then is another process.
     """
 
-    def __init__(self, *, root_path: str, closing: bool = False) -> None:
+    def __init__(self, connections: Connections, *, root_path: str, closing: bool = False) -> None:
+        self.connections = connections
         self._root_path = root_path
         self._closing = closing
 
@@ -57,9 +59,10 @@ def _headers() -> dict[str, str]:
 class Entrance:
     """The app that uvicorn is given: the service's own, once that is there."""
 
-    def __init__(self, *, root_path: str) -> None:
+    def __init__(self, connections: Connections, *, root_path: str) -> None:
         self._app: Callable[[Scope, Receive, Send], Awaitable[None]]
-        self._app = Starting(root_path=root_path)
+        self._app = Starting(connections, root_path=root_path)
+        self.connections = connections
         self.front: FrontDoor | None = None
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -70,3 +73,4 @@ class Entrance:
         """Let the service's app answer from now on, on all connections."""
         self._app = app
         self.front = app.front
+        app.connections = self.connections

@@ -6,6 +6,8 @@ import threading
 import uvicorn
 
 from spanserve.config.model import Config
+from spanserve.server.http.connections import Connections
+from spanserve.server.http.limits import Limits
 from spanserve.server.process.options import uvicorn_config
 from spanserve.server.process.starting import Starting
 
@@ -23,7 +25,9 @@ class Stopgap:
         """Begin to answer."""
         if self._server is not None:
             return
-        app = Starting(root_path=self._config.server.root_path, closing=True)
+        server = self._config.server
+        connections = Connections(Limits.of(server))
+        app = Starting(connections, root_path=server.root_path, closing=True)
         self._server = uvicorn.Server(uvicorn_config(self._config, app, None))
         # The server closes what it listens on, and the workers' socket must stay.
         self._thread = threading.Thread(
