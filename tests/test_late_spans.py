@@ -2,12 +2,16 @@
 
 import asyncio
 import contextvars
+import json
+import signal
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import httpx
 import numpy as np
@@ -16,16 +20,31 @@ from fastapi import BackgroundTasks, FastAPI
 from opentelemetry import trace
 
 from spanserve import Span, TraceIds, api, current_trace, outgoing_headers, service, span
-from spanserve.tracing import names
+from spanserve.tracing import late, names
 from spanserve.tracing.base import MAX_CUSTOM_SPANS
+from spanserve.tracing.expander import Expander
+from spanserve.tracing.frozen import LATE, REQUEST, Frozen
+from spanserve.tracing.outcome import Drop
 from spanserve.tracing.places import RUN
 from spanserve.tracing.plugins import load_plugin
 from spanserve.tracing.record import BatchRecord, RequestRecord
 from spanserve.tracing.scope import entered
 from support.backends import SINKS, backend
-from support.gate import answered, begin_run, begun, end_run, gate, queued, released
-from support.serving import Serving, serving, until
+from support.gate import (
+    Sent,
+    Watch,
+    answered,
+    begin_run,
+    begun,
+    end_run,
+    gate,
+    queued,
+    released,
+)
+from support.query_formats import from_zipkin
+from support.serving import Serving, serving, subprocess_server, until
 from support.traces import Keeps, Tree, check_all, named, one, tree
+from support.zipkin_sink import ZipkinSink
 
 tracer = trace.get_tracer("late")
 Opens = Callable[[str], AbstractContextManager[object]]
@@ -225,8 +244,9 @@ def test_what_ends_or_begins_after_the_answer_follows_in_its_place(
     found = tree(kept.spans)[f"POST {route}"]
     expected = ROUTES[route]
     assert {name: found[name] for name in expected} == expected
-    late = {"long", "inner", "next"}
-    assert {each.name for each in kept.spans if names.LATE in each.attributes} == late
+    assert {each.name for each in kept.spans if names.LATE in each.attributes} == {
+        *("long", "inner", "next")
+    }
     assert not any(names.UNFINISHED in each.attributes for each in kept.spans)
     assert one("long", kept.spans).end_ns >= one("inner", kept.spans).end_ns
     ids_are_of(kept.spans, course)
@@ -442,9 +462,9 @@ class Gathered:
 
     @api(batch=True, max_latency_ms=2_000)
     def predict(self, rows: np.ndarray) -> np.ndarray:
-        if len(rows) < 2:
-            return rows
         course = self.course
+        if len(rows) < 2 or course.begun.is_set():
+            return rows
 
         def work() -> None:
             with self.opens("long"):
@@ -474,9 +494,9 @@ def test_a_late_span_of_a_shared_batch_stands_in_the_batch_s_trace(
         until_over(course)
         assert until(lambda: names.LATE in [k for s in kept.spans for k in s.attributes])
     check_all(kept.spans)
-    (late,) = [each for each in kept.spans if names.LATE in each.attributes]
+    (last,) = [each for each in kept.spans if names.LATE in each.attributes]
     (batch,) = [
-        each for each in kept.spans if each.trace_id == late.trace_id and each.parent_id is None
+        each for each in kept.spans if each.trace_id == last.trace_id and each.parent_id is None
     ]
     assert batch.name == "batch /predict"
     of_batch = [each for each in kept.spans if each.trace_id == batch.trace_id]
@@ -552,13 +572,16 @@ def test_a_request_that_is_given_up_before_its_run_ends_keeps_the_run_s_spans(
     ]
 
 
-@pytest.mark.parametrize("kind", SINKS)
+@pytest.mark.parametrize("kind", [*SINKS, "otel"])
 @pytest.mark.parametrize("exporter", ["thread", "process"])
 def test_every_tracer_sends_them(
     kind: str, exporter: str, course: Course, request: pytest.FixtureRequest
 ) -> None:
-    with backend(kind, request) as receiver:
+    with backend("jaeger-otlp-http" if kind == "otel" else kind, request) as receiver:
         section = receiver.tracing
+        if kind == "otel":
+            options = {"endpoint": f"{section['jaeger']['endpoint']}/v1/traces"}
+            section = {"type": kind, kind: {"exporter": "otlp_proto_http", "options": options}}
         name = section["type"]
         tracer = load_plugin(name).configured(section[name], {})
         config = {"tracing": {"exporter": exporter, "service_name": "late"}}
@@ -587,6 +610,7 @@ async def test_threads_that_race_with_the_end_of_a_record_lose_no_span_and_doubl
                 ids = current_trace()
                 assert ids is not None
                 opened.append((ids.trace_id, ids.span_id))
+                time.sleep(0)  # let others have their turn while it is open
 
     def contexts(record: RequestRecord | BatchRecord) -> list[contextvars.Context]:
         with entered(tracing.scope(record, RUN)):
@@ -614,7 +638,201 @@ async def test_threads_that_race_with_the_end_of_a_record_lose_no_span_and_doubl
     mine = [each for each in named("mine", kept.spans) if names.COPY_OF not in each.attributes]
     assert sorted((each.trace_id, each.span_id) for each in mine) == sorted(opened)
     check_all(kept.spans)
-    late = [each for each in mine if names.LATE in each.attributes]
-    assert 0 < len(late) < len(mine)  # some came first, and some later
+    lasting = [each for each in mine if names.LATE in each.attributes]
+    assert 0 < len(lasting) < len(mine)  # some came first, and some later
     (exporter,) = tracing.exporters
     assert exporter.recorded_spans == exporter.counters.delivered == len(kept.spans)
+
+
+class Overtaken:
+    """A lock before which, the first time, another thread was faster."""
+
+    def __init__(self, what: Callable[[], None]) -> None:
+        self._what: Callable[[], None] | None = what
+
+    def __enter__(self) -> None:
+        what, self._what = self._what, None
+        if what is not None:
+            what()
+
+    def __exit__(self, *_: object) -> None:
+        """Let go."""
+
+
+def test_what_overtakes_the_end_of_its_record_goes_out_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tracing = gate(Keeps())
+    sent = Sent.of(tracing)
+    record = begun(tracing)
+    record.plain_run_started(tracing.now_ns())
+    scope = tracing.scope(record, RUN)
+    assert scope is not None
+    before = scope.opened("begun before", tracing.now_ns(), {}).custom
+    assert before is not None
+
+    def overtake() -> None:
+        """Do what another thread may, once the record has left and is not yet parted."""
+        assert record.left_ns
+        scope.closed(before, tracing.now_ns())
+        within = scope.opened("begun within", tracing.now_ns(), {}).custom
+        assert within is not None
+        scope.closed(within, tracing.now_ns())
+        scope.opened("open", tracing.now_ns(), {})
+
+    monkeypatch.setattr(late, "CUSTOMS", Overtaken(overtake))
+    answered(tracing, record)
+    tracing.late.stop()
+    assert [each[0] for each in sent] == [REQUEST, LATE]
+    found = [(each.name, dict(each.attributes)) for each in made_of(sent)]
+    assert [each for each in found if each[0].startswith(("begun", "open"))] == [
+        ("begun before", {}),
+        ("begun within", {names.LATE: True}),
+        ("open", {names.LATE: True, names.UNFINISHED: True}),
+    ]
+
+
+class Outlives:
+    """A service whose start begins what goes on."""
+
+    told: ClassVar[list[TraceIds | None]] = []
+    asks = threading.Event()
+    over = threading.Event()
+    opens_spans = True
+
+    def __init__(self) -> None:
+        threading.Thread(target=contextvars.copy_context().run, args=(self.work,)).start()
+
+    def work(self) -> None:
+        assert self.asks.wait(PATIENCE_S)
+        if self.opens_spans:
+            with span("refresh"):
+                self.told.append(current_trace())
+        self.told.append(current_trace())
+        self.over.set()
+
+    @api
+    def ask(self) -> int:
+        self.asks.set()
+        return 1
+
+
+@pytest.mark.parametrize("opens_spans", [True, False])
+def test_code_that_outlives_the_start_stands_in_its_trace_which_is_there_from_then_on(
+    monkeypatch: pytest.MonkeyPatch, *, opens_spans: bool
+) -> None:
+    monkeypatch.setattr(Outlives, "opens_spans", opens_spans)
+    for event in (Outlives.asks, Outlives.over):
+        event.clear()
+    Outlives.told.clear()
+    kept = Keeps()
+    with serving(service(Outlives), tracers=[("kept", kept, {})]) as server:
+        httpx.post(f"{server.url}/ask").raise_for_status()
+        assert Outlives.over.wait(PATIENCE_S)
+    check_all(kept.spans)
+    (trace_id,) = {each.trace_id for each in Outlives.told if each}
+    assert tree([each for each in kept.spans if each.trace_id == trace_id]) == {
+        "startup Outlives": {"refresh": {}} if opens_spans else {}
+    }
+    exported = {each.span_id for each in kept.spans}
+    assert {each.span_id for each in Outlives.told if each} <= exported
+    counts(server)
+
+
+def test_what_is_open_for_an_hour_after_its_trace_goes_out_as_it_is_and_no_more_is_taken() -> None:
+    watch = Watch(tick_ns=1_000)
+    tracing = gate(Keeps(), watch=watch)
+    sent = Sent.of(tracing)
+    record = begun(tracing)
+    record.plain_run_started(tracing.now_ns())
+    scope = tracing.scope(record, RUN)
+    assert scope is not None
+    inside = scope.opened("long", tracing.now_ns(), {})
+    answered(tracing, record)
+    watch.advance(3_599)
+    in_time = scope.opened("in time", tracing.now_ns(), {})
+    watch.advance(2)
+    too_late = scope.opened("too late", tracing.now_ns(), {})
+    assert in_time.place != scope.place == too_late.place
+    tracing.late._flush()  # noqa: SLF001  # what the loop calls each second
+    assert [each[0] for each in sent] == [REQUEST, LATE]
+    assert sent.lost == {Drop.LATE: 1}
+    (long,) = made_of(sent[1:])
+    assert (long.name, dict(long.attributes)) == (
+        "long",
+        {names.LATE: True, names.UNFINISHED: True},
+    )
+    for scope_of_it, each in ((scope, inside), (scope, in_time)):
+        assert each.custom is not None
+        scope_of_it.closed(each.custom, tracing.now_ns())
+    tracing.late.stop()
+    (short,) = made_of(sent[2:])
+    assert (short.name, dict(short.attributes)) == ("in time", {names.LATE: True})
+
+
+def test_of_very_many_that_are_open_the_oldest_goes_out_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(late, "MAX_OPEN", 5)
+    tracing = gate(Keeps())
+    sent = Sent.of(tracing)
+    record = begun(tracing)
+    record.plain_run_started(tracing.now_ns())
+    answered(tracing, record)
+    scope = tracing.scope(record, RUN)
+    assert scope is not None
+    for number in range(8):
+        scope.opened(f"open {number}", tracing.now_ns(), {})
+    tracing.late._flush()  # noqa: SLF001  # what the loop calls
+    assert [each.name for each in made_of(sent[1:])] == [f"open {number}" for number in range(3)]
+    tracing.late.stop()
+    assert [each.name for each in made_of(sent[2:])] == [f"open {n}" for n in range(3, 8)]
+
+
+def made_of(sent: Sequence[Frozen]) -> list[Span]:
+    expander = Expander(batch_spans="full", exceptions="full")
+    return [each for record in sent for each in expander.spans(record, 0)]
+
+
+GOES_ON = """
+import asyncio
+from spanserve import api, service, span
+
+@service
+class GoesOn:
+    @api
+    async def ask(self) -> int:
+        self.task = asyncio.create_task(self.work())
+        while not hasattr(self, "began"):
+            await asyncio.sleep(0)
+        return 1
+
+    async def work(self) -> None:
+        with span("short"):
+            self.began = True
+            await asyncio.sleep(0.1)
+        with span("long"):
+            await asyncio.Event().wait()
+"""
+
+
+def test_a_server_that_is_stopped_sends_what_was_open_through_its_exporter_s_process(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "goes_on.py").write_text(GOES_ON)
+    config = tmp_path / "config.json"
+    with ZipkinSink() as sink:
+        config.write_text(json.dumps({"tracing": {"type": "zipkin", "zipkin": {"url": sink.url}}}))
+        target = f"{tmp_path / 'goes_on.py'}:GoesOn"
+        with subprocess_server(target, "--config", str(config)) as server:
+            httpx.post(f"{server.url}/ask").raise_for_status()
+            assert until(lambda: "short" in {each["name"] for each in sink.spans})
+            assert server.stop(signal.SIGTERM) == 0
+        assert sink.violations == []
+        spans = [from_zipkin(each) for each in sink.spans]
+    check_all(spans)
+    assert tree(spans)["post /ask"]["run"] == {"short": {}, "long": {}}
+    marks = {names.LATE: "true", names.UNFINISHED: "true"}
+    assert {**one("long", spans).attributes}.items() >= marks.items()
+    assert names.UNFINISHED not in one("short", spans).attributes
+    assert "lost" not in server.text()

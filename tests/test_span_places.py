@@ -553,3 +553,122 @@ def test_a_provider_that_cannot_be_joined_is_said_once() -> None:
     told, log = apart(STRANGE)
     assert told["tree"]["POST /ask"]["run"] == {"inner": {}}
     assert log.count("OpenTelemetry's spans stay out of the traces: __main__.Strange") == 1
+
+
+FIRST = """
+import asyncio, json, sys
+sys.path[:0] = {path!r}
+from opentelemetry import propagate, trace
+from spanserve import api, current_trace, service
+from support.serving import serving
+from support.traces import Keeps
+import httpx
+
+def seen():
+    headers = {{}}
+    propagate.inject(headers)
+    found = trace.get_current_span().get_span_context()
+    ids = f"{{found.trace_id:032x}}-{{found.span_id:016x}}"
+    return headers["traceparent"][3:52], ids
+
+@service
+class First:
+    met = 0
+
+    @api
+    async def ask(self) -> dict:
+        before = seen()
+        self.met += 1
+        while self.met < 2:
+            await asyncio.sleep(0.001)
+        with trace.get_tracer("first").start_as_current_span("call"):
+            return {{"before": before, "inside": seen(), "own": current_trace()}}
+
+async def both(url):
+    async with httpx.AsyncClient(base_url=url) as client:
+        answers = await asyncio.gather(*(client.post("/ask") for _ in range(2)))
+    return [[a.json(), a.headers["x-trace-id"]] for a in answers]
+
+kept = Keeps()
+with serving(First, tracers=[("kept", kept, {{}})]) as server:
+    told = asyncio.run(both(server.url))
+ids = {{f"{{each.trace_id}}-{{each.span_id}}": each.name for each in kept.spans}}
+print(json.dumps({{"told": told, "ids": ids}}))
+"""
+
+
+def told_by(code: str) -> Any:
+    """Run code in a process of its own; return what it prints as JSON."""
+    done = subprocess.run(
+        [sys.executable, "-c", code.format(path=sys.path)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return json.loads(done.stdout)
+
+
+def test_opentelemetry_s_context_is_ours_from_the_first_request_on_and_in_those_in_flight() -> None:
+    told = told_by(FIRST)
+    ids = told["ids"]
+    for answer, trace_id in told["told"]:
+        (sent, current), (sent_inside, current_inside) = answer["before"], answer["inside"]
+        assert sent == current
+        assert sent_inside == current_inside
+        assert {current[:32], current_inside[:32]} == {trace_id}
+        assert (ids[current], ids[current_inside]) == ("run", "call")
+        assert answer["own"][:2] == [trace_id, current_inside[33:]]
+    assert len({trace_id for _, trace_id in told["told"]}) == 2
+
+
+STEPPED = """
+import json, sys, time
+sys.path[:0] = {path!r}
+now, ahead = time.time_ns, [0]
+time.time_ns = lambda: now() + ahead[0]
+from opentelemetry import trace
+from spanserve import api, service
+from support.serving import serving
+from support.traces import Keeps
+import httpx
+
+tracer = trace.get_tracer("stepped")
+
+@service
+class Stepped:
+    @api
+    def ask(self, by_s: int) -> int:
+        with tracer.start_as_current_span("whole") as span:
+            span.add_event("first")
+            ahead[0] += by_s * 10**9
+            span.add_event("last")
+        return 1
+
+    @api
+    def fails(self, by_s: int) -> int:
+        with tracer.start_as_current_span("whole") as span:
+            span.add_event("first")
+            span.record_exception(KeyError("k"))
+            ahead[0] += by_s * 10**9
+            raise ValueError("v")
+
+kept = Keeps()
+with serving(Stepped, tracers=[("kept", kept, {{}})]) as server:
+    for route in ("ask", "fails"):
+        for by_s in (3600, -3600):
+            httpx.post(f"{{server.url}}/{{route}}", json=by_s)
+found = [each for each in kept.spans if each.name == "whole"]
+print(json.dumps([[f.start_ns, [[e.name, e.time_ns] for e in f.events], f.end_ns] for f in found]))
+"""
+
+
+def test_events_stand_in_their_spans_though_the_clock_is_set_meanwhile() -> None:
+    told = told_by(STEPPED)
+    assert [[name for name, _ in events] for _, events, _ in told] == (
+        [["first", "last"]] * 2 + [["first", "exception", "exception"]] * 2
+    )
+    for start_ns, events, end_ns in told:
+        times = [start_ns, *(time_ns for _, time_ns in events), end_ns]
+        assert times == sorted(times)
+        assert end_ns - start_ns < 60 * 10**9

@@ -228,6 +228,12 @@ class Batch:
             return record, item_place(item.index, RUN)
         return self.record, RUN
 
+    @property
+    def place_of_failure(self) -> Place:
+        """Return where it is told that it failed: its run, if there was one."""
+        record, place = self.place
+        return record, place if self.record.run_ns else ROOT
+
     def done(self) -> None:
         """Go on, on the loop."""
         self._on_done(self)

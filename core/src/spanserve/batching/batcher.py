@@ -283,7 +283,7 @@ class Batcher:
         """Count a batch's items, and say what failed."""
         self.tally.ran(batch.record, batch.items)
         if batch.has_failures:
-            with entered(self._tracing.scope(*batch.place)):
+            with entered(self._tracing.scope(*batch.place_of_failure)):
                 batch.log_failures()
             batch.note_failures()
 

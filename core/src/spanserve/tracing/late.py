@@ -65,10 +65,13 @@ class LateSpans:
         """Part the custom spans of a record that has just left: what is open will be late."""
         with CUSTOMS:
             customs = [each for each in tuple(record.custom_spans) if not each.is_late]
-            record.finished = [each for each in customs if each.ended_ns]
+            finished = []
             for each in customs:
-                if not each.ended_ns:
+                if each.ended_ns:  # looked at once: it may end now
+                    finished.append(each)
+                else:
                     self._opened(record, each)
+            record.finished = finished
             called = self._calls() if self._open else False
         if called:
             self._call()

@@ -88,8 +88,8 @@ def _origins(
     origins: Sequence[Came] = [(head := lean.head).known_origin or head.origin for lean in requests]
     if are_called:
         callers = [lean.decision.caller for lean in requests]
-        states = ["" if caller is None else caller.tracestate for caller in callers]
-        if any(states):
+        if any(caller is not None and caller.tracestate for caller in callers):
+            states = ["" if caller is None else caller.tracestate for caller in callers]
             origins = list(map(came, origins, states))
     if origins.count(origins[0]) == len(origins):  # nearly always
         return origins[:1], None

@@ -29,8 +29,8 @@ _USUAL: Final = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-
 _MEMBER: Final = re.compile(
     r"([a-z0-9][a-z0-9_\-*/@]{0,255})=[ -+\--<>-~]{0,255}[!-+\--<>-~]",
 )
-_SAMPLED_DIGITS: Final = frozenset("13579bdf")
-_RANDOM_DIGITS: Final = frozenset("2367abef")
+_FLAGS: Final = {f"{flags:x}": (flags & 1 > 0, flags & 2 > 0) for flags in range(16)}
+"""Whether sampled, and whether random, by the last digit of the flags."""
 
 
 def read(fields: HeaderFields) -> Remote | None:
@@ -45,7 +45,7 @@ def read(fields: HeaderFields) -> Remote | None:
         return None
     states = fields.get(TRACESTATE)
     tracestate = read_tracestate(states) if states else ""
-    sampled, random = flags in _SAMPLED_DIGITS, flags in _RANDOM_DIGITS
+    sampled, random = _FLAGS[flags]
     return Remote(trace_id, span_id, sampled, False, tracestate, "", random)
 
 
@@ -54,10 +54,8 @@ def read_usual(traceparent: bytes) -> Remote | None:
     if _USUAL.fullmatch(traceparent) is None:
         return None
     text = traceparent.decode()
-    flags = text[54]
-    ids = text[3:35], text[36:52]
-    sampled, random = flags in _SAMPLED_DIGITS, flags in _RANDOM_DIGITS
-    return remote_of((*ids, sampled, False, "", "", random))
+    sampled, random = _FLAGS[text[54]]
+    return remote_of((text[3:35], text[36:52], sampled, False, "", "", random))
 
 
 def read_tracestate(values: Sequence[bytes]) -> str:
