@@ -280,6 +280,22 @@ def test_where_nobody_listens_the_spans_come_back_at_once(route: str) -> None:
     assert "refused" in (result.reason or "").lower()
 
 
+@pytest.mark.parametrize("route", ROUTES)
+def test_one_span_that_is_too_large_costs_itself_and_the_limit_grows_back(route: str) -> None:
+    spans = [*made(600), *made(1, chars=5 * MEBIBYTE, first=9_999)]
+    with collector(route) as sink, to(sink, route) as export:
+        if route.endswith("HTTP"):
+            sink.refuse_if(lambda _, size: size > 4 * MEBIBYTE, Refusal(413))
+        result = export(spans)
+        assert (result.delivered, result.rejected) == (600, 1)
+        requests = []
+        for number in range(40):
+            before = sink.requests
+            assert export(made(600, first=10_000 * (number + 2))).delivered == 600
+            requests.append(sink.requests - before)
+        assert (requests[0], requests[-1]) == (3, 1)
+
+
 def test_the_answer_is_known_although_the_log_is_off(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("CRITICAL")
     with OtlpGrpcSink() as sink, to(sink, "jaeger over gRPC") as export:

@@ -1,7 +1,6 @@
 """The bridge to OpenTelemetry's SDK: spanserve's spans for any of its exporters."""
 
 import logging
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -29,7 +28,8 @@ from spanserve.tracing.export.halving import send_in_parts
 from spanserve.tracing.hookspecs import ExportResult
 from spanserve.tracing.span import Attributes, Event, Link, Resource, Span, SpanKind
 
-_UNLIMITED: Final = sys.maxsize
+_UNLIMITED: Final = 1 << 30
+_GROWTH: Final = 32
 _LEAST_SPANS: Final = 256
 """What a call may hold, however little was refused as too large: one long span is no rule."""
 
@@ -126,12 +126,13 @@ class OtelExport:
                 readable.append(converted)
                 good.append(span)
         unreadable = len(spans) - len(good)
-        parts = [
-            range(start, min(start + self._most_spans, len(good)))
-            for start in range(0, len(good), self._most_spans)
-        ]
+        most = self._most_spans
+        parts = [range(start, min(start + most, len(good))) for start in range(0, len(good), most)]
         with _suppressed_instrumentation():
             sent = send_in_parts(parts, lambda part: self._sent(readable[part.start : part.stop]))
+        if most == self._most_spans and sent.delivered:
+            # What was too large may have been one long span: a little more is tried each time.
+            self._most_spans = min(most + most // _GROWTH, _UNLIMITED)
         return ExportResult(
             delivered=sent.delivered,
             rejected=sent.rejected + unreadable,

@@ -7,6 +7,7 @@ from spanserve_zipkin.encode import Encoded, body_of
 
 DEFAULT_MAX_BODY_BYTES = 4_000_000  # servers and what stands before them take 5 to 10 MB
 _MIN_BODY_BYTES = 64_000
+_GROWTH = 32
 
 
 class Delivery:
@@ -37,6 +38,11 @@ class Delivery:
             retry_after_s=sent.retry_after_s,
             reason=sent.reason,
         )
+
+    def grow(self) -> None:
+        """Let a body be a little longer: what was too large may have been one long span."""
+        longer = self.max_body_bytes + self.max_body_bytes // _GROWTH
+        self.max_body_bytes = min(longer, DEFAULT_MAX_BODY_BYTES)
 
     def _learn(self, refused_bytes: int) -> None:
         self.max_body_bytes = min(self.max_body_bytes, max(refused_bytes // 2, _MIN_BODY_BYTES))

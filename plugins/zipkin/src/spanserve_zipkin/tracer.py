@@ -90,6 +90,13 @@ class _Exporter:
         self._said = False
 
     def export(self, spans: Sequence[Span]) -> ExportResult:
+        limit = self._delivery.max_body_bytes
+        result = self._export(spans)
+        if result.delivered and limit == self._delivery.max_body_bytes:
+            self._delivery.grow()
+        return result
+
+    def _export(self, spans: Sequence[Span]) -> ExportResult:
         if not isinstance(spans, Spans):
             return self._export_each(spans)
         posts = deque(filter(len, spans.parts(self._posts(spans))))
