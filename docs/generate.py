@@ -52,7 +52,7 @@ ERROR_MEANINGS: Final = {
     404: "There is no such path",
     405: "The path answers another method; inference routes answer POST",
     406: "`Accept` takes no format that the endpoint answers in",
-    413: "The body has more than `server.max_request_bytes`",
+    413: "The body has more than `server.max_request_bytes`, or `server.max_json_bytes` of JSON",
     415: "`Content-Type` or `Content-Encoding` is none that the endpoint reads",
     422: "The item has the wrong shape or type; `details` names the places",
     429: "`max_queue` items wait already; `Retry-After` says in how many seconds to try again",

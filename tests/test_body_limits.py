@@ -1,5 +1,7 @@
 """`server.max_request_bytes` holds on every way in, however a body comes; and who may send one."""
 
+import gzip
+import json
 import socket
 from collections.abc import Iterator
 from typing import Annotated, Any, Final
@@ -44,6 +46,10 @@ class Own:
     @api(batch=True)
     def rows(self, rows: Annotated[np.ndarray, Array("float32", (2,))]) -> np.ndarray:
         return rows
+
+    @api(batch=True)
+    def words(self, words: list[str]) -> list[str]:
+        return words
 
     @api
     def text(self, text: str) -> int:
@@ -130,3 +136,38 @@ def test_with_the_token_a_wrong_change_is_422_and_a_right_one_is_made() -> None:
         assert httpx.patch(url, json={"sample_rate": 2}, headers=BEARER).status_code == 422
         changed = httpx.patch(url, json={"sample_rate": 0.5}, headers=BEARER)
         assert (changed.status_code, changed.json()["sample_rate"]) == (200, 0.5)
+
+
+JSON_CONFIG: Final = {"server": {"max_json_bytes": LIMIT}}
+TOO_LONG: Final = "the body has more than 1000 bytes of JSON (server.max_json_bytes)"
+TEXTS: Final = {"name": "rows", "shape": [1, 2], "datatype": "BYTES", "data": ["x" * LIMIT, ""]}
+
+
+@pytest.mark.parametrize("service_", [Own, Dependent], ids=lambda cls: cls.__name__)
+def test_json_that_is_parsed_as_a_whole_has_a_limit_of_its_own(service_: type[Any]) -> None:
+    with (
+        serving(service_, JSON_CONFIG) as server,
+        httpx.Client(base_url=server.url) as client,
+    ):
+        long: Any = "x" * LIMIT
+        for path, sent in (("/text", long), ("/text?query", long), ("/words", long)):
+            told = client.post(path, json=sent)
+            assert (told.status_code, told.json()["message"]) == (413, TOO_LONG), path
+        packed = gzip.compress(json.dumps(long).encode())
+        headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+        told = client.post("/text", content=packed, headers=headers)
+        assert told.json()["message"] == TOO_LONG
+        protocol = client.post("/v2/models/rows/infer", json={"inputs": [TEXTS]})
+        assert (protocol.status_code, protocol.json()["message"]) == (413, TOO_LONG)
+        blanks = b"[1," + b" " * LIMIT + b"2]"
+        assert client.post("/rows", content=blanks).json() == [1, 2]
+        tensor = b'{"inputs":[{"name":"rows","shape":[1,2],"datatype":"FP32","data":%b}]}'
+        infer = client.post("/v2/models/rows/infer", content=tensor % blanks)
+        assert infer.json()["outputs"][0]["data"] == [1, 2]
+        lines = client.post(
+            "/words",
+            content=b'"a"\n"%b"\n"b"' % (b"x" * LIMIT),
+            headers={"Content-Type": "application/x-ndjson"},
+        ).text.splitlines()
+        assert [lines[0], lines[2]] == ['"a"', '"b"']
+        assert json.loads(lines[1])["error"]["message"] == TOO_LONG

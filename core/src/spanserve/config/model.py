@@ -194,6 +194,11 @@ class ServerConfig(Section):
         description="Bodies being read, of all clients of a process together; beyond, reading "
         "stops, and what waits longer than body_timeout_s is answered 503",
     )
+    max_json_bytes: Count | None = Field(
+        default=None,
+        description="The longest JSON that is parsed as a whole, of any endpoint that takes no "
+        "arrays; null: as max_request_bytes",
+    )
     request_timeout_ms: Length | None = Field(
         default=None,
         description="When a request is given up with 504, or 408 where its body is not there; "

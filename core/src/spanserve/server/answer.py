@@ -282,6 +282,12 @@ def too_large(limit: int, *, inflated: bool = False) -> BodyError:
     return BodyError(413, CODES[413], message)
 
 
+def too_long_json(limit: int) -> RequestError:
+    """Return the error of JSON that is parsed as a whole, and longer than that may be."""
+    message = f"the body has more than {limit} bytes of JSON (server.max_json_bytes)"
+    return RequestError(413, CODES[413], message)
+
+
 def timed_out(limit_ms: float, limited_by: str) -> RequestError:
     """Return the error of a request that took too long; `limited_by` names the limit."""
     message = f"the answer took longer than {limit_ms:g} ms ({limited_by})"

@@ -192,6 +192,7 @@ def _endpoint(api: ApiSpec, config: Config, running: Running, tracing: Tracing) 
     options: dict[str, Any] = {
         "tracing": tracing,
         "max_request_bytes": config.server.max_request_bytes,
+        "max_json_bytes": config.server.max_json_bytes,
         "request_timeout_ms": config.server.request_timeout_ms,
         "with_timing": config.server.trace_headers,
     }

@@ -25,6 +25,7 @@ from spanserve.server.answer import (
     not_taken,
     request_error,
     timed_out,
+    too_long_json,
 )
 from spanserve.server.exchange import ClientLeftError, Exchange, unless_left, within
 from spanserve.server.pacing import paced
@@ -62,6 +63,7 @@ class Endpoint(ABC):
         *,
         tracing: Tracing,
         max_request_bytes: int,
+        max_json_bytes: int | None,
         request_timeout_ms: float | None,
         with_timing: bool,
     ) -> None:
@@ -72,8 +74,10 @@ class Endpoint(ABC):
         self._is_member = self.is_traced or not tracing.on
         self._now_ns = tracing.now_ns
         self.max_request_bytes = max_request_bytes
-        self.most_at_once = LONG_BODY_BYTES
-        """Bytes of JSON that are decoded without a pause."""
+        self.max_json_bytes = max_request_bytes if max_json_bytes is None else max_json_bytes
+        """Bytes of JSON that may be parsed as a whole."""
+        self.most_at_once = min(LONG_BODY_BYTES, self.max_json_bytes, max_request_bytes)
+        """Bytes of JSON that are decoded without a thought."""
         self.timeout_ms = request_timeout_ms
         self._with_timing = with_timing
 
@@ -99,7 +103,14 @@ class Endpoint(ABC):
         """Return a body's value; that of a long one is made in steps, as far as there are any."""
         if len(body) <= self.most_at_once:
             return self.codec.decode(body)
+        if not self.codec.reads_in_steps:
+            self.check_json(len(body))
         return await paced(self.codec.steps(body))
+
+    def check_json(self, length: int) -> None:
+        """Raise RequestError (413) where JSON is too long to be parsed as a whole."""
+        if length > self.max_json_bytes:
+            raise too_long_json(self.max_json_bytes)
 
     def reads(self, exchange: Exchange) -> None:
         """Begin to read a body."""
@@ -261,7 +272,11 @@ class BatchEndpoint(Endpoint):
 
         `gone` says whether the client left. Raises what `refused` has an answer to.
         """
-        value = self.codec.decode(within(body, self.max_request_bytes))
+        if len(body) > self.most_at_once:
+            within(body, self.max_request_bytes)
+            if not self.codec.reads_in_steps:
+                self.check_json(len(body))
+        value = self.codec.decode(body)
         limited = self.timeout_ms is not None or exchange.limit_ms is not None
         return self.batcher.submit(
             value,

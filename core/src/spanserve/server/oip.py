@@ -25,7 +25,7 @@ from spanserve.server.pacing import paced
 from spanserve.server.routes import Door, error_responses, guarded_route
 from spanserve.service import npy
 from spanserve.service.bundle import LoadedService
-from spanserve.service.codecs import LONG_BODY_BYTES, ArrayBatchCodec
+from spanserve.service.codecs import ArrayBatchCodec
 from spanserve.service.large_results import binary, data_as_json, result_array
 from spanserve.service.problems import InvalidBody, InvalidItem, nearest
 from spanserve.service.steps import Steps
@@ -126,10 +126,12 @@ class Model:
             length = int(json_length)
         text = body[:length].removeprefix(BOM_UTF8)
         rest, data = text, None
-        if length > LONG_BODY_BYTES:
+        if length > self.endpoint.most_at_once:
             rest, data = yield from without_data(text)
+        self.endpoint.check_json(len(rest))
         request = _parsed(rest)
         if data is not None and [each.data for each in request.inputs] != [[]]:
+            self.endpoint.check_json(len(text))
             request, data = _parsed(text), None  # it was something else that looked like data
         self._check_names(request)
         [tensor] = request.inputs

@@ -52,6 +52,9 @@ class _Codec(ABC):
     def decode(self, body: bytes) -> Any:
         """What the body holds; raises InvalidBody (not JSON) or InvalidItem (wrong shape, type)."""
 
+    reads_in_steps = False
+    """Whether `steps` makes a value step by step: a long body is never parsed as a whole."""
+
     def steps(self, body: bytes) -> Steps[Any]:
         """The same, between whose steps others may have the interpreter: here there is one."""
         yield from ()
@@ -133,6 +136,8 @@ class ArrayBatchCodec(BatchCodec):
             except ValidationError as error:
                 refused = error
         raise explained(refused, body, root="item", expected=self._expected) from None
+
+    reads_in_steps = True
 
     def steps(self, body: bytes) -> Steps[Any]:
         return self._long.steps(body)
