@@ -244,6 +244,23 @@ def test_a_process_that_hangs_is_killed_and_started_anew_and_what_it_held_is_cou
     ]
 
 
+def test_a_process_that_is_stopped_while_it_waits_for_an_answer_is_found_all_the_same(
+    home: Path,
+) -> None:
+    with started(hang_after_s=1) as (tracing, exporter):
+        request(tracing)
+        assert settled(exporter)
+        ((pid, _), *_) = written(home)
+        (home / "wait").touch()
+        request(tracing)
+        assert until((home / "waits").exists, WAIT_S)
+        (home / "wait").unlink()
+        os.kill(pid, signal.SIGSTOP)
+        assert settled(exporter)
+        request(tracing)
+    assert (exporter.counters.delivered, drops(exporter)) == (4, {Drop.EXPORTER_HUNG: 2})
+
+
 def test_a_slow_process_that_gives_signs_of_life_is_left_alone(home: Path) -> None:
     (home / "slow").touch()
     with started(hang_after_s=2) as (tracing, exporter):

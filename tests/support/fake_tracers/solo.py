@@ -44,6 +44,10 @@ class Solo:
             os.kill(os.getpid(), signal.SIGKILL)
         while told("hang"):
             time.sleep(0.01)
+        if told("wait"):
+            breathe(60)
+            (HOME / "waits").touch()
+            time.sleep(60)
         if told("slow"):
             breathe(60)
             time.sleep(3)

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, Protocol
 
-from spanserve.tracing.breath import breathe
+from spanserve.tracing.breath import breathe, hear_signs
 from spanserve.tracing.expander import Expander
+from spanserve.tracing.export.liveness import Liveness
 from spanserve.tracing.export.quiet import without_instrumentation
 from spanserve.tracing.failure import raised
 from spanserve.tracing.frozen import TABLES, Frozen, span_count
@@ -38,6 +39,9 @@ class Delivery(Protocol):
 
     def packed(self, record: Frozen) -> Frozen:
         """Return a record as it is to wait for `deliver`; called on the event loop."""
+
+    def report_to(self, liveness: Liveness) -> None:
+        """Give this the signs of life of all calls, which come from the calling thread."""
 
     def start(self) -> None:
         """Begin to get ready, without waiting for it."""
@@ -90,6 +94,10 @@ class DirectDelivery:
     def packed(self, record: Frozen) -> Frozen:
         """Return it as it is: nothing is gained here by packing it."""
         return record
+
+    def report_to(self, liveness: Liveness) -> None:
+        """Let this hear what the tracer says on this thread, by `breathe`."""
+        hear_signs(liveness.sign)
 
     def start(self) -> None:
         """Be ready."""

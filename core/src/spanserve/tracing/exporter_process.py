@@ -11,6 +11,7 @@ import marshal
 import os
 import pickle
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -75,33 +76,62 @@ def main() -> None:
         # What is made of a call's records is a good part of this, forms no cycles, goes with it.
         gc.freeze()
         gc.set_threshold(100_000, 20, 20)
-        hear_signs(Signs(answers).sign)
-        for outcome in _outcomes(delivery, questions):
+        voice = Voice(answers, assignment.beat_s)
+        hear_signs(voice.sign)
+        for outcome in _outcomes(delivery, questions, voice):
             dropped = {why.value: spans for why, spans in outcome.dropped.items()}
-            answer = (ANSWER, (dropped, *outcome[1:]), lines.taken())
-            write_frame(answers, marshal.dumps(answer))
+            voice.answer((ANSWER, (dropped, *outcome[1:]), lines.taken()))
 
 
-class Signs:
-    """Passes the signs of a call's life on to the server, a few a second."""
+class Voice:
+    """What the process says to the server: answers, and meanwhile that it lives.
 
-    _EVERY_S = 0.25
+    The server listens during a call alone. `sign` passes on what the tracer says itself, a few
+    times a second; another thread says now and then that the process runs.
+    """
 
-    def __init__(self, answers: BinaryIO) -> None:
+    _EVERY_S = 0.1
+
+    def __init__(self, answers: BinaryIO, beat_s: float) -> None:
         self._answers = answers
+        self._beat_s = beat_s
         self._next_s = 0.0
+        self._lock = threading.Lock()
+        self._calling = False
+        threading.Thread(target=self._beat, name="beat", daemon=True).start()
+
+    def begin(self) -> None:
+        """A call begins: the server listens."""
+        self._next_s = 0.0
+        self._calling = True
 
     def sign(self, quiet_for_s: float) -> None:
-        """Pass one on, but not each."""
+        """Pass a sign of the tracer's on, but not each."""
         now_s = time.monotonic()
-        if quiet_for_s or now_s >= self._next_s:
+        if self._calling and (quiet_for_s or now_s >= self._next_s):
             self._next_s = now_s + self._EVERY_S
-            write_frame(self._answers, marshal.dumps((SIGN, float(quiet_for_s))))
+            with self._lock:
+                write_frame(self._answers, marshal.dumps((SIGN, float(quiet_for_s))))
+
+    def answer(self, answer: tuple[Any, ...]) -> None:
+        """Give the answer, and be silent."""
+        with self._lock:
+            self._calling = False
+            write_frame(self._answers, marshal.dumps(answer))
+
+    def _beat(self) -> None:
+        with suppress(OSError, ValueError):  # the server is gone
+            while True:
+                time.sleep(self._beat_s)
+                with self._lock:
+                    if self._calling:
+                        write_frame(self._answers, marshal.dumps((SIGN, None)))
 
 
-def _outcomes(delivery: DirectDelivery, questions: BinaryIO) -> Iterator[Outcome]:
+def _outcomes(delivery: DirectDelivery, questions: BinaryIO, voice: Voice) -> Iterator[Outcome]:
     while True:
         verb, *rest = marshal.loads(read_frame(questions))  # noqa: S302  # as above
+        voice.begin()
         if verb == DELIVER:
             offset_ns, records = rest
             yield delivery.deliver([unpacked(each) for each in records], offset_ns)

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from spanserve.tracing.breath import hear_signs
 from spanserve.tracing.clock import Clock
 from spanserve.tracing.delivery import Delivery
 from spanserve.tracing.export.limits import QueueLimits
@@ -168,7 +167,7 @@ class Exporter:
             self.counters.dropped[Drop.STOPPED] += lost
 
     def _run(self) -> None:
-        hear_signs(self._liveness.sign)
+        self._delivery.report_to(self._liveness)
         while not self._stopped.is_set():
             if self._is_up():
                 is_time = not self._wake.wait(self._limits.flush_interval_s)

@@ -19,8 +19,8 @@ from typing import Any, BinaryIO, Final, Literal, cast
 
 from pydantic import BaseModel
 
-from spanserve.tracing.breath import breathe
 from spanserve.tracing.delivery import Delivery
+from spanserve.tracing.export.liveness import Liveness
 from spanserve.tracing.export.restarts import Restarts, clean_environment, ended_by
 from spanserve.tracing.frames import read_frame, write_frame
 from spanserve.tracing.frozen import Frozen, span_count
@@ -55,6 +55,7 @@ class Assignment:
     batch_spans: Literal["full", "linked"]
     exceptions: Literal["full", "type"]
     log_level: int
+    beat_s: float
 
 
 class ProcessDelivery:
@@ -79,10 +80,16 @@ class ProcessDelivery:
         self._alone = False
         self._hung = False
         self._abandoned = False
+        self._liveness: Liveness | None = None
 
     def packed(self, record: Frozen) -> Frozen:
         """Return the record as bytes."""
         return packed(record)
+
+    def report_to(self, liveness: Liveness) -> None:
+        """Pass on to this what the process says of its calls."""
+        self._liveness = liveness
+        self._fallback.report_to(liveness)
 
     def start(self) -> None:
         """Start the process; it gets ready while the server does."""
@@ -169,7 +176,7 @@ class ProcessDelivery:
             while True:
                 kind, *answer = marshal.loads(read_frame(_stdout(process)))  # noqa: S302  # our own child's
                 if kind == SIGN:
-                    breathe(*answer)
+                    self._lives(*answer)
                 elif kind == UNABLE:
                     self._work_alone(*answer)
                     _end(process)
@@ -178,6 +185,13 @@ class ProcessDelivery:
                     return self._told(*answer)
         except (OSError, EOFError):
             return self._died()
+
+    def _lives(self, quiet_for_s: float | None) -> None:
+        """The process runs, and its tracer said so itself, unless there is no wish for quiet."""
+        if self._liveness is not None:
+            self._liveness.beat()
+            if quiet_for_s is not None:
+                self._liveness.sign(quiet_for_s)
 
     def _told(self, outcome: tuple[Any, ...], lines: Sequence[tuple[str, int, str]]) -> Outcome:
         for name, level, text in lines:

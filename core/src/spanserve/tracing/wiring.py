@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from typing import Final
 
 from spanserve.config.model import TracingConfig
 from spanserve.tracing.clock import Clock
@@ -11,6 +12,11 @@ from spanserve.tracing.exporting import Exporter, QueueLimits
 from spanserve.tracing.loading import LoadedTracer
 from spanserve.tracing.process import Assignment, ProcessDelivery
 from spanserve.tracing.span import Resource
+
+BEATS: Final = 5
+"""So often a process says that it runs within the time after which it hangs."""
+SHORTEST_BEAT_S: Final = 0.05
+LONGEST_BEAT_S: Final = 2.0
 
 
 def exporter_of(
@@ -54,5 +60,6 @@ def _delivery_of(tracer: LoadedTracer, config: TracingConfig, resource: Resource
         config.batch_spans,
         config.exceptions,
         logging.getLogger().getEffectiveLevel(),
+        min(max(config.queue.hang_after_s / BEATS, SHORTEST_BEAT_S), LONGEST_BEAT_S),
     )
     return ProcessDelivery(assignment, here)

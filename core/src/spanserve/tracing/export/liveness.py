@@ -21,11 +21,16 @@ _LONGEST_S: Final = 1.0
 
 
 class Liveness:
-    """When one call began or last gave a sign of life; written by its own thread alone."""
+    """When one call began or last gave a sign of life; written by its own thread alone.
+
+    A sign may ask for some quiet, for a wait that is known to be long. A call in another process
+    has a second clock: its beats, which go on meanwhile, and not where that process is stopped.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._late_ns = 0
+        self._beat_late_ns = 0
         self._patience_s = 0.0
 
     def began(self, patience_s: float) -> None:
@@ -35,17 +40,24 @@ class Liveness:
 
     def sign(self, quiet_for_s: float = 0.0) -> None:
         """The call gave a sign of life, and may now be quiet for a while."""
-        self._late_ns = self._clock.now_ns() + int((quiet_for_s + self._patience_s) * 1e9)
+        self._late_ns = self._in_ns(quiet_for_s + self._patience_s)
+
+    def beat(self) -> None:
+        """The call's process runs."""
+        self._beat_late_ns = self._in_ns(self._patience_s)
 
     def ended(self) -> None:
         """The call is over."""
-        self._late_ns = 0
+        self._late_ns = self._beat_late_ns = 0
 
     @property
     def is_lost(self) -> bool:
         """Whether there is a call, and it hangs."""
-        late_ns = self._late_ns
-        return 0 < late_ns < self._clock.now_ns()
+        now_ns = self._clock.now_ns()
+        return any(0 < late_ns < now_ns for late_ns in (self._late_ns, self._beat_late_ns))
+
+    def _in_ns(self, seconds: float) -> int:
+        return self._clock.now_ns() + int(seconds * 1e9)
 
 
 class Watchdog:
