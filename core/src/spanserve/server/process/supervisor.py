@@ -111,17 +111,15 @@ class Supervisor:
                 code = self._ended(slot, slot.process.pid)
                 if code is not None:
                     return code
-        if any(slot.is_ready for slot in self._slots):
-            self._now_ready()
-        else:
+            if slot.is_loaded and not slot.may_listen:
+                self._stopgap.stop()  # first: nobody is to hear from it what is true no more
+                slot.let_listen()
+            if slot.is_ready and not self._was_ready:
+                self._was_ready = True
+                self._on_ready()
+        if not any(slot.may_listen for slot in self._slots):
             self._stopgap.start()
         return None
-
-    def _now_ready(self) -> None:
-        self._stopgap.stop()
-        if not self._was_ready:
-            self._was_ready = True
-            self._on_ready()
 
     def _ended(self, slot: Slot, pid: int | None) -> int | None:
         """Take note of a worker's end: another is to follow, or the exit code is returned."""
