@@ -22,11 +22,25 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what needs httptools in the run without it, see `test_plain_install`."""
+    """Mark what starts real servers; leave out what needs httptools in the run without it.
+
+    That is the run of `test_plain_install`.
+    """
+    for item in items:
+        if _starts_real_server(item):
+            item.add_marker("real_servers")
     if find_spec("httptools") is None:
         needy = [item for item in items if item.get_closest_marker("needs_httptools")]
         config.hook.pytest_deselected(items=needy)
         items[:] = [item for item in items if item not in needy]
+
+
+def _starts_real_server(item: pytest.Item) -> bool:
+    """Whether it asks for a fixture of a real server, or has the name of one as a parameter."""
+    fixtures = getattr(item, "fixturenames", ())
+    parameters = getattr(getattr(item, "callspec", None), "params", {}).values()
+    words = [*fixtures, *(each for each in parameters if isinstance(each, str))]
+    return any(word.startswith(("real_", "real ")) for word in words)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -21,6 +21,7 @@ from servers.process import answers, free_ports, serving
 from servers.recipes import java_version
 from servers.releases import fetch, key_of
 from servers.zipkin import ZipkinServer
+from support.serving import until
 
 needs_locks = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fcntl")
 
@@ -296,6 +297,45 @@ def test_a_server_answers_within_the_block_and_is_gone_after_it() -> None:
         assert answers(server.ready_urls[0])
     assert not answers(server.ready_urls[0])
     assert not server.folder.exists()
+
+
+_STARTS_AND_WAITS = """
+import sys, threading
+from test_servers import plan, serving
+with serving(plan()) as server:
+    print(server.ready_urls[0], server.folder, flush=True)
+    threading.Event().wait()
+"""
+
+
+def test_a_server_does_not_outlive_tests_that_are_killed() -> None:
+    here = Path(__file__).parent
+    environ = {**os.environ, "PYTHONPATH": str(here)}
+    command = [sys.executable, "-c", _STARTS_AND_WAITS]
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as tests:
+        assert tests.stdout is not None
+        url, folder = tests.stdout.readline().split()
+        assert answers(url)
+        tests.kill()
+    assert until(lambda: not answers(url))
+    assert until(lambda: not Path(folder).exists())
+
+
+def test_tests_that_start_real_servers_are_marked() -> None:
+    """Which are those that end to end and dependencies run with what is real, and no others."""
+    command = [sys.executable, "-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider"]
+    here = Path(__file__).parent
+    files = [str(here / name) for name in ("test_end_to_end.py", "test_dependencies.py")]
+    found = subprocess.run(
+        [*command, "-m", "real_servers", *files], capture_output=True, text=True, check=True
+    )
+    tests = [line for line in found.stdout.splitlines() if "::" in line]
+    assert tests
+    assert all("real" in line for line in tests)
+    rest = subprocess.run(
+        [*command, "-m", "not real_servers", *files], capture_output=True, text=True, check=False
+    )
+    assert [line for line in rest.stdout.splitlines() if "[real" in line] == []
 
 
 def test_a_server_that_ignores_the_signal_is_killed() -> None:

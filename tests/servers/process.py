@@ -86,7 +86,8 @@ def serving(
     server, process = _started(plan, deadline_s, grace_s)
     keep = False
     try:
-        yield server
+        with _ending_with_us(process, server.log.parent):
+            yield server
         keep = keep_log()
     except Exception as error:
         keep = True
@@ -96,6 +97,31 @@ def serving(
         stop(process, grace_s)
         if not keep:
             shutil.rmtree(server.log.parent, ignore_errors=True)
+
+
+@contextmanager
+def _ending_with_us(process: subprocess.Popen[bytes], folder: Path) -> Iterator[None]:
+    """Have the server and its folder gone when this process ends without a chance to see to it.
+
+    A watcher waits for the end of a pipe that only this process holds open: killed or not, the
+    system closes it. As it begins it says so, for what is not watched might be left.
+    """
+    script = 'echo; read -r _; kill -KILL -"$1"; rm -rf "$2"'
+    watcher = subprocess.Popen(
+        ["/bin/sh", "-c", script, "watcher", str(process.pid), str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    with watcher:
+        assert watcher.stdin is not None
+        assert watcher.stdout is not None
+        watcher.stdout.readline()
+        try:
+            yield
+        finally:
+            watcher.kill()
 
 
 def _started(

@@ -1,6 +1,7 @@
 """The command line. Each command imports what it needs when it runs, so that help is quick."""
 
 import os
+import platform
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -87,6 +88,14 @@ def _loaded(file: Path | None, given: Mapping[str, object]) -> "Loaded":
     return loaded
 
 
+def _refuse_windows() -> None:
+    if platform.system() == "Windows":
+        raise SpanserveError(
+            "spanserve does not serve on Windows: it needs POSIX signals, locks and Unix sockets; "
+            "run it in WSL or in a container (`spanserve bundle` makes a Dockerfile)"
+        )
+
+
 def _print_version(wanted: bool) -> None:  # noqa: FBT001  # typer's callback
     if wanted:
         from importlib.metadata import version  # noqa: PLC0415  # see the module's first line
@@ -125,6 +134,7 @@ def serve(
     ] = None,
 ) -> None:
     """Serve a .py file, module:Class or bundle over HTTP, until Ctrl-C or SIGTERM drains it."""
+    _refuse_windows()
     given = {"server.host": host, "server.port": port, "server.workers": workers}
     loaded = _loaded(config, given)
     from spanserve.commands.serve import serve as run  # noqa: PLC0415  # see the module's first line
