@@ -1,0 +1,1 @@
+"""A campaign against a real server: slow clients, hostile bodies and faults, for some minutes."""
