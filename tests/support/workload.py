@@ -14,10 +14,10 @@ from spanserve.tracing.custom import CustomEvent, CustomSpan
 from spanserve.tracing.expansion import Expansion
 from spanserve.tracing.failure import failure_of
 from spanserve.tracing.frozen import LATE
+from spanserve.tracing.outlet import Scope
 from spanserve.tracing.pieces import Pieces
 from spanserve.tracing.places import RUN, item_place
 from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
-from spanserve.tracing.scope import Scope
 from spanserve.tracing.thawed import thawed
 from spanserve.tracing.tracing import Tracing
 from support.gate import UNIX_NS, Sent, answered, begun, queued, released

@@ -12,6 +12,7 @@ from spanserve.tracing.clock import ID_BYTES, ROOT_ID_AT, Ids, root_ids
 from spanserve.tracing.keeping import Rules
 from spanserve.tracing.lean import Decision, LeanRequest, decision_of
 from spanserve.tracing.loading import LoadedTracer
+from spanserve.tracing.passing import PassingRecord
 from spanserve.tracing.propagation import KNOWN_FORMATS, Propagators
 from spanserve.tracing.record import RequestRecord
 from spanserve.tracing.remote import Remote
@@ -130,9 +131,22 @@ class Admission:
         """Return what the caller of a request sent along, unread, where it is trusted."""
         return record.baggage if self._trusts and self._carries_baggage else ()
 
-    def pass_on(self, headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-        """Return the headers of an untraced request that go on as they came."""
-        return self.propagators.pass_on(headers) if self._trusts else {}
+    def headers_for(self, record: Record, span_id: str) -> dict[str, str]:
+        """Return the headers that continue this span's trace in another service."""
+        if isinstance(record, PassingRecord):
+            headers = self.propagators.pass_on(record.headers()) if self._trusts else {}
+        else:
+            headers = self.propagators.inject(
+                record.trace_id,
+                span_id,
+                sampled=record.sampled,
+                debug=record.debug,
+                tracestate=record.tracestate,
+                random=record.random,
+            )
+        if passed_on := baggage.passed_on(self.baggage_of(record)):
+            headers["baggage"] = passed_on
+        return headers
 
     def note_caller(self, record: RequestRecord, caller: Remote) -> None:
         """Write down who called: to join its trace, or to link it where it is not trusted."""

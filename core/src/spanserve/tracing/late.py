@@ -9,13 +9,16 @@ needs no lock.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from spanserve.tracing.base import CUSTOMS, MAX_CUSTOM_SPANS, Record
 from spanserve.tracing.custom import CustomSpan
+from spanserve.tracing.failure import failure_of
 from spanserve.tracing.frozen import Frozen, frozen_late, frozen_startup
+from spanserve.tracing.outlet import Scope
+from spanserve.tracing.scope import entered
 from spanserve.tracing.startup import StartupRecord
 
 log = logging.getLogger(__name__)
@@ -99,6 +102,22 @@ class LateSpans:
             called = self._calls()
         if called:
             self._call()
+
+    @contextmanager
+    def starting(self, record: StartupRecord, scope: Scope | None) -> Iterator[None]:
+        """Run the code of a start in this scope of its record, and let that go at the end."""
+        record.on_late_use = self.startup
+        try:
+            with entered(scope):
+                yield
+        except Exception as error:
+            record.failure = failure_of(error, self._now_ns())
+            raise
+        finally:
+            record.ended_ns = record.left_ns = self._now_ns()
+            self.left(record)
+            if record.recording and record.of_use:
+                self.startup(record)
 
     def startup(self, record: StartupRecord) -> None:
         """Let a start's record go, once: when it ended, or when it turns out to be of use."""

@@ -9,6 +9,7 @@ batch's trace.
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from spanserve.tracing import names
@@ -80,10 +81,8 @@ class _LiveCustoms(Record):
         custom = super().custom_started(name, parent_place, now_ns, attributes, place)
         if (announcer := self.announcer) is not None and not custom.is_lost:
             pieces = announcer.live.pieces
-            # As if it had no parent: it need not lie within the one it has.
-            announcer.start(
-                custom.place, _NOWHERE, lambda end_ns: pieces.custom(self, custom, end_ns)
-            )
+            # As if it had no parent: it need not lie within its own.
+            announcer.start(custom.place, _NOWHERE, partial(pieces.custom, self, custom))
         return custom
 
     def custom_ended(self, span: CustomSpan, now_ns: int) -> None:
@@ -99,11 +98,7 @@ class _LiveCustoms(Record):
 class LiveRequestRecord(_LiveCustoms, RequestRecord):
     """A request's record that announces its boundaries."""
 
-    def __init__(
-        self,
-        live: Live,
-        *fields: Any,
-    ) -> None:
+    def __init__(self, live: Live, *fields: Any) -> None:
         super().__init__(*fields)
         self.pieces = live.pieces
         if self.sampled:

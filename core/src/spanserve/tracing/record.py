@@ -2,8 +2,8 @@
 
 A mark is one reading of the monotonic clock, in nanoseconds; 0 means that it was not
 reached. Nothing is formatted here: `expansion` makes spans of a record later, on another
-thread. The marks are written through methods, so that the records of a live tracer
-(`live`) can announce each boundary where it happens and all others pay for none of it.
+thread. The marks are written through methods, so that the records of a live tracer (`live`) can
+announce each boundary where it happens and all others pay for none of it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -70,12 +70,12 @@ class RequestRecord(Record):
 
     @property
     def context(self) -> "RequestRecord":
-        """Return itself: where its code runs."""
+        """Where its code runs: itself."""
         return self
 
     @property
     def full_record(self) -> "RequestRecord":
-        """Return itself: what takes its place (`lean`) returns the record it stands for."""
+        """Itself: what takes its place (`lean`) returns the record it stands for."""
         return self
 
     def started(self) -> None:
@@ -137,8 +137,7 @@ class RequestRecord(Record):
 
     def attempts(self, position: int, batch: "BatchRecord") -> list[Attempt]:
         """Return the goes at a batch's item that this request lived to see."""
-        goes = batch.attempts(position)
-        return [each for each in goes if each is batch or self.reached(each.started_ns)]
+        return [go for go in batch.attempts(position) if go is batch or self.reached(go.started_ns)]
 
     @property
     def run_begun_ns(self) -> int:

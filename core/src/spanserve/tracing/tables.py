@@ -14,7 +14,7 @@ from spanserve.tracing.breath import breathe
 from spanserve.tracing.custom import PlainCustom
 from spanserve.tracing.frozen import LEAN_TABLE, Frozen, batch_size
 from spanserve.tracing.http import Origin, server_attributes, span_name
-from spanserve.tracing.members import of_leans, of_rows
+from spanserve.tracing.members import derived, length, of_leans, of_rows, those
 from spanserve.tracing.places import (
     COLLATE,
     DECODE,
@@ -115,7 +115,7 @@ class _Trace:
             name,
             SpanKind.INTERNAL,
             self.trace_id,
-            _derived(self.root_id, step),
+            derived(self.root_id, step),
             self.root_id,
             start_ns + self._offset_ns,
             end_ns + self._offset_ns,
@@ -129,7 +129,7 @@ class _Trace:
 
 def _members(batches: _Batches, *, with_runs: bool, alone: bool) -> Block:
     """Return the spans of the usual requests of these batches."""
-    whole = _those(batches.rows["kind"] == WHOLE)
+    whole = those(batches.rows["kind"] == WHOLE)
     rows, batch = batches.rows[whole], batches.batch[whole]
     marks = {name: each[batch] for name, each in batches.marks.items()}
     trace = _Trace(
@@ -154,7 +154,7 @@ def _members(batches: _Batches, *, with_runs: bool, alone: bool) -> Block:
         step = id_step(item_place(0, COLLATE))
         block.append(column(names.COLLATE, step, marks["started_ns"], marks["run_ns"]))
     if with_runs:
-        share = _length((marks["ran_ns"] - marks["run_ns"]) // batches.size[batch])
+        share = length((marks["ran_ns"] - marks["run_ns"]) // batches.size[batch])
         step, own = id_step(item_place(0, RUN)), {names.RUN_SHARE_MS: share}
         block.append(column(names.RUN, step, marks["run_ns"], marks["ran_ns"], own=own))
         block += _customs(batches, trace, batch, copies=not alone)
@@ -213,9 +213,9 @@ def _waits(rows: Cells, marks: Mapping[str, Cells], position: Cells) -> Mapping[
     return {
         names.QUEUE_DEPTH: rows["depth"],
         names.BATCH_POSITION: position,
-        names.WAIT_FOR_PEERS_MS: _length(released_ns - ready_ns),
-        names.WAIT_FOR_RUNNER_MS: _length(ready_ns - queued_ns),
-        names.WAIT_FOR_START_MS: _length(marks["started_ns"] - released_ns),
+        names.WAIT_FOR_PEERS_MS: length(released_ns - ready_ns),
+        names.WAIT_FOR_RUNNER_MS: length(ready_ns - queued_ns),
+        names.WAIT_FOR_START_MS: length(marks["started_ns"] - released_ns),
     }
 
 
@@ -271,37 +271,21 @@ def _customs(
             names_[0], steps(places), np.array(starts)[batch], np.array(ends)[batch], common, batch
         )
         yield column._replace(
-            kind=SpanKind(kinds[0]), parent_id=_derived(trace.root_id, steps(parents))
+            kind=SpanKind(kinds[0]), parent_id=derived(trace.root_id, steps(parents))
         )
 
 
 def _links(batches: _Batches) -> Links:
     """Return a link to the queue span of each member that was kept."""
-    kept = _those(batches.rows["kind"] != NOTHING)
+    kept = those(batches.rows["kind"] != NOTHING)
     rows, batch = batches.rows[kept], batches.batch[kept]
     counts = np.bincount(batch, minlength=len(batches.own))
     steps = (rows["index"].astype(np.uint64)) * np.uint64(_ITEM_STEP)
-    queues = _derived(rows["root_id"] + steps, id_step(item_place(0, QUEUE)))
-    waits = _length(batches.marks["started_ns"][batch] - rows["queued_ns"])
+    queues = derived(rows["root_id"] + steps, id_step(item_place(0, QUEUE)))
+    waits = length(batches.marks["started_ns"][batch] - rows["queued_ns"])
     return Links(
         np.concatenate(([0], np.cumsum(counts))),
         batches.trace_ids[kept],
         queues,
         {names.LINK_POSITION: batches.position[kept], names.LINK_WAIT_MS: waits},
     )
-
-
-def _those(chosen: Cells) -> Cells | slice:
-    """Return what takes the chosen rows: without a copy where those are all, as they mostly are."""
-    return slice(None) if chosen.all() else chosen
-
-
-def _derived(root_id: Cells, step: int | Cells) -> Cells:
-    """Return what `derived_id` does, of many roots."""
-    ids = root_id + (np.uint64(step & _MASK) if isinstance(step, int) else step)
-    ids[ids == 0] = 1
-    return ids
-
-
-def _length(ns: Cells) -> Cells:
-    return ns.astype("timedelta64[ns]")

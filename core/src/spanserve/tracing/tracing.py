@@ -19,7 +19,6 @@ from spanserve.tracing.clock import Clock, Ids, SteadyOffset
 from spanserve.tracing.ending import Ending
 from spanserve.tracing.excluded import ExcludedPaths
 from spanserve.tracing.export.liveness import Watchdog
-from spanserve.tracing.failure import failure_of
 from spanserve.tracing.frozen import Frozen
 from spanserve.tracing.http import Origin, origin_of
 from spanserve.tracing.keeping import Rules
@@ -30,11 +29,10 @@ from spanserve.tracing.listeners import Listeners
 from spanserve.tracing.live import Live, LiveBatchRecord, LiveRequestRecord
 from spanserve.tracing.loading import LoadedTracer
 from spanserve.tracing.outcome import FAILING, Drop
-from spanserve.tracing.passing import PassingRecord
+from spanserve.tracing.outlet import Scope
 from spanserve.tracing.pieces import Pieces
 from spanserve.tracing.places import ROOT
 from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
-from spanserve.tracing.scope import Scope, entered
 from spanserve.tracing.span import Resource
 from spanserve.tracing.startup import StartupRecord
 from spanserve.tracing.wiring import exporter_of
@@ -72,6 +70,7 @@ class Tracing:
         )
         # Called for every request: without a call in between.
         self.admit, self.record_of = self._admission.admit, self._admission.record_of
+        self.headers_for, self.baggage_of = self._admission.headers_for, self._admission.baggage_of
         self.request_ended = self._ending.request_ended
         self.answered = self._ending.answered
         self.configured = Rules(config.sample_rate, config.keep.errors, config.keep.slower_than_ms)
@@ -229,18 +228,8 @@ class Tracing:
             self.now_ns(),
             recording=self.rules.sample_rate > 0,
         )
-        record.on_late_use = self.late.startup
-        try:
-            with entered(self.scope(record, ROOT)):
-                yield
-        except Exception as error:
-            record.failure = failure_of(error, self.now_ns())
-            raise
-        finally:
-            record.ended_ns = record.left_ns = self.now_ns()
-            self.late.left(record)
-            if record.recording and record.of_use:
-                self.late.startup(record)
+        with self.late.starting(record, self.scope(record, ROOT)):
+            yield
 
     def _submit(self, record: Frozen) -> None:
         for exporter in self.exporters:
@@ -249,27 +238,6 @@ class Tracing:
     def _lose_late(self, spans: int) -> None:
         for exporter in self.exporters:
             exporter.lose(spans, Drop.LATE)
-
-    def headers_for(self, record: Record, span_id: str) -> dict[str, str]:
-        """Return the headers that continue this span's trace in another service."""
-        if isinstance(record, PassingRecord):
-            headers = self._admission.pass_on(record.headers())
-        else:
-            headers = self._admission.propagators.inject(
-                record.trace_id,
-                span_id,
-                sampled=record.sampled,
-                debug=record.debug,
-                tracestate=record.tracestate,
-                random=record.random,
-            )
-        if passed_on := baggage.passed_on(self.baggage_of(record)):
-            headers["baggage"] = passed_on
-        return headers
-
-    def baggage_of(self, record: Record) -> Sequence[bytes]:
-        """Return what the caller of a request sent along, unread."""
-        return self._admission.baggage_of(record)
 
     def extend_app(self, app: Any) -> None:
         """Let the tracers add routes, once, while the app is built; raises ConfigError."""

@@ -27,7 +27,8 @@ from opentelemetry.trace import (
 
 from spanserve.tracing.baggage import read
 from spanserve.tracing.custom import CustomSpan
-from spanserve.tracing.scope import Scope, keep_current_in, plain_current
+from spanserve.tracing.outlet import Scope
+from spanserve.tracing.scope import keep_current_in, plain_current
 
 _SCOPE_KEY: Final = contexts.create_key("spanserve-scope")
 
