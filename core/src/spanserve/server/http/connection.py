@@ -267,6 +267,9 @@ class LimitedConnection(Base):
             self._wire.close()
             return
         self._read_no_more()
+        # Nothing comes after an answer that says that it is the last.
+        self._due = None
+        getattr(self, "pipeline", []).clear()
         self.flow.resume_reading()
         if self._wire.can_write_eof():
             with suppress(OSError, RuntimeError):

@@ -110,8 +110,8 @@ class LimitedHttpTools(LimitedConnection, HttpToolsProtocol):
         check_hosts(self.values(b"host"), version)
         codings = self.values(b"transfer-encoding")
         self._is_chunked = bool(codings)
-        if codings and codings[0].lower() != b"chunked":
-            raise unknown_coding(codings[0])
+        if codings and (len(codings) > 1 or codings[0].lower() != b"chunked"):
+            raise unknown_coding(b", ".join(codings))
         if parser.should_upgrade():
             self._note_upgrade()
 
