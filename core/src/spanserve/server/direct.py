@@ -112,8 +112,9 @@ class DirectRequest(Exchange):
 
     def await_body(self) -> None:
         """Wait for the body, as long as the answer may take."""
-        deadline_ns = self._endpoint.deadline_ns(self)
-        if deadline_ns:
+        if self._endpoint.timeout_ms is None and self.limit_ms is None:
+            return
+        if deadline_ns := self._endpoint.deadline_ns(self):
             self._call_at(deadline_ns, self._body_timed_out)
 
     def _call_at(self, deadline_ns: int, call: Callable[[], None]) -> None:

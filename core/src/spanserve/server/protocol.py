@@ -23,7 +23,9 @@ from spanserve.server.fields import COMMONEST, HeadersRead, is_json, read_fields
 from spanserve.server.front import FrontDoor
 from spanserve.server.http.keep_alive import KeepAlive
 from spanserve.server.http.limited_httptools import LimitedHttpTools
-from spanserve.server.http.phases import BODY, HEAD
+from spanserve.server.http.limits import MAX_HEADERS
+from spanserve.server.http.phases import BODY, HEAD, NOTHING
+from spanserve.server.http.refusals import NO_HOST, is_host
 from spanserve.server.known import Known, sent_head
 from spanserve.server.process.starting import Entrance
 from spanserve.tracing.client import Client
@@ -60,6 +62,7 @@ class DirectProtocol(KeepAlive, LimitedHttpTools):
         self._head = b""
         self._fields: dict[bytes, bytes] = {}
         self._is_bare = True
+        self._is_usual = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Know the client."""
@@ -76,8 +79,13 @@ class DirectProtocol(KeepAlive, LimitedHttpTools):
                 self._begun(endpoint, head, read).start(data[len(text) :])
                 return
             self._known = None
+        if self.phase == NOTHING:
+            self.discard(len(data))
+            return
+        self.idle_since_s = None
         self._data = data
-        super().data_received(data)
+        self._fed = len(data)
+        self._feed(data)
         self._data = b""
 
     def data_read(self, size: int) -> None:
@@ -110,11 +118,26 @@ class DirectProtocol(KeepAlive, LimitedHttpTools):
         self.headers.append((known, value))
         self._fields[known] = value
 
-    def values(self, name: bytes) -> list[bytes]:
-        """Return the values of a header."""
-        if len(self._fields) < len(self.headers):
-            return super().values(name)
-        return [self._fields[name]] if name in self._fields else []
+    def on_headers_complete(self) -> None:
+        """Check a head, and begin its request; raises RequestError."""
+        fields = self._fields
+        self._is_usual = (
+            len(fields) == len(self.headers) <= MAX_HEADERS
+            and self._head_bytes + self._fed <= self.limits.max_header_bytes
+            and b"transfer-encoding" not in fields
+            and is_host(fields.get(b"host", NO_HOST))
+            and not self.parser.should_upgrade()
+            and self.parser.get_http_version() == "1.1"
+        )
+        if self._is_usual:
+            self.version = "1.1"
+            self._is_chunked = False
+        else:
+            self.check_head()
+        self.phase = BODY
+        self._head_bytes = 0
+        self._ended += 1
+        self.begin_request()
 
     def begin_request(self) -> None:
         """Hold a request that may turn out to be whole; start the others."""
@@ -135,13 +158,10 @@ class DirectProtocol(KeepAlive, LimitedHttpTools):
             self._short_bytes = min(HIGH_WATER_LIMIT, front.max_request_bytes)
 
     def _is_simple(self) -> bool:
-        parser = self.parser
         return (
-            parser.get_method() == b"POST"
-            and self.version == "1.1"
-            and parser.should_keep_alive()
-            and not parser.should_upgrade()
-            and len(self._fields) == len(self.headers)
+            self._is_usual
+            and self.parser.get_method() == b"POST"
+            and self.parser.should_keep_alive()
             and b"expect" not in self._fields
             and b"content-encoding" not in self._fields
             and self._is_short()

@@ -26,6 +26,8 @@ from spanserve.server.http.transport import ClosingTransport, StoppableFlow
 
 _MOST_DISCARDED: Final = 256 * 1024 * 1024
 _LONGEST_DISCARD_S: Final = 5.0
+_TOO_FEW_TO_COUNT: Final = 4096
+"""Bytes of a body that take less memory than the connection itself."""
 _FRAMING_OF_A_BYTE: Final = 16
 """Bytes of a chunked body that may stand around one of its own."""
 
@@ -43,6 +45,7 @@ class LimitedConnection(Base):
     phase = HEAD
     progress = 0
     buffered_bytes = 0
+    _uncounted_bytes = 0
     _head_bytes = 0
     """Of a head that is not whole, what came in reads before this one."""
     _framing_bytes = 0
@@ -96,17 +99,16 @@ class LimitedConnection(Base):
     def body_read(self) -> None:
         """Note that a body is whole."""
         self.phase = NEXT
-        self._framing_bytes = 0
         self._ended += 1
-        if self.buffered_bytes:
+        if self._uncounted_bytes or self.buffered_bytes or self._framing_bytes:
+            self._framing_bytes = self._uncounted_bytes = 0
             self.shared.bodies.give_back(self)
 
     def data_read(self, size: int) -> None:
         """Note that so many bytes were read, and what is still owed after them."""
         phase = self.phase
         if phase == NEXT and (self._ended or not size):
-            if self._watched:
-                self._unwatch()
+            pass  # if it is watched, the next look finds that it owes nothing
         elif phase == BODY:
             self._body_goes_on(size)
         elif phase != NOTHING:
@@ -115,6 +117,8 @@ class LimitedConnection(Base):
 
     def _head_goes_on(self, size: int) -> None:
         """Bound a head that is not whole; of one that began in this read, by the next."""
+        if self.phase == NEXT:
+            self.progress += 1
         self.phase = HEAD
         self._watch()
         if self._ended:
@@ -129,10 +133,14 @@ class LimitedConnection(Base):
         """Bound a body that is not whole."""
         self._watch()
         self.progress += 1
-        self.shared.bodies.take(self, size)
-        if self.shared.bodies.is_too_much(self):
-            self.fail_body(no_room(self.limits.max_buffered_bytes))
-            return
+        self._uncounted_bytes += size
+        if self._uncounted_bytes > _TOO_FEW_TO_COUNT:
+            bodies = self.shared.bodies
+            bodies.take(self, self._uncounted_bytes)
+            self._uncounted_bytes = 0
+            if bodies.is_too_much(self):
+                self.fail_body(no_room(self.limits.max_buffered_bytes))
+                return
         if self._is_chunked:
             head = self.limits.max_header_bytes if self._ended else 0  # it is no longer
             framing = size - head - self._delivered * (1 + _FRAMING_OF_A_BYTE)
@@ -164,6 +172,8 @@ class LimitedConnection(Base):
             self._waited_for_head(waited_s)
         elif self.phase == BODY:
             self._waited_for_body(waited_s)
+        else:
+            self._unwatch()
 
     def _waited_for_head(self, waited_s: float) -> None:
         if self.answering:
@@ -270,6 +280,7 @@ class LimitedConnection(Base):
         # Nothing comes after an answer that says that it is the last.
         self._due = None
         getattr(self, "pipeline", []).clear()
+        self.progress += 1
         self.flow.resume_reading()
         if self._wire.can_write_eof():
             with suppress(OSError, RuntimeError):

@@ -9,7 +9,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from spanserve.server.answer import RequestError
 from spanserve.server.http.connection import LimitedConnection
 from spanserve.server.http.limits import MAX_HEADERS
-from spanserve.server.http.phases import BODY, HEAD, NOTHING
+from spanserve.server.http.phases import BODY, HEAD, NEXT, NOTHING
 from spanserve.server.http.refusals import (
     check_hosts,
     check_version,
@@ -50,28 +50,33 @@ class LimitedHttpTools(LimitedConnection, HttpToolsProtocol):
             return
         self._unset_keepalive_if_required()
         self._fed = len(data)
-        if self._feed(data):
+        self._feed(data)
+
+    def _feed(self, data: bytes) -> None:
+        rest = None
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._parse_failed(error)
+            return
+        except httptools.HttpParserUpgrade as upgrade:
+            rest = data[upgrade.args[0] :]
+        if rest is not None:  # not above, where its errors would have this one as their cause
+            self._upgrade(rest)
+        elif self.phase == NEXT and self._ended:  # nothing is owed, as nearly always
+            self._ended = self._delivered = 0
+        else:
             self.data_read(self._fed)
 
-    def _feed(self, data: bytes) -> bool:
-        """Parse, and say whether the connection goes on."""
-        while True:
-            try:
-                self.parser.feed_data(data)
-            except httptools.HttpParserError as error:
-                self._parse_failed(error)
-                return False
-            except httptools.HttpParserUpgrade as upgrade:
-                if self._is_websocket:
-                    self._unwatch()
-                    self.handle_websocket_upgrade()
-                    return False
-                # The parser left the body out, as it were of another protocol.
-                data = data[upgrade.args[0] :]
-                self._is_upgrade = False
-                self.parser = BodyParser(self).parser
-            else:
-                return True
+    def _upgrade(self, rest: bytes) -> None:
+        """Go over to websockets, or go on: the parser left a body out, as of another protocol."""
+        if self._is_websocket:
+            self._unwatch()
+            self.handle_websocket_upgrade()
+            return
+        self._is_upgrade = False
+        self.parser = BodyParser(self).parser
+        self._feed(rest)
 
     def _parse_failed(self, error: httptools.HttpParserError) -> None:
         cause, reason = error.__context__, str(error)
@@ -95,7 +100,9 @@ class LimitedHttpTools(LimitedConnection, HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Check a head, and begin its request; raises RequestError."""
         self.check_head()
-        self.head_read()
+        self.phase = BODY
+        self._head_bytes = 0
+        self._ended += 1
         self.begin_request()
 
     def check_head(self) -> None:

@@ -14,6 +14,8 @@ REFUSALS: Final = (
 )
 """Each status and code that a connection may be refused with."""
 CLOSE: Final = {"Connection": "close"}
+NO_HOST: Final = b" "
+"""What is no host."""
 _HOST: Final = re.compile(
     rb"(?:\[[0-9A-Za-z:.%~_-]+\]|(?:[0-9A-Za-z._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]{0,5})?"
 )
