@@ -102,7 +102,7 @@ def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     [code] = [
         text
         for language, text in FENCE.findall(PAGE.read_text())
-        if language == "python" and "@service" in text
+        if language == "python" and "class KeyWanted" in text
     ]
     file = tmp_path_factory.mktemp("guarded") / "service.py"
     file.write_text(code)
