@@ -52,7 +52,7 @@ def test_an_answer_costs_less_than_ten_times_that_with_them(workers: str) -> Non
     with_s, without_s, health_with_s, health_without_s = map(
         statistics.median, zip(*turns, strict=True)
     )
-    told = "uvicorn's own protocol, which costs more time: import of httptools"
+    told = "requests are read by h11, which costs more time: import of httptools"
     assert (told in fast.text(), told in plain.text()) == (False, True)
     assert without_s < 10 * with_s
     assert health_without_s < 10 * health_with_s

@@ -28,7 +28,7 @@ from spanserve.server.http.refusals import (
     too_many_headers,
     wrong_version,
 )
-from spanserve.server.http.upgrade import wants_websocket
+from spanserve.server.http.websocket_request import wants_websocket
 
 _TOO_LONG: Final = 431
 _LONGEST_LINE: Final = 200

@@ -21,7 +21,8 @@ from spanserve.server.http.refusals import (
     too_many_headers,
     unknown_coding,
 )
-from spanserve.server.http.upgrade import BodyParser, wants_websocket
+from spanserve.server.http.upgrade import BodyParser
+from spanserve.server.http.websocket_request import wants_websocket
 
 log = logging.getLogger(__name__)
 

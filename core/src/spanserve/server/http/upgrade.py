@@ -5,22 +5,12 @@ parser, though, stops at the end of a head that asks for one, and takes what fol
 protocol. Another parser then goes on with the body, where it is told how long that is.
 """
 
-from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any
 
 import httptools
 
-_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
-
-
-def wants_websocket(method: bytes, headers: Sequence[tuple[bytes, bytes]]) -> bool:
-    """Say whether a request asks for a websocket: a GET without a body, of one protocol only."""
-    if method != b"GET":
-        return False
-    asked = [value.strip().lower() for name, value in headers if name == b"upgrade"]
-    bodies = [value for name, value in headers if name in _FRAMING]
-    return asked == [b"websocket"] and all(value == b"0" for value in bodies)
+from spanserve.server.http.websocket_request import FRAMING
 
 
 class BodyParser:
@@ -38,7 +28,7 @@ class BodyParser:
         with suppress(AttributeError):  # httptools before 0.6.3
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         headers = connection.cycle.scope["headers"]
-        lines = [b"%b: %b\r\n" % header for header in headers if header[0] in _FRAMING]
+        lines = [b"%b: %b\r\n" % header for header in headers if header[0] in FRAMING]
         version = connection.version.encode()
         self.parser.feed_data(b"POST / HTTP/%b\r\n%b\r\n" % (version, b"".join(lines)))
 
