@@ -279,7 +279,13 @@ class FrontDoor:
             record.failure = record.failure or failure_of(error, self._now_ns())
         if answered:
             # To raise it would close the connection under the client's next request.
-            log.error("a route failed for request %s", exchange.request_id, exc_info=error)
+            where = f"{exchange.scope['method']} {exchange.scope['path']}"
+            with entered(self._tracing.scope(exchange.context, ROOT)):
+                log.error(
+                    "%s failed for request %s: %r",
+                    *(where, exchange.request_id, error),
+                    exc_info=error,
+                )
 
     def note(self, exchange: Exchange, endpoint: Endpoint, answer: Answer) -> Answer:
         """Count an endpoint's answer, and return it; or `NOBODY`, where the client left."""

@@ -1,6 +1,5 @@
 """Errors of FastAPI's own and of the user's routes, in the form of the error contract."""
 
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -11,8 +10,6 @@ from starlette.exceptions import HTTPException
 from spanserve.server.answer import CODES, RequestError, http_error, request_error
 from spanserve.server.exchange import SCOPE_KEY, Exchange
 from spanserve.server.oip import PREFIX, as_response
-
-log = logging.getLogger(__name__)
 
 _MOST_CHARS: Final = 100
 
@@ -29,9 +26,7 @@ def answer_errors(app: FastAPI, *, protocol: bool) -> None:
         elif isinstance(error, HTTPException):
             refusal = _not_here(request, error)
         else:
-            refusal = request_error(error)
-            where = f"{request.method} {request.scope['path']}"
-            log.error("%s failed for request %s: %r", where, exchange.request_id, error)
+            refusal = request_error(error)  # the front door tells the log, with the stack
         answer = refusal.answer(exchange.request_id, exchange.trace_id)
         return as_response(answer, protocol=protocol and request.scope["path"].startswith(PREFIX))
 
