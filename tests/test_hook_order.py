@@ -13,6 +13,7 @@ from support.serving import subprocess_server
 
 SUPPORT = Path(__file__).parent / "support"
 LOOP, RUNNER = "MainThread", "spanserve-runner"
+LOADER = "spanserve-loader"
 
 
 async def recorded(tmp_path: Path, items: list[Any]) -> list[dict[str, Any]]:
@@ -105,7 +106,7 @@ async def test_three_requests_in_one_batch_call_every_hook_in_order(tmp_path: Pa
         {"hook": "tracer_propagators", "thread": LOOP},
         {"hook": "tracer_target", "thread": LOOP, "colour": "red"},
         {"hook": "tracer_warnings", "thread": LOOP, "colour": "red"},
-        {"hook": "extend_app", "thread": LOOP, "title": "Held"},
+        {"hook": "extend_app", "thread": LOADER, "title": "Held"},
         {"hook": "tracer_started", "thread": LOOP, "colour": "red", "service": "Held"},
         {"hook": "export_spans", "thread": exporter, "names": [*member * 3, *batch]},
         {"hook": "tracer_stopping", "thread": exporter, "in_time": True},
