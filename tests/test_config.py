@@ -182,6 +182,13 @@ def test_the_environment_reaches_every_level_in_yaml() -> None:
             "server.port: wanted a whole number, got '[1' (environment SPANSERVE__SERVER__PORT)",
         ),
         (
+            {"SPANSERVE__TRACING": "*s3cret"},
+            (
+                "tracing: wanted a mapping, got a text that is not shown "
+                "(environment SPANSERVE__TRACING)"
+            ),
+        ),
+        (
             {"SPANSERVE__SERVER": "{port: 1"},
             (
                 "not YAML: environment SPANSERVE__SERVER column 9: a [ or { is not closed, or a "

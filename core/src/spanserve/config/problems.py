@@ -136,7 +136,9 @@ def _problem(
         words = without_credentials(str(first["ctx"]["error"]))
         return Problem(path, f"{key}: {words}{_at(source)}")
     wanted = " or ".join(dict.fromkeys(_wanted(details) for details in every))
-    secret = any(map(is_secret_key, path)) or _is_secret(model, path[len(prefix) :])
+    # A variable that was to be a whole section may have held anything.
+    whole = "a mapping" in wanted and source is not None and source.kind is SourceKind.ENVIRONMENT
+    secret = whole or any(map(is_secret_key, path)) or _is_secret(model, path[len(prefix) :])
     return Problem(
         path, f"{key}: wanted {wanted}, got {_shown(first['input'], secret=secret)}{_at(source)}"
     )
