@@ -221,7 +221,10 @@ class ServerConfig(Section):
     trace_headers: bool = Field(
         default=True, description="Answer with X-Trace-Id and Server-Timing"
     )
-    access_log: bool = Field(default=False, description="Log a line for each request")
+    access_log: bool = Field(
+        default=False,
+        description="Log a line for each request, with its ids; the query is left out",
+    )
     root_path: Annotated[str, BeforeValidator(_root_path)] = Field(
         default="", description="The prefix that a proxy in front strips from the path"
     )

@@ -21,6 +21,7 @@ from spanserve.server.exchange import Message, Receive, Scope, Send
 from spanserve.server.formats import FormatsEndpoint
 from spanserve.server.front import FrontDoor
 from spanserve.server.health import Health
+from spanserve.server.http.access_log import AccessLog
 from spanserve.server.http.connections import Connections
 from spanserve.server.http.guard import Guard
 from spanserve.server.http.limits import Limits
@@ -118,11 +119,15 @@ def create_app(
     guard = Guard(server.auth, server.cors, routes={each.spec.route for each in endpoints})
     if guard.keys is not None:
         beside.append(guard.keys.watching)
+    access = AccessLog(config.logging.format, tracing.now_ns) if server.access_log else None
+    if access is not None:
+        beside.append(access.writing)
     front = FrontDoor(
         app.inside,
         endpoints={endpoint.spec.route: endpoint for endpoint in endpoints},
         direct=lambda: not app.user_middleware,
         guard=guard,
+        access=access,
         max_request_bytes=server.max_request_bytes,
         tracing=tracing,
         trace_headers=server.trace_headers,
@@ -135,6 +140,7 @@ def create_app(
         batchers,
         tracing,
         guard=guard,
+        access=access,
         refused=lambda: app.connections.refused,
     )
     metrics = AllMetrics(server_metrics.collect)

@@ -17,6 +17,7 @@ from spanserve.server.endpoint import BatchEndpoint
 from spanserve.server.exchange import ClientLeftError, Exchange
 from spanserve.server.fields import HeadersRead
 from spanserve.server.front import FrontDoor
+from spanserve.server.http.access_log import AccessLog, Entry
 from spanserve.tracing.head import Head
 from spanserve.tracing.record import RequestRecord
 
@@ -209,9 +210,28 @@ class DirectRequest(Exchange):
             if not encoded_ns and self.recording:  # else its batch ends it
                 front.end_direct(self, self._decoded_ns, answer.status)
                 self.record = None
+            if front.access is not None:
+                self._note(front.access, answer.status, encoded_ns)
             connection.request_done(self)
             # The connection keeps its last request: the rest of it must not live as long.
             del self._connection, self.item
+
+    def _note(self, access: AccessLog, status: int, encoded_ns: int) -> None:
+        """Have a line of the access log written."""
+        head = self.head
+        access.note(
+            Entry(
+                head.client.source.address,
+                "POST",
+                head.root_path + head.path,
+                status,
+                self.started_ns,
+                encoded_ns or self._endpoint.tracing.now_ns(),
+                self.request_id,
+                self.trace_id,
+                head.key_name,
+            )
+        )
 
     def head_lines(self, now_ns: int) -> bytes:
         """Return the headers that every answer carries, as they go out."""

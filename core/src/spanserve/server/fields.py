@@ -16,7 +16,7 @@ waits, in ms, if it says."""
 
 _COMMONEST: Final = (
     *("accept", "accept-encoding", "accept-language", "authorization", "connection"),
-    *("content-length", "content-type", "cookie", "host", "user-agent"),
+    *("content-length", "content-type", "cookie", "host", "origin", "user-agent", "x-api-key"),
 )
 COMMONEST: Final[Mapping[bytes, bytes]] = {
     spelling.encode(): name.encode() for name in _COMMONEST for spelling in (name, name.title())

@@ -33,6 +33,7 @@ from spanserve.server.exchange import (
     send_answer,
 )
 from spanserve.server.fields import HeadersRead, read_headers
+from spanserve.server.http.access_log import AccessLog, Entry
 from spanserve.server.http.guard import Guard, Verdict
 from spanserve.server.http.receive import LimitedReceive
 from spanserve.server.oip import PREFIX, protocol_error
@@ -71,6 +72,7 @@ class FrontDoor:
         endpoints: Mapping[str, Endpoint],
         direct: Callable[[], bool],
         guard: Guard,
+        access: AccessLog | None,
         max_request_bytes: int,
         tracing: Tracing,
         trace_headers: bool,
@@ -80,6 +82,7 @@ class FrontDoor:
         self._endpoints = endpoints
         self._is_direct = direct
         self.guard = guard
+        self.access = access
         self.dependents: dict[str, App | None] = {}
         """The shortest ways to endpoints with dependencies, by their paths; None: by the app."""
         self._direct: bool | None = None
@@ -119,6 +122,23 @@ class FrontDoor:
             raise
         finally:
             self.end(exchange)
+            if self.access is not None:
+                self.access.note(self._entry(exchange))
+
+    def _entry(self, exchange: Exchange) -> Entry:
+        scope = exchange.scope
+        client = scope.get("client")
+        return Entry(
+            client[0] if client else "",
+            scope["method"],
+            scope["path"],
+            NOBODY.status if exchange.client_left else exchange.status or 500,
+            exchange.started_ns,
+            self._now_ns(),
+            exchange.request_id,
+            exchange.trace_id,
+            exchange.verdict.owner,
+        )
 
     def refusal(self, exchange: Exchange) -> RequestError | None:
         """Return why a request may not reach a model, however it came there; None: it may.
@@ -129,6 +149,8 @@ class FrontDoor:
             return exchange.verdict.refusal
         fields = dict(exchange.scope["headers"])
         exchange.verdict = self.guard.verdict_on("inference", fields)
+        if exchange.verdict.refusal is not None:
+            self.guard.refused["inference"] += 1
         return exchange.verdict.refusal
 
     async def _refuse(
@@ -139,6 +161,7 @@ class FrontDoor:
         refusal: RequestError,
         send: Send,
     ) -> None:
+        self.guard.refused[self.guard.group(path)] += 1
         answer = refusal.answer(exchange.request_id, exchange.trace_id)
         if endpoint is not None:
             self.note(exchange, endpoint, answer)
@@ -148,6 +171,7 @@ class FrontDoor:
 
     async def _short(self, exchange: Exchange, answer: Answer, send: Send) -> None:
         """Send an answer that the head alone asks for."""
+        exchange.status = answer.status
         if exchange.record is not None:
             exchange.record.status = answer.status
         common = exchange.headers(self._now_ns(), tracing=self.trace_headers)
@@ -162,7 +186,7 @@ class FrontDoor:
 
     def taskless(self) -> dict[bytes, BatchEndpoint]:
         """Return the endpoints, by raw path, that answer a whole request without a task."""
-        if not self.direct or self._tracing.is_live or not self.guard.is_open:
+        if not self.direct or self._tracing.is_live:
             return {}
         return {
             path.encode(): endpoint

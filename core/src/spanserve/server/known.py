@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from spanserve.server.endpoint import BatchEndpoint
 from spanserve.server.fields import HeadersRead
+from spanserve.server.http.guard import Verdict
 from spanserve.tracing.head import Head
 
 _END: Final = b"\r\n\r\n"
@@ -20,7 +21,8 @@ class Known(NamedTuple):
     """The head of a POST to this endpoint, without a query, that has each header once.
 
     `text` is how it was sent, and `length` that of a whole request with it: how long the body is,
-    it says itself. `read` is what the server itself needs of it.
+    it says itself. `read` is what the server itself needs of it. `verdict` is the guard's, after so
+    many changes of its keys.
     """
 
     text: bytes
@@ -28,6 +30,8 @@ class Known(NamedTuple):
     endpoint: BatchEndpoint
     head: Head
     read: HeadersRead
+    verdict: Verdict
+    changes: int
 
 
 def sent_head(data: bytes, path: bytes, headers: int, body: bytes) -> bytes | None:

@@ -17,6 +17,7 @@ from spanserve.batching.batcher import Batcher
 from spanserve.batching.runner import Runner
 from spanserve.batching.tally import BOUNDS_S, Durations
 from spanserve.server.exchange import Traffic
+from spanserve.server.http.access_log import AccessLog
 from spanserve.server.http.guard import Guard
 from spanserve.tracing.exporting import Drop
 from spanserve.tracing.keeping import ERROR, SLOW
@@ -34,9 +35,11 @@ class ServerMetrics(Collector):
         tracing: Tracing,
         *,
         guard: Guard,
+        access: AccessLog | None,
         refused: Callable[[], Counter[tuple[int, str]]],
     ) -> None:
         self._guard = guard
+        self._access = access
         self._traffic = traffic
         self._runner = runner
         self._batchers = batchers
@@ -47,6 +50,7 @@ class ServerMetrics(Collector):
         """Return all metrics as they stand."""
         yield self._requests()
         yield from self._keys()
+        yield self._access_log()
         yield self._refusals()
         yield GaugeMetricFamily(
             "spanserve_runner_busy", "1 while the runner runs the model", self._runner.busy
@@ -82,6 +86,13 @@ class ServerMetrics(Collector):
         for (endpoint, status), count in self._traffic.answered.copy().items():
             requests.add_metric([endpoint, str(status)], count)
         return requests
+
+    def _access_log(self) -> Metric:
+        return CounterMetricFamily(
+            "spanserve_access_log_dropped",
+            "Lines of the access log that were not written",
+            0 if self._access is None else self._access.dropped,
+        )
 
     def _keys(self) -> Iterator[Metric]:
         refused = CounterMetricFamily(

@@ -21,6 +21,7 @@ from spanserve.server.endpoint import BatchEndpoint
 from spanserve.server.exchange import send_answer
 from spanserve.server.fields import COMMONEST, HeadersRead, is_json, read_fields
 from spanserve.server.front import FrontDoor
+from spanserve.server.http.guard import OPEN, Guard, Verdict
 from spanserve.server.http.keep_alive import KeepAlive
 from spanserve.server.http.limited_httptools import LimitedHttpTools
 from spanserve.server.http.limits import MAX_HEADERS
@@ -33,6 +34,8 @@ from spanserve.tracing.head import Head
 
 _MOST_TRIES: Final = 4
 """Of a connection's heads, one after the other, that are kept and do not come again."""
+
+_NO_GUARD: Final = Guard(None, None, routes=())
 
 
 class DirectProtocol(KeepAlive, LimitedHttpTools):
@@ -63,6 +66,8 @@ class DirectProtocol(KeepAlive, LimitedHttpTools):
         self._fields: dict[bytes, bytes] = {}
         self._is_bare = True
         self._is_usual = False
+        self._guard = _NO_GUARD
+        self._verdict = OPEN
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Know the client."""
@@ -72,11 +77,16 @@ class DirectProtocol(KeepAlive, LimitedHttpTools):
     def data_received(self, data: bytes) -> None:
         """Read; where the head is the last one again, what it says is known."""
         if (known := self._known) is not None:
-            text, length, endpoint, head, read = known
-            if len(data) == length and data.startswith(text) and self.cycle.response_complete:
+            text, length, endpoint, head, read, verdict, changes = known
+            if (
+                len(data) == length
+                and data.startswith(text)
+                and self.cycle.response_complete
+                and (not verdict.asked or changes == self._guard.changes)
+            ):
                 self.idle_since_s = None
                 self._tries = _MOST_TRIES
-                self._begun(endpoint, head, read).start(data[len(text) :])
+                self._begun(endpoint, head, read, verdict).start(data[len(text) :])
                 return
             self._known = None
         if self.phase == NOTHING:
@@ -144,16 +154,23 @@ class DirectProtocol(KeepAlive, LimitedHttpTools):
         if self._routes is None:
             self._look_for_routes()
         endpoint = self._routes.get(self.url) if self._routes else None
-        if endpoint is not None and self._is_simple():
+        if endpoint is not None and self._is_simple() and self._is_let_in():
             self._held = endpoint
         else:
             self._begin_as_usual()
+
+    def _is_let_in(self) -> bool:
+        """Ask the guard; whoever is not let in hears it by the usual way."""
+        guard = self._guard
+        self._verdict = OPEN if guard.is_open else guard.verdict_on("inference", self._fields)
+        return self._verdict.refusal is None
 
     def _look_for_routes(self) -> None:
         """Learn which endpoints have the short way, once the service is there."""
         assert self._app is not None  # noqa: S101  # else there are no routes
         self._front = front = self._app.front
         if front is not None:
+            self._guard = front.guard
             self._routes = front.taskless()
             self._short_bytes = min(HIGH_WATER_LIMIT, front.max_request_bytes)
 
@@ -205,19 +222,25 @@ class DirectProtocol(KeepAlive, LimitedHttpTools):
 
     def _opened(self, endpoint: BatchEndpoint, body: bytes | None) -> DirectRequest:
         """Begin a request by the head that was parsed, and keep that if it may be known again."""
-        fields, is_bare = self._fields, self._is_bare
-        head = Head(endpoint.spec.route, self._peer, fields, is_bare)
+        fields, is_bare, verdict = self._fields, self._is_bare, self._verdict
+        route = endpoint.spec.route
+        head = Head(route, self._peer, fields, is_bare, self.root_path, verdict.owner)
         read = read_fields(fields, are_bare=is_bare)
         if body is not None and self._tries:
             self._tries -= 1
             text = sent_head(self._data, self.url, len(fields), body)
             if text is not None:  # then the parser is at the end of a request
-                self._known = Known(text, len(self._data), endpoint, head, read)
-        return self._begun(endpoint, head, read)
+                changes = self._guard.changes
+                self._known = Known(text, len(self._data), endpoint, head, read, verdict, changes)
+        return self._begun(endpoint, head, read, verdict)
 
-    def _begun(self, endpoint: BatchEndpoint, head: Head, read: HeadersRead) -> DirectRequest:
+    def _begun(
+        self, endpoint: BatchEndpoint, head: Head, read: HeadersRead, verdict: Verdict
+    ) -> DirectRequest:
         assert self._front is not None  # noqa: S101  # else there were no endpoints
         request = DirectRequest(self, self._front, endpoint, head, read)
+        if verdict is not OPEN:
+            request.verdict = verdict
         # To uvicorn it is a cycle, and a task to cancel: it has what is used of either.
         self.cycle = request  # type: ignore[assignment]
         self.tasks.add(request)  # type: ignore[arg-type]

@@ -30,7 +30,9 @@ _source = lru_cache(maxsize=1024)(Source)
 
 # Most are asked for again with the next batch.
 @lru_cache(maxsize=1024)
-def post_origin(path: str, source: Source, host: bytes | None, user_agent: bytes | None) -> Origin:
-    """Return the origin of a POST to `path` with these headers."""
+def post_origin(
+    path: str, source: Source, host: bytes | None, user_agent: bytes | None, key_name: str
+) -> Origin:
+    """Return the origin of a POST to `path` with these headers, by whoever has this key."""
     scheme, address, is_peer = source
-    return Origin("POST", path, b"", scheme, "1.1", address, is_peer, host, user_agent)
+    return Origin("POST", path, b"", scheme, "1.1", address, is_peer, host, user_agent, key_name)

@@ -251,6 +251,8 @@ class LimitedConnection(Base):
         self._count(error)
         request_id = self.shared.new_id()
         answer = error.answer(request_id, None)
+        if self.shared.access is not None:
+            self.shared.access.refused(self.client, answer.status, request_id)
         self._wire.write(self._whole(answer, request_id))
         self.close_softly()
 

@@ -5,6 +5,7 @@ from collections import Counter
 from typing import Any, Final
 
 from spanserve.config.model import ServerConfig
+from spanserve.server.http.access_log import AccessLog
 from spanserve.server.http.budget import BodyBudget
 from spanserve.server.http.limits import Limits
 from spanserve.server.http.refusals import REFUSALS
@@ -30,6 +31,7 @@ class Connections:
         self.watch = Watch(min(_LONGEST_LOOK_S, shortest_s / _LOOKS_A_TIMEOUT))
         self.bodies = BodyBudget(limits.max_buffered_bytes)
         self.refused: Counter[tuple[int, str]] = Counter(dict.fromkeys(REFUSALS, 0))
+        self.access: AccessLog | None = None
         self.new_id = Ids().texts().__next__
         self._said_no_websockets = False
 

@@ -69,7 +69,7 @@ class Guard:
         self._routes = routes
         self._templates = [compile_path(route)[0] for route in routes if "{" in route]
         self.refused: Counter[str] = Counter()
-        """Requests without a right key, by what they asked for."""
+        """Requests without a right key, by what they asked for; whoever refuses them counts."""
 
     @property
     def is_open(self) -> bool:
@@ -107,7 +107,6 @@ class Guard:
             return Verdict(None, headers, lines)
         owner = self._owner(self.keys, fields)
         if owner is None:
-            self.refused[group] += 1
             return Verdict(_refusal(fields), headers, lines, asked=True)
         return Verdict(None, headers, lines, asked=True, owner=owner)
 

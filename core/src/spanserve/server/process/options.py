@@ -21,7 +21,7 @@ def uvicorn_config(config: Config, app: Any, logs: dict[str, Any] | None) -> uvi
         app,
         interface="asgi3",
         log_config=logs,
-        access_log=server.access_log,
+        access_log=False,  # it is written by a thread of our own
         lifespan="off",
         http=http_protocol(),
         ws="auto",

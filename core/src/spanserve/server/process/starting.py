@@ -74,3 +74,5 @@ class Entrance:
         self._app = app
         self.front = app.front
         app.connections = self.connections
+        if self.front is not None:
+            self.connections.access = self.front.access
