@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from spanserve.batching.batch import Item, RunFailedError
+from spanserve.batching.batch import RunFailedError
 from spanserve.batching.batcher import (
     AbandonedError,
     Batcher,
@@ -17,6 +17,7 @@ from spanserve.batching.batcher import (
     LateError,
     QueueFullError,
 )
+from spanserve.batching.item import Item
 from support.batching import HandClock, StepRunner, StillLoop, Thing, answer_of, batcher_on
 
 

@@ -1,4 +1,4 @@
-"""The house of DESIGN 2: what each module may import."""
+"""The house of spanserve: what each module may import."""
 
 import ast
 import sys

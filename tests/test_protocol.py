@@ -15,7 +15,7 @@ import pytest
 from fastapi import FastAPI, HTTPException
 
 from spanserve import api, service
-from spanserve.batching.batch import Item
+from spanserve.batching.item import Item
 from spanserve.server import upstream
 from spanserve.server.exchange import Exchange
 from spanserve.server.http.limited_httptools import LimitedHttpTools

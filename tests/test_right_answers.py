@@ -3,6 +3,7 @@
 import ctypes
 import io
 import json
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -294,7 +295,7 @@ class Growing:
         self.steps.clear()
         for step in range(count):
             self.steps.append(step)
-            yield f"{step}" + "x" * 4_000_000
+            yield f"{step}" + "x" * 16_000_000
 
     @api
     async def seen(self) -> list[int]:
@@ -310,9 +311,10 @@ def test_each_yield_is_sent_as_it_was(accept: str) -> None:
 
 
 def test_a_generator_is_one_value_ahead_of_its_client_at_most() -> None:
+    narrow = httpx.HTTPTransport(socket_options=[(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)])
     with (
         serving(Growing) as server,
-        httpx.Client(base_url=server.url) as client,
+        httpx.Client(base_url=server.url, transport=narrow) as client,
         client.stream("POST", "/held", content="9") as answer,
     ):
         chunks = answer.iter_bytes(1)

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
-from spanserve.batching.batch import Item
 from spanserve.batching.batcher import Batcher
+from spanserve.batching.item import Item
 from spanserve.batching.policy import Policy
 from spanserve.batching.runner import Job, Runner
 from spanserve.config.model import TracingConfig

@@ -7,13 +7,14 @@ from typing import Any, Protocol
 
 from spanserve.batching.call import is_fault
 from spanserve.batching.isolation import Positions, isolated
+from spanserve.batching.item import Item
 from spanserve.errors import SpanserveError, forget_frames
 from spanserve.service.problems import InvalidResult
 from spanserve.tracing.attempt import Attempt
 from spanserve.tracing.base import Record
 from spanserve.tracing.failure import failure_of
 from spanserve.tracing.places import ROOT, RUN, item_place
-from spanserve.tracing.record import BatchRecord, ItemRecord, TracedRequest
+from spanserve.tracing.record import BatchRecord
 from spanserve.tracing.scope import entered
 from spanserve.tracing.tracing import Tracing
 
@@ -28,22 +29,6 @@ Place = tuple[Record | None, int]
 
 class RunFailedError(SpanserveError):
     """The user's code raised, or returned what cannot be split; the cause is what it raised."""
-
-
-class Waiter(Protocol):
-    """What waits for an item: an `asyncio.Future`, or what goes on at once when it is told."""
-
-    def done(self) -> bool:
-        """Whether it has its answer, or waits for none any more."""
-
-    def set_result(self, result: Any, /) -> None:
-        """Take the item's result; raises nothing."""
-
-    def set_exception(self, error: Exception, /) -> None:
-        """Take the reason why there is no result; raises nothing."""
-
-    def cancel(self) -> object:
-        """Learn that the item left the queue."""
 
 
 class Batched(Protocol):
@@ -74,43 +59,6 @@ class Work:
     codec: Batched
     tracing: Tracing
     isolate_for_ns: int
-
-
-class Item(ItemRecord):
-    """One item in the queue: its value, and who waits for its result.
-
-    `body` is what the value was decoded from, where the method gets the value itself and may
-    change it: another run gets one that is decoded anew.
-    """
-
-    __slots__ = ("body", "deadline_ns", "future", "gone", "key", "value")
-
-    def __init__(  # noqa: PLR0917  # made for every request: keywords would cost
-        self,
-        value: Any,
-        key: Hashable,
-        future: Waiter,
-        gone: Callable[[], bool] | None,
-        request: TracedRequest | None,
-        queued_ns: int,
-        depth: int,
-        deadline_ns: int,
-        body: bytes | None,
-    ) -> None:
-        super().__init__(request, queued_ns, depth)
-        self.value = value
-        self.body = body
-        self.key = key
-        self.future = future
-        self.gone = gone
-        self.deadline_ns = deadline_ns
-
-    def forget(self) -> None:
-        """Let go of all but the record, once answered: an exporter holds on to that for a while.
-
-        What is let go of would close a cycle with its record. The value went before.
-        """
-        del self.future, self.gone
 
 
 class Batch:

@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from spanserve.batching.batch import Batch, Batched, Item, Waiter, Work
+from spanserve.batching.batch import Batch, Batched, Work
+from spanserve.batching.item import Item, Waiter
 from spanserve.batching.policy import Policy, Release, ReleaseReason
 from spanserve.batching.runner import Runner
 from spanserve.batching.tally import Tally

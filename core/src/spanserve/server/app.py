@@ -16,7 +16,7 @@ from spanserve.errors import SpanserveError
 from spanserve.server.all_metrics import AllMetrics
 from spanserve.server.control import Control, add_control
 from spanserve.server.dependencies import shortened
-from spanserve.server.endpoint import BatchEndpoint, Endpoint, PlainEndpoint
+from spanserve.server.endpoint import BatchEndpoint, Endpoint
 from spanserve.server.exchange import Message, Receive, Scope, Send
 from spanserve.server.formats import FormatsEndpoint
 from spanserve.server.front import FrontDoor
@@ -29,6 +29,7 @@ from spanserve.server.lifecycle import Lifecycle, StopLimits
 from spanserve.server.metrics import ServerMetrics
 from spanserve.server.oip import Model, add_inference, add_protocol, models_of
 from spanserve.server.operations import add_operations
+from spanserve.server.plain import PlainEndpoint
 from spanserve.server.refusals import answer_errors
 from spanserve.server.routes import add_route
 from spanserve.server.running import Running, start_error

@@ -10,8 +10,8 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
-from spanserve.batching.batch import Item
 from spanserve.batching.batcher import ExpiredError
+from spanserve.batching.item import Item
 from spanserve.server.answer import Answer, RequestError, given_up
 from spanserve.server.endpoint import BatchEndpoint
 from spanserve.server.exchange import ClientLeftError, Exchange

@@ -7,12 +7,12 @@ FastAPI's routing and from FastAPI's own handling alike.
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from spanserve.batching.batch import Item, RunFailedError, Waiter
+from spanserve.batching.batch import RunFailedError
 from spanserve.batching.batcher import AbandonedError, Batcher, ExpiredError
-from spanserve.batching.call import Call, on_loop, on_runner
+from spanserve.batching.item import Item, Waiter
 from spanserve.errors import forget_frames
 from spanserve.server.answer import (
     NOBODY,
@@ -21,18 +21,15 @@ from spanserve.server.answer import (
     Streamed,
     body_timed_out,
     in_parts,
-    not_given,
-    not_taken,
     request_error,
     timed_out,
     too_long_json,
 )
-from spanserve.server.exchange import ClientLeftError, Exchange, unless_left, within
+from spanserve.server.exchange import ClientLeftError, Exchange, within
 from spanserve.server.pacing import paced
-from spanserve.server.running import Running
 from spanserve.service.codecs import LONG_BODY_BYTES, BatchCodec, PlainCodec
 from spanserve.service.large_results import STEP_ENTRIES, encoded, weight
-from spanserve.service.media import JSON, chosen, media_type
+from spanserve.service.media import JSON
 from spanserve.service.spec import ApiSpec
 from spanserve.tracing.failure import failure_of
 from spanserve.tracing.record import TracedRequest
@@ -303,78 +300,3 @@ class BatchEndpoint(Endpoint):
             ran_ns = batch.ended_ns if batch.retries else batch.ran_ns
             if ran_ns:
                 exchange.timing = (batch.started_ns - item.queued_ns, ran_ns - batch.run_ns)
-
-
-class PlainEndpoint(Endpoint):
-    """Answers each request with a call of its own."""
-
-    codec: PlainCodec
-
-    def __init__(self, spec: ApiSpec, service: Running, **options: Any) -> None:
-        super().__init__(spec, **options)
-        self.codec = spec.plain_codec
-        self._service = service
-        self._method = getattr(service.cls, spec.name)
-
-    async def answer(self, exchange: Exchange) -> Answer | Streamed:
-        """Answer a request that comes in JSON, and takes what the endpoint gives."""
-        try:
-            check_formats(exchange, self.formats, self.answers)
-        except RequestError as refusal:
-            return self.refused(exchange, refusal)
-        return await super().answer(exchange)
-
-    @property
-    def instance(self) -> Any:
-        """The service's instance, while it serves."""
-        return self._service.runner.instance
-
-    async def result(self, exchange: Exchange, value: Any, body: bytes) -> Any:  # noqa: ARG002  # only batches run again
-        """Call the method: on the loop, on the runner, or on threads of its own."""
-        asked_ns = self._now_ns()
-        value = {**value, **exchange.injected}
-        if self.spec.asynchronous:
-            try:
-                called = on_loop(
-                    self._method,
-                    self.instance,
-                    value,
-                    tracing=self.tracing,
-                    record=exchange.record,
-                    context=exchange.context,
-                )
-                return await (unless_left(exchange, called) if self.spec.cancel else called)
-            finally:
-                self._note_times(exchange, asked_ns, asked_ns, self._now_ns())
-        call = Call(
-            self._method,
-            value,
-            private=self.codec.private,
-            tracing=self.tracing,
-            record=exchange.record,
-            context=exchange.context,
-        )
-        if self.spec.threads > 1:
-            self._service.pool(self.spec).submit(call)
-        else:
-            on_runner(call, self._service.runner, record=exchange.record, now_ns=asked_ns)
-        try:
-            return await call.future
-        finally:
-            self._note_times(exchange, asked_ns, call.run_ns, call.ran_ns)
-
-    def _note_times(self, exchange: Exchange, asked_ns: int, run_ns: int, ran_ns: int) -> None:
-        if self._with_timing and ran_ns:
-            exchange.timing = (run_ns - asked_ns, ran_ns - run_ns)
-
-
-def check_formats(exchange: Exchange, reads: Sequence[str], gives: Sequence[str]) -> None:
-    """Raise RequestError (415, 406) where a request is in no format that is read, or takes none.
-
-    Where there is no body, its format does not matter.
-    """
-    taken = media_type(exchange.header(b"content-type"))
-    if taken not in reads and exchange.body_length:
-        raise not_taken(taken, reads)
-    if chosen(exchange.header(b"accept"), gives) is None:
-        raise not_given(gives)

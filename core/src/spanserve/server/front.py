@@ -3,7 +3,7 @@
 It gives the request its id and its record, lets the app answer, and ends the record when
 the last byte is out. A POST to an inference route of an app without middleware and
 dependencies goes straight to its endpoint: by FastAPI's own way the request costs twice as
-much (DESIGN 3), and nothing on that way would do anything for it.
+much, and nothing on that way would do anything for it.
 """
 
 import asyncio

@@ -10,8 +10,9 @@ from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
 
-from spanserve.batching.batch import Item, RunFailedError
+from spanserve.batching.batch import RunFailedError
 from spanserve.batching.batcher import ExpiredError, LateError, QueueFullError
+from spanserve.batching.item import Item
 from spanserve.errors import forget_frames
 from spanserve.server.answer import RequestError, request_error
 from spanserve.server.endpoint import BatchEndpoint

@@ -9,8 +9,8 @@ from typing import Any, Final, NamedTuple
 from spanserve.batching.call import is_cancelled, note_failure
 from spanserve.batching.runner import carried
 from spanserve.server.answer import Answer, Streamed, not_given
-from spanserve.server.endpoint import PlainEndpoint
 from spanserve.server.exchange import Exchange, unless_left
+from spanserve.server.plain import PlainEndpoint
 from spanserve.service import media
 from spanserve.service.problems import InvalidResult
 from spanserve.tracing.places import ROOT, RUN

@@ -1,0 +1,92 @@
+"""Plain endpoints: each request is a call of the method, on the loop, the runner or threads."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from spanserve.batching.call import Call, on_loop, on_runner
+from spanserve.server.answer import Answer, RequestError, Streamed, not_given, not_taken
+from spanserve.server.endpoint import Endpoint
+from spanserve.server.exchange import Exchange, unless_left
+from spanserve.server.running import Running
+from spanserve.service.codecs import PlainCodec
+from spanserve.service.media import chosen, media_type
+from spanserve.service.spec import ApiSpec
+
+
+class PlainEndpoint(Endpoint):
+    """Answers each request with a call of its own."""
+
+    codec: PlainCodec
+
+    def __init__(self, spec: ApiSpec, service: Running, **options: Any) -> None:
+        super().__init__(spec, **options)
+        self.codec = spec.plain_codec
+        self._service = service
+        self._method = getattr(service.cls, spec.name)
+
+    async def answer(self, exchange: Exchange) -> Answer | Streamed:
+        """Answer a request that comes in JSON, and takes what the endpoint gives."""
+        try:
+            check_formats(exchange, self.formats, self.answers)
+        except RequestError as refusal:
+            return self.refused(exchange, refusal)
+        return await super().answer(exchange)
+
+    @property
+    def instance(self) -> Any:
+        """The service's instance, while it serves."""
+        return self._service.runner.instance
+
+    async def result(self, exchange: Exchange, value: Any, body: bytes) -> Any:  # noqa: ARG002  # only batches run again
+        """Call the method: on the loop, on the runner, or on threads of its own."""
+        asked_ns = self._now_ns()
+        value = {**value, **exchange.injected}
+        if self.spec.asynchronous:
+            try:
+                called = self._on_loop(exchange, value)
+                return await (unless_left(exchange, called) if self.spec.cancel else called)
+            finally:
+                self._note_times(exchange, asked_ns, asked_ns, self._now_ns())
+        call = Call(
+            self._method,
+            value,
+            private=self.codec.private,
+            tracing=self.tracing,
+            record=exchange.record,
+            context=exchange.context,
+        )
+        if self.spec.threads > 1:
+            self._service.pool(self.spec).submit(call)
+        else:
+            on_runner(call, self._service.runner, record=exchange.record, now_ns=asked_ns)
+        try:
+            return await call.future
+        finally:
+            self._note_times(exchange, asked_ns, call.run_ns, call.ran_ns)
+
+    async def _on_loop(self, exchange: Exchange, value: Mapping[str, Any]) -> Any:
+        result = await on_loop(
+            self._method,
+            self.instance,
+            value,
+            tracing=self.tracing,
+            record=exchange.record,
+            context=exchange.context,
+        )
+        return self.codec.private(result)  # before another request has the loop
+
+    def _note_times(self, exchange: Exchange, asked_ns: int, run_ns: int, ran_ns: int) -> None:
+        if self._with_timing and ran_ns:
+            exchange.timing = (run_ns - asked_ns, ran_ns - run_ns)
+
+
+def check_formats(exchange: Exchange, reads: Sequence[str], gives: Sequence[str]) -> None:
+    """Raise RequestError (415, 406) where a request is in no format that is read, or takes none.
+
+    Where there is no body, its format does not matter.
+    """
+    taken = media_type(exchange.header(b"content-type"))
+    if taken not in reads and exchange.body_length:
+        raise not_taken(taken, reads)
+    if chosen(exchange.header(b"accept"), gives) is None:
+        raise not_given(gives)
