@@ -121,6 +121,26 @@ def sent_to_zipkin(served: Served) -> None:
     assert len(served.sink.traces()) == before
 
 
+def two_keys(folder: Path) -> None:
+    (folder / "keys").write_text("gateway: key-of-the-gateway\n")
+
+
+def guarded_by_file(served: Served) -> None:
+    page = {"Origin": "https://app.example", "X-Mine": "1"}
+    asks = {**page, "Access-Control-Request-Method": "POST"}
+    for path in ("/square", "/metrics"):
+        assert served.post(path, 3, headers=page).status_code == 401
+    for key in ("key-of-the-gateway", "first-of-two-keys"):
+        answer = served.post("/square", 3, headers={**page, "X-API-Key": key})
+        assert (answer.status_code, answer.json()) == (200, 9)
+        assert answer.headers["access-control-allow-origin"] == page["Origin"]
+        assert answer.headers["access-control-allow-credentials"] == "true"
+    asked = httpx.options(f"{served.server.url}/square", headers=asks)
+    assert asked.headers["access-control-max-age"] == "30"
+    assert "x-mine" in asked.headers["access-control-allow-headers"]
+    assert until(lambda: '"spanserve.key.name": "gateway"' in json.dumps(served.spans()))
+
+
 def kept(served: Served) -> None:
     served.squared()
     assert served.post("/fail", None).status_code == 500
@@ -283,6 +303,21 @@ CASES: Final = (
             "TRACING__EXCLUDED_URLS": "/slow,/livez",
         },
         sent_to_zipkin,
+    ),
+    Case(
+        "keys and pages",
+        {
+            **ZIPKIN,
+            "SERVER__AUTH__KEYS": "first-of-two-keys,second-of-two-keys",
+            "SERVER__AUTH__KEY_FILE": "FOLDER/keys",
+            "SERVER__AUTH__GUARD": "metrics",
+            "SERVER__CORS__ORIGINS": "https://app.example",
+            "SERVER__CORS__HEADERS": "X-Mine",
+            "SERVER__CORS__CREDENTIALS": "true",
+            "SERVER__CORS__MAX_AGE_S": "30",
+        },
+        guarded_by_file,
+        files=two_keys,
     ),
     Case(
         "keep",

@@ -11,8 +11,10 @@ from typing import Annotated, Any, Final
 import httpx
 import numpy as np
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, WebSocket
 from starlette.types import ASGIApp, Receive, Scope, Send
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from spanserve import Array, api, service
 from spanserve.tracing import names
@@ -171,6 +173,34 @@ def test_probes_never_want_a_key_and_the_rest_does_by_choice() -> None:
         headers = {"X-API-Key": KEY}
         for path in (*others.values(), "/openapi.json"):
             assert httpx.get(f"{server.url}{path}", headers=headers).status_code == 200, path
+
+
+@service
+class Talking:
+    """A service with a websocket route of its own."""
+
+    @api
+    def plain(self, text: str) -> str:
+        return text
+
+    @classmethod
+    def configure_app(cls, app: FastAPI) -> None:
+        @app.websocket("/talk")
+        async def talk(websocket: WebSocket) -> None:
+            await websocket.accept()
+            await websocket.send_text("hello")
+
+
+def test_a_websocket_wants_a_key_where_the_routes_do() -> None:
+    config = {"server": {"auth": {"keys": [KEY], "guard": ["routes"]}}}
+    with serving(Talking, config) as server:
+        url = f"ws://127.0.0.1:{server.port}/talk"
+        with pytest.raises(InvalidStatus) as refused, connect(url):
+            pass
+        assert refused.value.response.status_code == 403
+        with connect(url, additional_headers={"X-API-Key": KEY}) as talk:
+            assert talk.recv(10) == "hello"
+        assert server.metrics()['spanserve_unauthorized_total{what="routes"}'] == 1
 
 
 class Rewriting:

@@ -17,11 +17,23 @@ def rows(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, ...]]:
         key = f"{prefix}{field.alias or name}"
         if name in hidden:
             continue
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from rows(field.annotation, f"{key}.")
-        else:
+        below = _model_in(field.annotation)
+        if below is None or below is not field.annotation:  # else it is no value by itself
             meaning = (field.description or "").rstrip(".")
-            yield f"`{key}`", _type_of(field), _default_of(field), meaning
+            kind = _type_of(field) if below is None else "a section or null"
+            yield f"`{key}`", kind, _default_of(field), meaning
+        if below is not None:
+            yield from rows(below, f"{key}.")
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """Return the model that a section is, or may be beside null."""
+    parts = get_args(annotation) if get_origin(annotation) in {Union, UnionType} else (annotation,)
+    return next((part for part in parts if _is_model(part)), None)
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def section(field: FieldInfo) -> type[BaseModel]:
@@ -67,10 +79,15 @@ def _type(annotation: Any) -> str:
         return " or ".join(_type(part) for part in parts)
     if origin in (tuple, list):
         return f"list of {_type(parts[0])}"
-    if origin is dict:
-        return "mapping"
+    if origin is dict or _is_model(annotation):
+        return _mapping(annotation)
     words = {NoneType: "null", str: "text", bool: "true or false", int: "integer", float: "number"}
     return {**words, SecretStr: "text, secret"}.get(annotation, str(annotation))
+
+
+def _mapping(annotation: Any) -> str:
+    names = annotation.model_fields if _is_model(annotation) else ()
+    return f"mappings of {' and '.join(f'`{name}`' for name in names)}" if names else "mapping"
 
 
 def _default_of(field: FieldInfo) -> str:

@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 
 from spanserve.config.load import Loaded
+from spanserve.server.http.keys import KeyRing
 from spanserve.server.logs import logging_config
 from spanserve.server.process.announcement import announce_start
 from spanserve.server.process.listening import UrlFile, listening_socket, more_of, url_of
@@ -36,6 +37,8 @@ def _serve(target: str, loaded: Loaded) -> None:
     logs = logging_config(config.logging.level, config.logging.format)
     logging.config.dictConfig(logs)
     tracers = load_tracers(config.tracing, sources=loaded.sources)
+    if server.auth is not None:
+        KeyRing(server.auth)  # each worker reads the keys itself; here, that they can be read
     with ExitStack() as stack:
         listener = stack.enter_context(closing(listening_socket(server)))
         url = url_of(server, listener)

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI
 from starlette.routing import Match
@@ -42,6 +42,9 @@ from spanserve.tracing.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
+_POLICY: Final = 1008
+"""The websocket protocol's code for who may not use it."""
+
 
 class App(FastAPI):
     """A FastAPI app whose requests come in through the front door."""
@@ -51,10 +54,12 @@ class App(FastAPI):
     """What its connections share, where one of our HTTP protocols serves it."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self.front is None or scope["type"] != "http":
+        if self.front is not None and scope["type"] == "http":
+            await self.front(scope, receive, send)
+        elif self.front is None or self.front.lets_in(scope):
             await super().__call__(scope, receive, send)
         else:
-            await self.front(scope, receive, send)
+            await send({"type": "websocket.close", "code": _POLICY})  # before it opens: HTTP 403
 
     async def inside(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer behind the front door: middleware, routing, everything of FastAPI's.

@@ -140,6 +140,16 @@ class FrontDoor:
             exchange.verdict.owner,
         )
 
+    def lets_in(self, scope: Scope) -> bool:
+        """Say whether something other than a request may reach the app: a websocket, its life."""
+        if scope["type"] != "websocket" or self.guard.is_open:
+            return True
+        path = path_below_root(scope)
+        is_let_in = self.guard.verdict(path, dict(scope["headers"])).refusal is None
+        if not is_let_in:
+            self.guard.refused[self.guard.group(path)] += 1
+        return is_let_in
+
     def refusal(self, exchange: Exchange) -> RequestError | None:
         """Return why a request may not reach a model, however it came there; None: it may.
 
