@@ -1,5 +1,6 @@
 """What holds for all tests: Ctrl-C is heard; a skip is said, and in CI it is a failure."""
 
+import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -57,3 +58,20 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     if reporter is not None and reporter.stats.get("skipped") and os.environ.get("CI") == "true":
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
     yield
+
+
+@pytest.fixture(autouse=True)
+def _process_as_it_was() -> Iterator[None]:
+    """Give back what a command that was run in this process has set for all of it."""
+    root = logging.getLogger()
+    handlers = list(root.handlers)
+    levels = {name: logging.getLogger(name).level for name in (None, "uvicorn.error")}
+    signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    for handler in [each for each in root.handlers if each not in handlers]:
+        if type(handler) is logging.StreamHandler:  # the server's own, and none of pytest's
+            root.removeHandler(handler)
+    for number, before in signals.items():
+        signal.signal(number, before)

@@ -51,10 +51,10 @@ def pids(server: SubprocessServer) -> dict[int, int]:
     return found
 
 
-def scraped(server: SubprocessServer) -> dict[str, float] | None:
-    """Return the metrics; None where the worker died that was asked."""
+def scraped(server: SubprocessServer, timeout_s: float = 20) -> dict[str, float] | None:
+    """Return the metrics; None where the worker that was asked died, or is too busy."""
     try:
-        return metrics_of(httpx.get(f"{server.url}/metrics", timeout=20).text)
+        return metrics_of(httpx.get(f"{server.url}/metrics", timeout=timeout_s).text)
     except httpx.TransportError:
         return None
 
@@ -140,12 +140,13 @@ def test_a_worker_that_is_too_busy_to_answer_keeps_its_counters(workers: Subproc
     before = scraped(workers)
     assert before is not None
     with ThreadPoolExecutor(1) as pool:
-        hog = pool.submit(httpx.post, f"{workers.url}/hog", json=5.0, timeout=20)
+        hog = pool.submit(httpx.post, f"{workers.url}/hog", json=10.0, timeout=30)
         up = [f'spanserve_worker_up{{worker="{number}"}}' for number in (0, 1)]
 
         def others() -> bool:
-            found = scraped(workers)
-            assert found is not None
+            found = scraped(workers, 1.5)
+            if found is None:  # the busy one was asked
+                return False
             assert (found[REQUESTS], found[PREDICTED]) == (50, 50)
             return sorted(found[each] for each in up) == [0, 1]
 

@@ -95,6 +95,5 @@ def logging_config(level: str, form: Literal["text", "json"] = "text") -> dict[s
         # What uvicorn says of its own start and stop is said better by spanserve.
         "loggers": {
             "uvicorn.error": {"level": "WARNING" if level == "info" else level.upper()},
-            "uvicorn.access": {"level": "INFO"},
         },
     }

@@ -25,6 +25,7 @@ class Stopgap:
         self._config = config
         self._listener = listener
         self._server: _Server | None = None
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Begin to answer, unless it does."""
@@ -33,20 +34,28 @@ class Stopgap:
         server = self._config.server
         connections = Connections(Limits.of(server))
         app = Starting(connections, root_path=server.root_path, closing=True)
-        self._server = _Server(uvicorn_config(self._config, app, None))
+        options = uvicorn_config(self._config, app, None)
+        options.loop = "asyncio"  # uvloop crashes where a process ends under it
+        self._server = _Server(options)
         # The server closes what it listens on, and the workers' socket must stay.
-        threading.Thread(
+        self._thread = threading.Thread(
             target=self._server.run,
             args=([self._listener.dup()],),
             name="spanserve-stopgap",
             daemon=True,
-        ).start()
+        )
+        self._thread.start()
 
     def stop(self) -> None:
         """Accept no more from now on; what was accepted is answered, and the port stays open."""
         if self._server is not None:
             self._server.stop()
             self._server = None
+
+    def join(self) -> None:
+        """Wait until what was accepted is answered, for a while: the process is to end."""
+        if self._thread is not None:
+            self._thread.join(PATIENCE_S)
 
 
 class _Server(uvicorn.Server):

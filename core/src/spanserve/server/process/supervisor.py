@@ -157,6 +157,7 @@ class Supervisor:
             for number in self._signals[passed_on:]:
                 self._tell(number)
             passed_on = len(self._signals)
+        self._stopgap.join()
 
     def _tell(self, number: int) -> None:
         for slot in self._slots:
