@@ -124,8 +124,9 @@ def _api_spec(
     where = method.__qualname__
     hints = resolved_hints(method, local_names, where=where)
     path = PATH_PARAMETER.findall(options.route or "")
-    parameters, injected = _parted(method, hints, path)
-    _check_path(where, path, injected)
+    with reading(where):
+        parameters, injected = _parted(method, hints, path)
+        _check_path(where, path, injected)
     if options.batch:
         check_batch_parameter(method, parameters)
     returns = hints.get("return", Any)
