@@ -28,8 +28,10 @@ from spanserve.service.problems import (
 )
 from spanserve.service.steps import Steps
 
-LONG_BODY_BYTES = 64 * 1024
-"""A body beyond it is decoded in steps, where its codec has any."""
+LONG_BODY_BYTES = 256 * 1024
+"""A body beyond it is decoded in steps, where its codec has any; they cost twice the time.
+
+Up to it the loop is held for a few milliseconds at most."""
 
 # Above it an item waits for its batch as an array: lists of floats take eight times the memory.
 MAX_LIST_ENTRIES = 1024
