@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 
 from spanserve.batching.batcher import ExpiredError
 from spanserve.batching.item import Item
-from spanserve.server.answer import Answer, RequestError, given_up
+from spanserve.server.answer import NOBODY, Answer, RequestError, given_up
 from spanserve.server.endpoint import BatchEndpoint
 from spanserve.server.exchange import ClientLeftError, Exchange
 from spanserve.server.fields import HeadersRead
@@ -199,7 +199,9 @@ class DirectRequest(Exchange):
             self._timer.cancel()
         connection, front = self._connection, self._front
         try:
-            answer = front.note(self, self._endpoint, answer)
+            if self.client_left or self.disconnected:
+                self.client_left, answer = True, NOBODY
+            front.count(self, self._endpoint, answer.status)
             if not self.client_left:
                 now_ns = encoded_ns or self._endpoint.tracing.now_ns()
                 connection.send_answer(self, answer, now_ns)

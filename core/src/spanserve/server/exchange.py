@@ -36,8 +36,8 @@ SCOPE_KEY: Final = "spanserve"
 _ENCODING: Final = b"content-encoding"
 TIMING: Final = b"queue;dur=%.3f, run;dur=%.3f, total;dur=%.3f"
 TOTAL: Final = b"total;dur=%.3f"
-_HEAD: Final = b"x-request-id: %b\r\nserver-timing: " + TIMING + b"\r\n"
-_TRACED_HEAD: Final = b"x-request-id: %b\r\nx-trace-id: %b\r\nserver-timing: " + TIMING + b"\r\n"
+_HEAD: Final = b"x-request-id: %b\r\nserver-timing: " + TIMING + b"\r\n%b"
+_TRACED_HEAD: Final = b"x-request-id: %b\r\nx-trace-id: %b\r\nserver-timing: " + TIMING + b"\r\n%b"
 NOTHING_INJECTED: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -134,20 +134,17 @@ class Exchange(LeanRequest):
         if self.timing is None:
             lines = self.headers(now_ns, tracing=tracing)
             return b"".join([b"%b: %b\r\n" % line for line in lines])
-        return self._timed_lines(self.timing, now_ns, tracing=tracing) + self.verdict.lines
-
-    def _timed_lines(self, timing: tuple[int, int], now_ns: int, *, tracing: bool) -> bytes:
-        request_id = self.request_id.encode("latin-1")
+        request_id, more = self.request_id.encode("latin-1"), self.verdict.lines
         if not tracing:
-            return b"x-request-id: %b\r\n" % request_id
-        queue_ns, run_ns = timing
+            return b"x-request-id: %b\r\n%b" % (request_id, more)
+        queue_ns, run_ns = self.timing
         times = queue_ns / 1e6, run_ns / 1e6, (now_ns - self.started_ns) / 1e6
         trace_id = self.trace_id
         if not trace_id:
-            return _HEAD % (request_id, *times)
+            return _HEAD % (request_id, *times, more)
         if trace_id is self.request_id:  # nearly always
-            return _TRACED_HEAD % (request_id, request_id, *times)
-        return _TRACED_HEAD % (request_id, trace_id.encode("latin-1"), *times)
+            return _TRACED_HEAD % (request_id, request_id, *times, more)
+        return _TRACED_HEAD % (request_id, trace_id.encode("latin-1"), *times, more)
 
     async def body(self, limit: int) -> bytes:
         """Read the whole body, up to `limit` bytes, and inflate it where it is compressed.

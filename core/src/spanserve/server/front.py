@@ -325,7 +325,7 @@ class FrontDoor:
         """Count an endpoint's answer, and return it; or `NOBODY`, where the client left."""
         if not exchange.reached():
             answer = NOBODY
-        self._count(exchange, endpoint, answer.status)
+        self.count(exchange, endpoint, answer.status)
         return answer
 
     async def stream(
@@ -348,11 +348,12 @@ class FrontDoor:
             await send_stream(exchange, send, answer, headers)
         finally:
             status = NOBODY.status if exchange.client_left else answer.status
-            self._count(exchange, endpoint, status)
+            self.count(exchange, endpoint, status)
             if record is not None:
                 record.status = status
 
-    def _count(self, exchange: Exchange, endpoint: Endpoint, status: int) -> None:
+    def count(self, exchange: Exchange, endpoint: Endpoint, status: int) -> None:
+        """Count an answer of this status, and name the endpoint in the record."""
         exchange.status = status
         self.traffic.answered[endpoint.spec.route, status] += 1
         if exchange.record is not None:
