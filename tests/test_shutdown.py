@@ -22,6 +22,7 @@ from support.serving import (
     metrics_of,
     subprocess_server,
     until,
+    workers_of,
 )
 
 CLIENTS = 12
@@ -226,13 +227,12 @@ def test_ctrl_c_that_reaches_the_workers_too_starts_no_others(service: Path) -> 
     with subprocess_server(str(service), "--workers", "2") as server:
         assert until(lambda: server.text().count(" ready\n") == 2)
         log = server.text()
-        told = httpx.get(f"{server.url}/metrics").text
-        workers = re.findall(r'spanserve_worker_up\{worker="(\d+)"\} 1.0', told)
+        workers = workers_of(server.process.pid)
         assert len(workers) == 2
         server.process.send_signal(signal.SIGSTOP)  # so that it learns of it when they are gone
-        for pid in (*map(int, workers), server.process.pid):
+        for pid in (*workers, server.process.pid):
             os.kill(pid, signal.SIGINT)
-        assert until(lambda: not any(map(lives, map(int, workers))))
+        assert until(lambda: not any(map(lives, workers)))
         server.process.send_signal(signal.SIGCONT)
         assert server.process.wait(DEADLINE_S) == 0
     assert server.text() == log

@@ -261,6 +261,12 @@ def children_of(pid: int) -> list[int]:
     return [int(child) for thread in threads for child in thread.read_text().split()]
 
 
+def workers_of(pid: int) -> list[int]:
+    """Return the ids of a supervisor's workers: `multiprocessing` has a process of its own, too."""
+    commands = {child: Path(f"/proc/{child}/cmdline").read_bytes() for child in children_of(pid)}
+    return [child for child, command in commands.items() if b"--multiprocessing-fork" in command]
+
+
 def until(happened: Any, deadline_s: float = DEADLINE_S) -> bool:
     """Ask again and again, for what cannot be waited for, until it happened or it is too late."""
     pause = threading.Event()
