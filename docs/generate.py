@@ -24,7 +24,8 @@ import spanserve
 from spanserve.cli import app as cli
 from spanserve.config.load import load as load_config
 from spanserve.config.model import Config
-from spanserve.server.answer import (
+from spanserve.server.app import create_app
+from spanserve.server.http.answer import (
     CODES,
     GONE_CODE,
     LATE_CODE,
@@ -32,12 +33,12 @@ from spanserve.server.answer import (
     NO_ROOM_CODE,
     ErrorBody,
 )
-from spanserve.server.app import create_app
-from spanserve.service.bundle import load as load_service
-from spanserve.tracing import hookspecs, names
-from spanserve.tracing.loading import hook_names
-from spanserve.tracing.plugins import installed_tracers, load_tracers
-from spanserve.tracing.span import Resource
+from spanserve.service.bundle.load import load as load_service
+from spanserve.tracing import hookspecs
+from spanserve.tracing.model import names
+from spanserve.tracing.model.span import Resource
+from spanserve.tracing.plugins.loading import hook_names
+from spanserve.tracing.plugins.registry import installed_tracers, load_tracers
 from spanserve.tracing.tracing import Tracing
 
 DOCS: Final = Path(__file__).resolve().parent

@@ -19,11 +19,11 @@ from typing import Any
 
 import httpx
 import pytest
+from test_distributions import built_wheel
 
 from support.bundles import made
 from support.serving import closed_port, server_by
 from support.zipkin_sink import ZipkinSink
-from test_distributions import built_wheel
 
 ROOT = Path(__file__).parents[1]
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -12,7 +12,7 @@ from typing import Final
 
 SERVER_CPU: Final = 0
 LOAD_CPU: Final = 1
-EXPORTER: Final = "spanserve.tracing.exporter_process"
+EXPORTER: Final = "spanserve.tracing.export.process.worker_main"
 _SET_CHILD_SUBREAPER: Final = 36  # prctl's
 _LIBC: Final = ctypes.CDLL(None)
 _LOGS: Final = Path(os.environ.get("SPANSERVE_BENCHMARK_LOGS", "/tmp"))  # noqa: S108  # logs of one run

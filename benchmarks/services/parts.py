@@ -19,12 +19,12 @@ from bench.processes import Meter
 from services.socket_time import SocketTime
 from spanserve import Resource, Span, hookimpl
 from spanserve.config.model import QueueConfig, TracingConfig
-from spanserve.tracing.client import Client
-from spanserve.tracing.head import Head
-from spanserve.tracing.lean import UNDECIDED, LeanRequest
-from spanserve.tracing.loading import LoadedTracer, opened
-from spanserve.tracing.plugins import load_plugin
-from spanserve.tracing.record import ItemRecord, RequestRecord
+from spanserve.tracing.admission.client import Client
+from spanserve.tracing.admission.head import Head
+from spanserve.tracing.plugins.loading import LoadedTracer, opened
+from spanserve.tracing.plugins.registry import load_plugin
+from spanserve.tracing.recording.lean import UNDECIDED, LeanRequest
+from spanserve.tracing.recording.record import ItemRecord, RequestRecord
 from spanserve.tracing.tracing import Tracing
 
 REQUESTS = 16

@@ -11,9 +11,9 @@ from spanserve.batching.item import Item
 from spanserve.batching.policy import Policy
 from spanserve.batching.runner import Job, Runner
 from spanserve.config.model import TracingConfig
-from spanserve.service.results import split
-from spanserve.tracing.clock import Clock
-from spanserve.tracing.span import Resource
+from spanserve.service.results.results import split
+from spanserve.tracing.model.clock import Clock
+from spanserve.tracing.model.span import Resource
 from spanserve.tracing.tracing import Tracing
 
 

@@ -1,6 +1,6 @@
 """What a spawned process runs."""
 
-from spanserve.service.bundle import LoadedService
+from spanserve.service.bundle.load import LoadedService
 
 
 def made_and_called(loaded: LoadedService, method: str) -> object:

@@ -13,10 +13,10 @@ from fastapi import FastAPI
 
 from spanserve.config.model import Config
 from spanserve.server.app import App, create_app
-from spanserve.server.http.limited_h11 import LimitedH11
-from spanserve.server.http.limited_httptools import LimitedHttpTools
-from spanserve.server.protocol import DirectProtocol
-from spanserve.tracing.span import Resource
+from spanserve.server.connections.limited_h11 import LimitedH11
+from spanserve.server.connections.limited_httptools import LimitedHttpTools
+from spanserve.server.http.protocol import DirectProtocol
+from spanserve.tracing.model.span import Resource
 from spanserve.tracing.tracing import Tracing
 from support.serving import DEADLINE_S, service_of
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from importlib.metadata import Distribution
 from pathlib import Path
 
-from spanserve.tracing.plugins import GROUP, Registry
+from spanserve.tracing.plugins.registry import GROUP, Registry
 
 
 def install(folder: Path, name: str, version: str, tracers: Mapping[str, str]) -> Distribution:

@@ -6,12 +6,12 @@ from typing import Any, Self
 
 from spanserve import Resource
 from spanserve.config.model import TracingConfig
-from spanserve.tracing.clock import Clock, Ids
-from spanserve.tracing.frozen import Frozen
-from spanserve.tracing.http import Origin, origin_of
-from spanserve.tracing.loading import LoadedTracer, opened
-from spanserve.tracing.outcome import Drop
-from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
+from spanserve.tracing.admission.http_attributes import Origin, origin_of
+from spanserve.tracing.export.outcome import Drop
+from spanserve.tracing.model.clock import Clock, Ids
+from spanserve.tracing.plugins.loading import LoadedTracer, opened
+from spanserve.tracing.recording.frozen import Frozen
+from spanserve.tracing.recording.record import BatchRecord, ItemRecord, RequestRecord
 from spanserve.tracing.tracing import Tracing
 
 RESOURCE = Resource("tests", {"service.name": "tests"})

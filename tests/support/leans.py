@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from spanserve.tracing.client import Client
-from spanserve.tracing.head import Head
-from spanserve.tracing.lean import UNDECIDED, LeanRequest
-from spanserve.tracing.record import ItemRecord, RequestRecord
+from spanserve.tracing.admission.client import Client
+from spanserve.tracing.admission.head import Head
+from spanserve.tracing.recording.lean import UNDECIDED, LeanRequest
+from spanserve.tracing.recording.record import ItemRecord, RequestRecord
 from spanserve.tracing.tracing import Tracing
 
 TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"

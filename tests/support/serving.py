@@ -21,12 +21,12 @@ from spanserve.config.model import Config
 from spanserve.server.app import create_app
 from spanserve.server.process.listening import listening_socket
 from spanserve.server.process.options import http_protocol
-from spanserve.service.activation import Home
-from spanserve.service.bundle import LoadedService, load
+from spanserve.service.bundle.activation import Home
+from spanserve.service.bundle.load import LoadedService, load
 from spanserve.service.service import service_spec
-from spanserve.tracing.clock import Clock, Ids
-from spanserve.tracing.loading import LoadedTracer, opened
-from spanserve.tracing.span import Resource
+from spanserve.tracing.model.clock import Clock, Ids
+from spanserve.tracing.model.span import Resource
+from spanserve.tracing.plugins.loading import LoadedTracer, opened
 from spanserve.tracing.tracing import Tracing
 
 DEADLINE_S = 30.0

@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Any
 
 from spanserve import Span, SpanKind, hookimpl
-from spanserve.tracing import names
+from spanserve.tracing.model import names
 
 Tree = dict[str, Any]
 

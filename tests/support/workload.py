@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from hypothesis import strategies as st
 
 from spanserve import Span
-from spanserve.tracing.base import Record
-from spanserve.tracing.custom import CustomEvent, CustomSpan
-from spanserve.tracing.expansion import Expansion
-from spanserve.tracing.failure import failure_of
-from spanserve.tracing.frozen import LATE
-from spanserve.tracing.outlet import Scope
-from spanserve.tracing.pieces import Pieces
-from spanserve.tracing.places import RUN, item_place
-from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
-from spanserve.tracing.thawed import thawed
+from spanserve.tracing.expansion.expansion import Expansion
+from spanserve.tracing.expansion.pieces import Pieces
+from spanserve.tracing.expansion.thawed import thawed
+from spanserve.tracing.model.failure import failure_of
+from spanserve.tracing.model.ids import RUN, item_place
+from spanserve.tracing.recording.base import Record
+from spanserve.tracing.recording.custom import CustomEvent, CustomSpan
+from spanserve.tracing.recording.frozen import LATE
+from spanserve.tracing.recording.outlet import Scope
+from spanserve.tracing.recording.record import BatchRecord, ItemRecord, RequestRecord
 from spanserve.tracing.tracing import Tracing
 from support.gate import UNIX_NS, Sent, answered, begun, queued, released
 

@@ -1,10 +1,9 @@
 """spanserve: a model server that shows where the time of every request went."""
 
 from spanserve.errors import ConfigError
-from spanserve.service.array import Array
-from spanserve.service.bundle import bundle_path
+from spanserve.service.bundle.load import bundle_path
+from spanserve.service.codecs.array import Array
 from spanserve.service.service import api, service
-from spanserve.tracing.breath import breathe
 from spanserve.tracing.export.answers import (
     Answer,
     Verdict,
@@ -12,17 +11,11 @@ from spanserve.tracing.export.answers import (
     http_verdict,
     retry_after_s,
 )
+from spanserve.tracing.export.checkpoint import breathe
 from spanserve.tracing.export.halving import Sent, send_in_parts
 from spanserve.tracing.hookspecs import ExportResult, hookimpl
-from spanserve.tracing.scope import (
-    SpanHandle,
-    TraceIds,
-    baggage,
-    current_trace,
-    outgoing_headers,
-    span,
-)
-from spanserve.tracing.span import (
+from spanserve.tracing.model.columns import Column, Links, Spans, hex_digits
+from spanserve.tracing.model.span import (
     Attributes,
     AttributeValue,
     Event,
@@ -32,7 +25,14 @@ from spanserve.tracing.span import (
     SpanKind,
     SpanStart,
 )
-from spanserve.tracing.spans import Column, Links, Spans, hex_digits
+from spanserve.tracing.scope import (
+    SpanHandle,
+    TraceIds,
+    baggage,
+    current_trace,
+    outgoing_headers,
+    span,
+)
 
 __all__ = [
     "Answer",

@@ -238,12 +238,12 @@ def check(
 ) -> None:
     """Print the effective configuration with the source of each value, and the live tracers."""
     from spanserve.commands.check import aligned, report  # noqa: PLC0415  # ditto
-    from spanserve.tracing.plugins import load_tracers  # noqa: PLC0415  # ditto
+    from spanserve.tracing.plugins.registry import load_tracers  # noqa: PLC0415  # ditto
 
     loaded = _loaded(file, {})
     tracers = load_tracers(loaded.config.tracing, sources=loaded.sources)
     if loaded.config.server.auth is not None:
-        from spanserve.server.http.keys import KeyRing  # noqa: PLC0415  # ditto
+        from spanserve.server.access.keys import KeyRing  # noqa: PLC0415  # ditto
 
         KeyRing(loaded.config.server.auth)
     for text, comment in aligned(report(loaded, tracers)):
@@ -261,7 +261,7 @@ def tracers() -> None:
     """List the installed tracers with their hooks and settings."""
     from spanserve.commands.tracers import listing  # noqa: PLC0415  # see the module's first line
     from spanserve.config.opentelemetry import withdraw  # noqa: PLC0415  # ditto
-    from spanserve.tracing.plugins import installed_tracers  # noqa: PLC0415  # ditto
+    from spanserve.tracing.plugins.registry import installed_tracers  # noqa: PLC0415  # ditto
 
     withdraw(os.environ)
     for line in listing(installed_tracers()):

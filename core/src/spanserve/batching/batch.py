@@ -9,12 +9,12 @@ from spanserve.batching.call import is_fault
 from spanserve.batching.isolation import Positions, isolated
 from spanserve.batching.item import Item
 from spanserve.errors import SpanserveError, forget_frames
-from spanserve.service.problems import InvalidResult
-from spanserve.tracing.attempt import Attempt
-from spanserve.tracing.base import Record
-from spanserve.tracing.failure import failure_of
-from spanserve.tracing.places import ROOT, RUN, item_place
-from spanserve.tracing.record import BatchRecord
+from spanserve.service.codecs.problems import InvalidResult
+from spanserve.tracing.model.failure import failure_of
+from spanserve.tracing.model.ids import ROOT, RUN, item_place
+from spanserve.tracing.recording.attempt import Attempt
+from spanserve.tracing.recording.base import Record
+from spanserve.tracing.recording.record import BatchRecord
 from spanserve.tracing.scope import entered
 from spanserve.tracing.tracing import Tracing
 

@@ -18,7 +18,7 @@ from spanserve.batching.policy import Policy, Release, ReleaseReason
 from spanserve.batching.runner import Runner
 from spanserve.batching.tally import Tally
 from spanserve.errors import SpanserveError
-from spanserve.tracing.record import TracedRequest
+from spanserve.tracing.recording.record import TracedRequest
 from spanserve.tracing.scope import entered
 from spanserve.tracing.tracing import Tracing
 

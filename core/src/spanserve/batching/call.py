@@ -6,10 +6,10 @@ from typing import Any, Final
 
 from spanserve.batching.runner import Runner, carried
 from spanserve.errors import forget_frames
-from spanserve.tracing.base import Record
-from spanserve.tracing.failure import failure_of
-from spanserve.tracing.places import RUN
-from spanserve.tracing.record import RequestRecord
+from spanserve.tracing.model.failure import failure_of
+from spanserve.tracing.model.ids import RUN
+from spanserve.tracing.recording.base import Record
+from spanserve.tracing.recording.record import RequestRecord
 from spanserve.tracing.scope import entered
 from spanserve.tracing.tracing import Tracing
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Hashable
 from typing import Any, Protocol
 
-from spanserve.tracing.record import ItemRecord, TracedRequest
+from spanserve.tracing.recording.record import ItemRecord, TracedRequest
 
 
 class Waiter(Protocol):

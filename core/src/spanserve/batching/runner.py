@@ -20,7 +20,7 @@ from functools import partial
 from typing import Protocol
 
 from spanserve.errors import SpanserveError
-from spanserve.tracing.clock import Clock
+from spanserve.tracing.model.clock import Clock
 
 log = logging.getLogger(__name__)
 

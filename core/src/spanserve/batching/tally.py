@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from spanserve.tracing.record import BatchRecord, ItemRecord
+from spanserve.tracing.recording.record import BatchRecord, ItemRecord
 
 BOUNDS_S: Final = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025),

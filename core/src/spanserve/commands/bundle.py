@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from spanserve.service.bundle import load
-from spanserve.service.contents import REQUIREMENTS, Contents, contents, was_made
-from spanserve.service.making import Plan, check_target, make, wheels_of
-from spanserve.service.needs import lacking
-from spanserve.service.requirements import Named, pinned, read_requirements
-from spanserve.service.sensitive import is_pickle
+from spanserve.service.bundle.load import load
+from spanserve.service.bundle.making.contents import REQUIREMENTS, Contents, contents, was_made
+from spanserve.service.bundle.making.make import Plan, check_target, make, wheels_of
+from spanserve.service.bundle.making.requirements import Named, pinned, read_requirements
+from spanserve.service.bundle.making.sensitive import is_pickle
+from spanserve.service.bundle.needs import lacking
 
 MAX_NAMED = 20
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Final
 
-from spanserve.config.document import inline
 from spanserve.config.load import Loaded
 from spanserve.config.model import NOT_KEYS
-from spanserve.config.redact import redacted
-from spanserve.config.source import DEFAULT, Source
-from spanserve.tracing.plugins import LoadedTracer
+from spanserve.config.values.document import inline
+from spanserve.config.values.redact import redacted
+from spanserve.config.values.source import DEFAULT, Source
+from spanserve.tracing.plugins.registry import LoadedTracer
 
 MAX_COMMENT_COLUMN: Final = 48
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from spanserve.config.model import QueueConfig, TracingConfig
-from spanserve.config.redact import without_credentials
+from spanserve.config.values.redact import without_credentials
 from spanserve.errors import SpanserveError
-from spanserve.tracing.exporting import Drop, Exporter
-from spanserve.tracing.failure import raised
-from spanserve.tracing.loading import LoadedTracer
-from spanserve.tracing.span import Resource
+from spanserve.tracing.export.exporter import Drop, Exporter
+from spanserve.tracing.model.failure import raised
+from spanserve.tracing.model.span import Resource
+from spanserve.tracing.plugins.loading import LoadedTracer
 from spanserve.tracing.tracing import Tracing
 
 PATH: Final = "/spanserve-check"

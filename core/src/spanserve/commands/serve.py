@@ -8,15 +8,15 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 
 from spanserve.config.load import Loaded
-from spanserve.server.http.keys import KeyRing
-from spanserve.server.logs import logging_config
+from spanserve.server.access.keys import KeyRing
+from spanserve.server.operations.logs import logging_config
 from spanserve.server.process.announcement import announce_start
 from spanserve.server.process.listening import UrlFile, listening_socket, more_of, url_of
 from spanserve.server.process.process import Plan, serve_alone, stopping_at_once
 from spanserve.server.process.share import shared_folder
 from spanserve.server.process.supervisor import Supervisor
-from spanserve.service.bundle import find
-from spanserve.tracing.plugins import load_tracers
+from spanserve.service.bundle.load import find
+from spanserve.tracing.plugins.registry import load_tracers
 
 log = logging.getLogger("spanserve")
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from spanserve.config.redact import redacted
-from spanserve.tracing.plugins import InstalledTracer
+from spanserve.config.values.redact import redacted
+from spanserve.tracing.plugins.registry import InstalledTracer
 
 
 def listing(tracers: Sequence[InstalledTracer]) -> Iterator[str]:

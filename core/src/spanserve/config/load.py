@@ -12,18 +12,24 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
-from spanserve.config.document import parse
-from spanserve.config.environment import nested, standard_variables, with_overrides
-from spanserve.config.interpolate import interpolated
 from spanserve.config.model import Config, TracingConfig, tracing_keys
 from spanserve.config.opentelemetry import unread_exporter, unusable
-from spanserve.config.problems import Problem, config_error, problems_of, source_of, unknown_key
-from spanserve.config.source import DEFAULT, Source, SourceKind
 from spanserve.config.tls import tls_problem
-from spanserve.config.tree import Node, Path, Scalar, Table, merged, sources_of, value_of
-from spanserve.config.untyped import shaped
+from spanserve.config.values.document import parse
+from spanserve.config.values.environment import nested, standard_variables, with_overrides
+from spanserve.config.values.interpolate import interpolated
+from spanserve.config.values.problems import (
+    Problem,
+    config_error,
+    problems_of,
+    source_of,
+    unknown_key,
+)
+from spanserve.config.values.source import DEFAULT, Source, SourceKind
+from spanserve.config.values.tree import Node, Path, Scalar, Table, merged, sources_of, value_of
+from spanserve.config.values.untyped import shaped
 from spanserve.errors import ConfigError
-from spanserve.service.manifest import listing
+from spanserve.service.bundle.manifest import listing
 
 CONFIG_VARIABLE: Final = "SPANSERVE_CONFIG"
 _PREDECESSOR: Final = "BENTOML_CONFIG"

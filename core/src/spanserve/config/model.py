@@ -1,7 +1,7 @@
 """The configuration: frozen, strict, and a description for every key.
 
 The defaults here are the only ones. Sections of tracers are not checked here: each
-tracer brings a model of its own, see `spanserve.tracing.plugins`.
+tracer brings a model of its own, see `spanserve.tracing.plugins.registry`.
 """
 
 import re

@@ -13,29 +13,29 @@ from spanserve.batching.batcher import Batcher
 from spanserve.batching.policy import Policy
 from spanserve.config.model import BatchingConfig, Config
 from spanserve.errors import SpanserveError
-from spanserve.server.all_metrics import AllMetrics
-from spanserve.server.control import Control, add_control
+from spanserve.server.access.access_log import AccessLog
+from spanserve.server.access.guard import Guard
+from spanserve.server.connections.limits import Limits
+from spanserve.server.connections.shared import Connections
 from spanserve.server.dependencies import shortened
 from spanserve.server.endpoint import BatchEndpoint, Endpoint
-from spanserve.server.exchange import Message, Receive, Scope, Send
-from spanserve.server.formats import FormatsEndpoint
-from spanserve.server.front import FrontDoor
-from spanserve.server.health import Health
-from spanserve.server.http.access_log import AccessLog
-from spanserve.server.http.connections import Connections
-from spanserve.server.http.guard import Guard
-from spanserve.server.http.limits import Limits
+from spanserve.server.formats.negotiation import FormatsEndpoint
+from spanserve.server.formats.oip import Model, add_inference, add_protocol, models_of
+from spanserve.server.formats.streams import StreamEndpoint
+from spanserve.server.http.exchange import Message, Receive, Scope, Send
+from spanserve.server.http.front_door import FrontDoor
+from spanserve.server.http.refusals import answer_errors
 from spanserve.server.lifecycle import Lifecycle, StopLimits
-from spanserve.server.metrics import ServerMetrics
-from spanserve.server.oip import Model, add_inference, add_protocol, models_of
-from spanserve.server.operations import add_operations
+from spanserve.server.operations.all_metrics import AllMetrics
+from spanserve.server.operations.control import Control, add_control
+from spanserve.server.operations.health import Health
+from spanserve.server.operations.metrics import ServerMetrics
+from spanserve.server.operations.routes import add_operations
+from spanserve.server.operations.sibling_metrics import Siblings
 from spanserve.server.plain import PlainEndpoint
-from spanserve.server.refusals import answer_errors
 from spanserve.server.routes import add_route
 from spanserve.server.running import Running, start_error
-from spanserve.server.siblings import Siblings
-from spanserve.server.streams import StreamEndpoint
-from spanserve.service.bundle import LoadedService
+from spanserve.service.bundle.load import LoadedService
 from spanserve.service.spec import ApiSpec
 from spanserve.tracing.otel.provider import join_opentelemetry
 from spanserve.tracing.tracing import Tracing

@@ -13,9 +13,9 @@ from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
 from starlette.middleware.exceptions import ExceptionMiddleware
 
-from spanserve.server.answer import Answer, Streamed
 from spanserve.server.endpoint import Endpoint
-from spanserve.server.exchange import SCOPE_KEY, Exchange, Receive, Scope, Send, send_answer
+from spanserve.server.http.answer import Answer, Streamed
+from spanserve.server.http.exchange import SCOPE_KEY, Exchange, Receive, Scope, Send, send_answer
 from spanserve.service.arguments import Parameter
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]

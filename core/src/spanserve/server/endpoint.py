@@ -14,7 +14,7 @@ from spanserve.batching.batch import RunFailedError
 from spanserve.batching.batcher import AbandonedError, Batcher, ExpiredError
 from spanserve.batching.item import Item, Waiter
 from spanserve.errors import forget_frames
-from spanserve.server.answer import (
+from spanserve.server.http.answer import (
     NOBODY,
     Answer,
     RequestError,
@@ -25,14 +25,14 @@ from spanserve.server.answer import (
     timed_out,
     too_long_json,
 )
-from spanserve.server.exchange import ClientLeftError, Exchange, within
-from spanserve.server.pacing import paced
-from spanserve.service.codecs import LONG_BODY_BYTES, BatchCodec, PlainCodec
-from spanserve.service.large_results import STEP_ENTRIES, encoded, weight
-from spanserve.service.media import JSON
+from spanserve.server.http.exchange import ClientLeftError, Exchange, within
+from spanserve.server.http.pacing import paced
+from spanserve.service.codecs.json import LONG_BODY_BYTES, BatchCodec, PlainCodec
+from spanserve.service.codecs.media import JSON
+from spanserve.service.results.large_results import STEP_ENTRIES, encoded, weight
 from spanserve.service.spec import ApiSpec
-from spanserve.tracing.failure import failure_of
-from spanserve.tracing.record import TracedRequest
+from spanserve.tracing.model.failure import failure_of
+from spanserve.tracing.recording.record import TracedRequest
 from spanserve.tracing.tracing import Tracing
 
 Read = TypeVar("Read")

@@ -20,7 +20,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from spanserve.batching.batcher import Batcher
-from spanserve.server.health import Health
+from spanserve.server.operations.health import Health
 from spanserve.server.running import Running, within
 from spanserve.tracing.tracing import Tracing
 

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spanserve.batching.call import Call, on_loop, on_runner
-from spanserve.server.answer import Answer, RequestError, Streamed, not_given, not_taken
 from spanserve.server.endpoint import Endpoint
-from spanserve.server.exchange import Exchange, unless_left
+from spanserve.server.http.answer import Answer, RequestError, Streamed, not_given, not_taken
+from spanserve.server.http.exchange import Exchange, unless_left
 from spanserve.server.running import Running
-from spanserve.service.codecs import PlainCodec
-from spanserve.service.media import chosen, media_type
+from spanserve.service.codecs.json import PlainCodec
+from spanserve.service.codecs.media import chosen, media_type
 from spanserve.service.spec import ApiSpec
 
 

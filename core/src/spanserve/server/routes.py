@@ -7,12 +7,12 @@ from typing import Annotated, Any, Final, Protocol
 from fastapi import Body, FastAPI, Response
 from fastapi.routing import APIRoute
 
-from spanserve.server.answer import Answer, ErrorBody, RequestError, Streamed
 from spanserve.server.dependencies import Sender, dependent_handler, keyword
 from spanserve.server.endpoint import Endpoint
-from spanserve.server.exchange import SCOPE_KEY, Exchange, Receive, Scope, Send, send_answer
+from spanserve.server.http.answer import Answer, ErrorBody, RequestError, Streamed
+from spanserve.server.http.exchange import SCOPE_KEY, Exchange, Receive, Scope, Send, send_answer
 from spanserve.service.arguments import Parameter
-from spanserve.service.media import JSON
+from spanserve.service.codecs.media import JSON
 
 
 class Door(Protocol):

@@ -10,7 +10,7 @@ from functools import partial
 from spanserve.batching.pool import ThreadPool
 from spanserve.batching.runner import CarriedError, InlineRunner, ThreadRunner
 from spanserve.errors import StartError
-from spanserve.service.bundle import LoadedService
+from spanserve.service.bundle.load import LoadedService
 from spanserve.service.failures import explained
 from spanserve.service.spec import ApiSpec
 from spanserve.tracing.tracing import Tracing

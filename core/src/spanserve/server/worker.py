@@ -9,9 +9,9 @@ from pathlib import Path
 from spanserve.config.load import Loaded
 from spanserve.config.model import Config
 from spanserve.server.app import App, create_app
-from spanserve.service.bundle import LoadedService
-from spanserve.tracing.plugins import LoadedTracer
-from spanserve.tracing.span import AttributeValue, Resource
+from spanserve.service.bundle.load import LoadedService
+from spanserve.tracing.model.span import AttributeValue, Resource
+from spanserve.tracing.plugins.registry import LoadedTracer
 from spanserve.tracing.tracing import Tracing
 
 

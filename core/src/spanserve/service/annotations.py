@@ -11,7 +11,7 @@ from pydantic.errors import PydanticUndefinedAnnotation
 
 from spanserve.errors import ServiceError
 from spanserve.service.aliases import expanded
-from spanserve.service.array import Array
+from spanserve.service.codecs.array import Array
 
 _ANY_FLOAT: Final = frozenset({np.generic, np.number, np.floating, np.inexact})
 ABSTRACT_SCALARS: Final = _ANY_FLOAT | {

@@ -10,7 +10,7 @@ from pydantic_core import CoreSchema, SchemaValidator, core_schema
 
 from spanserve.errors import SpanserveError
 from spanserve.service.annotations import adapter_of
-from spanserve.service.problems import InvalidItem, explained, nearest
+from spanserve.service.codecs.problems import InvalidItem, explained, nearest
 
 
 class Parameter(NamedTuple):

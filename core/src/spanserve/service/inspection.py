@@ -9,7 +9,7 @@ from spanserve.errors import ServiceError
 from spanserve.service.aliases import expanded
 from spanserve.service.annotations import array_of, list_item, reading, resolved_hints
 from spanserve.service.arguments import Parameter
-from spanserve.service.codecs import (
+from spanserve.service.codecs.json import (
     ArrayBatchCodec,
     BatchCodec,
     ListBatchCodec,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spanserve.service.arguments import Parameter
-from spanserve.service.codecs import BatchCodec, PlainCodec
+from spanserve.service.codecs.json import BatchCodec, PlainCodec
 
 DEFAULT_MAX_BATCH_SIZE = 32
 DEFAULT_MAX_LATENCY_MS = 50.0

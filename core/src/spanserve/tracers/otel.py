@@ -19,7 +19,7 @@ from spanserve.errors import ConfigError
 from spanserve.tracers.otel_bridge import OtelExport, otel_resource, readable_span
 from spanserve.tracers.otel_options import converted, without_values
 from spanserve.tracing.hookspecs import ExportResult, hookimpl
-from spanserve.tracing.span import Resource, Span
+from spanserve.tracing.model.span import Resource, Span
 
 __all__ = [
     "EXPORTERS_GROUP",

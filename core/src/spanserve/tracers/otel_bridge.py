@@ -22,11 +22,11 @@ from spanserve.tracers.otel_answers import (
     timeout_of,
     with_session,
 )
-from spanserve.tracing.breath import breathe
 from spanserve.tracing.export.answers import Answer, Verdict
+from spanserve.tracing.export.checkpoint import breathe
 from spanserve.tracing.export.halving import send_in_parts
 from spanserve.tracing.hookspecs import ExportResult
-from spanserve.tracing.span import Attributes, Event, Link, Resource, Span, SpanKind
+from spanserve.tracing.model.span import Attributes, Event, Link, Resource, Span, SpanKind
 
 _UNLIMITED: Final = 1 << 30
 _GROWTH: Final = 32

@@ -12,8 +12,8 @@ from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.util.re import parse_env_headers
 
-from spanserve.config.redact import HIDDEN, is_secret_key, without_credentials
-from spanserve.config.untyped import shaped
+from spanserve.config.values.redact import HIDDEN, is_secret_key, without_credentials
+from spanserve.config.values.untyped import shaped
 from spanserve.errors import ConfigError
 
 _UNIONS: Final = (Union, UnionType)

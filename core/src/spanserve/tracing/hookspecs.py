@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pluggy
 from pydantic import BaseModel
 
-from spanserve.tracing.span import Resource, Span, SpanStart
+from spanserve.tracing.model.span import Resource, Span, SpanStart
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

@@ -13,12 +13,12 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Final, NamedTuple, ParamSpec, Protocol, TypeVar, cast
 
-from spanserve.tracing.baggage import read as read_baggage
-from spanserve.tracing.custom import CustomEvent, CustomSpan
-from spanserve.tracing.failure import failure_of
-from spanserve.tracing.outlet import Outlet, Scope
-from spanserve.tracing.plain import plain_attributes, plain_text, plain_value
-from spanserve.tracing.span import NO_ATTRIBUTES
+from spanserve.tracing.model.attributes import plain_attributes, plain_text, plain_value
+from spanserve.tracing.model.failure import failure_of
+from spanserve.tracing.model.span import NO_ATTRIBUTES
+from spanserve.tracing.propagation.baggage import read as read_baggage
+from spanserve.tracing.recording.custom import CustomEvent, CustomSpan
+from spanserve.tracing.recording.outlet import Outlet, Scope
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -11,31 +11,32 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from spanserve.config.model import TracingConfig
-from spanserve.tracing import baggage, starting
-from spanserve.tracing.admission import Admission
-from spanserve.tracing.baggage import BAGGAGE
-from spanserve.tracing.base import Record
-from spanserve.tracing.clock import Clock, Ids, SteadyOffset
-from spanserve.tracing.ending import Ending
-from spanserve.tracing.excluded import ExcludedPaths
-from spanserve.tracing.export.liveness import Watchdog
-from spanserve.tracing.frozen import Frozen
-from spanserve.tracing.http import Origin, origin_of
-from spanserve.tracing.keeping import Rules
-from spanserve.tracing.late import LateSpans
-from spanserve.tracing.lean import decided_on, leans_of
-from spanserve.tracing.leans import Leans
-from spanserve.tracing.listeners import Listeners
-from spanserve.tracing.live import Live, LiveBatchRecord, LiveRequestRecord
-from spanserve.tracing.loading import LoadedTracer
-from spanserve.tracing.outcome import FAILING, Drop
-from spanserve.tracing.outlet import Scope
-from spanserve.tracing.pieces import Pieces
-from spanserve.tracing.places import ROOT
-from spanserve.tracing.record import BatchRecord, ItemRecord, RequestRecord
-from spanserve.tracing.span import Resource
-from spanserve.tracing.startup import StartupRecord
-from spanserve.tracing.wiring import exporter_of
+from spanserve.tracing.admission.admission import Admission
+from spanserve.tracing.admission.excluded import ExcludedPaths
+from spanserve.tracing.admission.http_attributes import Origin, origin_of
+from spanserve.tracing.expansion.pieces import Pieces
+from spanserve.tracing.export.build import exporter_of
+from spanserve.tracing.export.outcome import FAILING, Drop
+from spanserve.tracing.export.process.liveness import Watchdog
+from spanserve.tracing.live.listeners import Listeners
+from spanserve.tracing.live.records import Live, LiveBatchRecord, LiveRequestRecord
+from spanserve.tracing.model.clock import Clock, Ids, SteadyOffset
+from spanserve.tracing.model.ids import ROOT
+from spanserve.tracing.model.span import Resource
+from spanserve.tracing.plugins import starting
+from spanserve.tracing.plugins.loading import LoadedTracer
+from spanserve.tracing.propagation import baggage
+from spanserve.tracing.propagation.baggage import BAGGAGE
+from spanserve.tracing.recording.base import Record
+from spanserve.tracing.recording.ending import Ending
+from spanserve.tracing.recording.frozen import Frozen
+from spanserve.tracing.recording.keeping import Rules
+from spanserve.tracing.recording.late import LateSpans
+from spanserve.tracing.recording.lean import decided_on, leans_of
+from spanserve.tracing.recording.leans import Leans
+from spanserve.tracing.recording.outlet import Scope
+from spanserve.tracing.recording.record import BatchRecord, ItemRecord, RequestRecord
+from spanserve.tracing.recording.startup import StartupRecord
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

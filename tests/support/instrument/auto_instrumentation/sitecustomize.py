@@ -1,4 +1,4 @@
-# ruff: noqa: INP001  # Python imports it as it starts, from no package
+# Python imports it as it starts, from no package
 """What `opentelemetry-instrument` has every Python process do: instrument its HTTP clients.
 
 Each process that does so notes its id in INSTRUMENTED, and each call of urllib3 that is traced.

@@ -16,9 +16,9 @@ from spanserve.commands.demo.report import Report
 from spanserve.commands.demo.sending import Clients
 from spanserve.commands.demo.server import Delivery, DemoServer
 from spanserve.config.load import Loaded, load
-from spanserve.server.logs import logging_config
-from spanserve.service.bundle import load as load_service
-from spanserve.tracing.plugins import load_tracers
+from spanserve.server.operations.logs import logging_config
+from spanserve.service.bundle.load import load as load_service
+from spanserve.tracing.plugins.registry import load_tracers
 
 ROUNDS: Final = 2
 ROUTE: Final = "/predict"

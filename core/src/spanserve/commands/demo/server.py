@@ -14,8 +14,8 @@ from spanserve.errors import SpanserveError
 from spanserve.server.app import create_app
 from spanserve.server.process.listening import listening_socket
 from spanserve.server.worker import resource_of
-from spanserve.service.bundle import LoadedService
-from spanserve.tracing.plugins import LoadedTracer
+from spanserve.service.bundle.load import LoadedService
+from spanserve.tracing.plugins.registry import LoadedTracer
 from spanserve.tracing.tracing import Tracing
 
 CLOSE_WITHIN_S: Final = 5

@@ -7,8 +7,8 @@ from typing import Final
 
 from spanserve import Span, SpanKind, hookimpl
 from spanserve.tracers.tree import by_trace
-from spanserve.tracing import names
-from spanserve.tracing.loading import LoadedTracer, opened
+from spanserve.tracing.model import names
+from spanserve.tracing.plugins.loading import LoadedTracer, opened
 
 NAME: Final = "demo"
 

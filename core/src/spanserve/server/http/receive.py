@@ -1,8 +1,8 @@
 """What the app reads of a request's body."""
 
-from spanserve.server.answer import too_large
 from spanserve.server.endpoint import Endpoint
-from spanserve.server.exchange import Exchange, Message
+from spanserve.server.http.answer import too_large
+from spanserve.server.http.exchange import Exchange, Message
 
 
 class LimitedReceive:

@@ -1,112 +1,59 @@
-"""Why a connection's bytes are refused before any endpoint sees a request, or all of its body."""
+"""Errors of FastAPI's own and of the user's routes, in the form of the error contract."""
 
-import re
-from functools import lru_cache
+from collections.abc import Awaitable, Callable
 from typing import Final
 
-from spanserve.server.answer import CODES, MALFORMED_CODE, NO_ROOM_CODE, BodyError, RequestError
-from spanserve.server.http.limits import MAX_HEADERS
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 
-REFUSALS: Final = (
-    (400, MALFORMED_CODE),
-    *((status, CODES[status]) for status in (408, 414, 431, 501, 505)),
-    (503, NO_ROOM_CODE),
-)
-"""Each status and code that a connection may be refused with."""
-CLOSE: Final = {"Connection": "close"}
-NO_HOST: Final = b" "
-"""What is no host."""
-_HOST: Final = re.compile(
-    rb"(?:\[[0-9A-Za-z:.%~_-]+\]|(?:[0-9A-Za-z._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]{0,5})?"
-)
-_VERSIONS: Final = frozenset({"1.0", "1.1"})
+from spanserve.server.formats.oip import PREFIX, as_response
+from spanserve.server.http.answer import CODES, RequestError, http_error, request_error
+from spanserve.server.http.exchange import SCOPE_KEY, Exchange
+
+_MOST_CHARS: Final = 100
 
 
-def refusal(status: int, message: str, code: str | None = None) -> RequestError:
-    """Return an error after which the connection is closed."""
-    return RequestError(status, code or CODES[status], message, headers=CLOSE)
+def answer_errors(app: FastAPI, *, protocol: bool) -> None:
+    """Give every error the form of the contract; where `protocol`, the protocol's in its paths."""
+
+    async def refused(request: Request, error: Exception) -> Response:
+        exchange: Exchange = request.scope[SCOPE_KEY]
+        if isinstance(error, RequestValidationError):
+            refusal = _validation_error(error)
+        elif isinstance(error, RequestError):
+            refusal = error
+        elif isinstance(error, HTTPException):
+            refusal = _not_here(request, error)
+        else:
+            refusal = request_error(error)  # the front door tells the log, with the stack
+        answer = refusal.answer(exchange.request_id, exchange.trace_id)
+        return as_response(answer, protocol=protocol and request.scope["path"].startswith(PREFIX))
+
+    handler: Callable[[Request, Exception], Awaitable[Response]] = refused
+    for kind in (RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, handler)
 
 
-def malformed(reason: str) -> RequestError:
-    """Return the error of bytes that are no HTTP request."""
-    return refusal(400, f"this is not an HTTP request: {reason}", MALFORMED_CODE)
+def _not_here(request: Request, error: HTTPException) -> RequestError:
+    """Return an HTTP exception's error, in better words where the router raised it."""
+    method, path = request.method, request.scope["path"][:_MOST_CHARS]
+    if error.status_code == 404 and "endpoint" not in request.scope:  # noqa: PLR2004  # HTTP's
+        detail = f"there is no {path!r} here; /docs shows what there is"
+    elif error.status_code == 405 and error.detail == "Method Not Allowed":  # noqa: PLR2004  # ditto
+        allowed = (error.headers or {}).get("Allow", "another method")
+        detail = f"{method} is not allowed for {path!r}, only {allowed}"
+    else:
+        detail = error.detail
+    return http_error(error.status_code, detail, error.headers)
 
 
-def malformed_body(reason: str) -> BodyError:
-    """Return the error of a body that is not sent as HTTP says."""
-    return BodyError(400, MALFORMED_CODE, f"the body is not sent as HTTP says: {reason}")
-
-
-def wrong_version(version: str) -> RequestError:
-    """Return the error of another version of HTTP than those that are spoken."""
-    return refusal(505, f"HTTP/{version} is not spoken here; HTTP/1.1 and HTTP/1.0 are")
-
-
-def unknown_coding(coding: bytes) -> RequestError:
-    """Return the error of a transfer coding other than chunked."""
-    named = coding[:100].decode("latin-1")
-    return refusal(501, f"Transfer-Encoding {named!r} is not read here, only 'chunked'")
-
-
-def head_too_large(limit: int) -> RequestError:
-    """Return the error of a head, or of what stands around a body, past the limit."""
-    return refusal(431, f"the headers have more than {limit} bytes (server.max_header_bytes)")
-
-
-def too_many_headers() -> RequestError:
-    """Return the error of a request of too many headers."""
-    return refusal(431, f"there are more than {MAX_HEADERS} headers")
-
-
-def target_too_long(limit: int) -> RequestError:
-    """Return the error of a request's line that alone is past the limit."""
-    return refusal(414, f"the URL has more than {limit} bytes (server.max_header_bytes)")
-
-
-def framing_too_large(limit: int) -> BodyError:
-    """Return the error of a chunked body with too much around its chunks."""
-    message = f"what stands around the body's chunks is more than {limit} bytes "
-    return BodyError(431, CODES[431], f"{message}(server.max_header_bytes)")
-
-
-def head_too_slow(limit_s: float) -> RequestError:
-    """Return the error of a head that does not end."""
-    return refusal(408, f"the headers took longer than {limit_s:g} s (server.header_timeout_s)")
-
-
-def body_too_slow(limit_s: float) -> BodyError:
-    """Return the error of a body that does not go on."""
-    return BodyError(
-        408, CODES[408], f"nothing came of the body for {limit_s:g} s (server.body_timeout_s)"
-    )
-
-
-def no_room(limit: int) -> BodyError:
-    """Return the error of a body that waited too long for others to be read."""
-    message = f"the bodies that are being read have {limit} bytes (server.max_buffered_bytes)"
-    return BodyError(503, NO_ROOM_CODE, message, **{"Retry-After": "1"})
-
-
-def check_version(version: str) -> None:
-    """Raise RequestError where it is none that is spoken."""
-    if version not in _VERSIONS:
-        raise wrong_version(version)
-
-
-def check_hosts(hosts: list[bytes], version: str) -> None:
-    """Raise RequestError unless a request has the `Host` headers that HTTP wants."""
-    if len(hosts) == 1 and is_host(hosts[0]):
-        return
-    if len(hosts) > 1:
-        raise refusal(400, "there is more than one Host header", MALFORMED_CODE)
-    if hosts:
-        shown = hosts[0][:100].decode("latin-1")
-        raise refusal(400, f"the Host header {shown!r} is no host", MALFORMED_CODE)
-    if version == "1.1":
-        raise refusal(400, "there is no Host header", MALFORMED_CODE)
-
-
-@lru_cache(maxsize=256)
-def is_host(value: bytes) -> bool:
-    """Say whether it is a host, with a port or not."""
-    return _HOST.fullmatch(value) is not None
+def _validation_error(error: RequestValidationError) -> RequestError:
+    """Return FastAPI's validation error in the words of the error contract."""
+    errors = error.errors()
+    details = [{"loc": list(e["loc"]), "message": str(e["msg"])} for e in errors[:10]]
+    if errors and errors[0]["type"] == "json_invalid":
+        return RequestError(400, CODES[400], "the body is not JSON", details=details)
+    first = details[0] if details else {"loc": [], "message": "the request is not valid"}
+    place = ".".join(str(part) for part in first["loc"])
+    return RequestError(422, CODES[422], f"{place}: {first['message']}", details=details)

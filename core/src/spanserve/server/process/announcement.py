@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from spanserve.config.load import Loaded
-from spanserve.service.bundle import LoadedService
-from spanserve.tracing.plugins import LoadedTracer
+from spanserve.service.bundle.load import LoadedService
+from spanserve.tracing.plugins.registry import LoadedTracer
 
 log = logging.getLogger("spanserve")
 

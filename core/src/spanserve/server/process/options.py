@@ -9,7 +9,7 @@ from typing import Any
 import uvicorn
 
 from spanserve.config.model import Config
-from spanserve.server.http.limited_h11 import LimitedH11
+from spanserve.server.connections.limited_h11 import LimitedH11
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +38,9 @@ def uvicorn_config(config: Config, app: Any, logs: dict[str, Any] | None) -> uvi
 def http_protocol() -> type[asyncio.Protocol]:
     """Return the HTTP protocol: with the short way of requests, or uvicorn's own within limits."""
     try:
-        from spanserve.server import protocol, upstream  # noqa: PLC0415  # they need httptools
-        from spanserve.server.http.limited_httptools import LimitedHttpTools  # noqa: PLC0415
+        # They need httptools.
+        from spanserve.server.connections.limited_httptools import LimitedHttpTools  # noqa: PLC0415
+        from spanserve.server.http import protocol, upstream  # noqa: PLC0415
     except ImportError as error:
         log.warning("requests are read by h11, which costs more time: %s", error)
         return LimitedH11

@@ -19,8 +19,8 @@ from typing import Any, Final
 from spanserve.config.load import Loaded
 from spanserve.errors import SpanserveError
 from spanserve.server.app import App
-from spanserve.server.http.connections import Connections
-from spanserve.server.http.limits import Limits
+from spanserve.server.connections.limits import Limits
+from spanserve.server.connections.shared import Connections
 from spanserve.server.lifecycle import SIGNALS
 from spanserve.server.process.announcement import announce_service
 from spanserve.server.process.memory import settle
@@ -28,8 +28,8 @@ from spanserve.server.process.options import uvicorn_config
 from spanserve.server.process.serving import STOPPED, Server
 from spanserve.server.process.starting import Entrance
 from spanserve.server.worker import Worker
-from spanserve.service.bundle import load as load_service
-from spanserve.tracing.plugins import LoadedTracer, load_tracers
+from spanserve.service.bundle.load import load as load_service
+from spanserve.tracing.plugins.registry import LoadedTracer, load_tracers
 
 LOADED: Final = "loaded"
 READY: Final = "ready"

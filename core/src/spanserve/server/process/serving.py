@@ -14,10 +14,10 @@ from uvicorn.config import STARTUP_FAILURE
 
 from spanserve.errors import SpanserveError, StartError
 from spanserve.server.app import App
+from spanserve.server.operations.whereabouts import whereabouts
 from spanserve.server.process.life import Life
 from spanserve.server.process.starting import Entrance
 from spanserve.server.threads import on_thread
-from spanserve.server.whereabouts import whereabouts
 
 log = logging.getLogger(__name__)
 

@@ -6,11 +6,11 @@ from typing import Final
 
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from spanserve.server.answer import RequestError
 from spanserve.server.app import App
-from spanserve.server.exchange import Receive, Scope, Send
-from spanserve.server.front import FrontDoor
-from spanserve.server.http.connections import Connections
+from spanserve.server.connections.shared import Connections
+from spanserve.server.http.answer import RequestError
+from spanserve.server.http.exchange import Receive, Scope, Send
+from spanserve.server.http.front_door import FrontDoor
 
 RETRY_AFTER_S: Final = 1
 

@@ -9,8 +9,8 @@ from typing import Final
 import uvicorn
 
 from spanserve.config.model import Config
-from spanserve.server.http.connections import Connections
-from spanserve.server.http.limits import Limits
+from spanserve.server.connections.limits import Limits
+from spanserve.server.connections.shared import Connections
 from spanserve.server.process.options import uvicorn_config
 from spanserve.server.process.starting import Starting
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from spanserve.tracing.frozen import Frozen, span_count
-from spanserve.tracing.outcome import Counters, Drop
+from spanserve.tracing.export.outcome import Counters, Drop
+from spanserve.tracing.recording.frozen import Frozen, span_count
 
 _PARTS: Final = 100
 """A full queue loses one of so many parts of it at once."""

@@ -25,9 +25,9 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from spanserve.tracing.baggage import read
-from spanserve.tracing.custom import CustomSpan
-from spanserve.tracing.outlet import Scope
+from spanserve.tracing.propagation.baggage import read
+from spanserve.tracing.recording.custom import CustomSpan
+from spanserve.tracing.recording.outlet import Scope
 from spanserve.tracing.scope import keep_current_in, plain_current
 
 _SCOPE_KEY: Final = contexts.create_key("spanserve-scope")

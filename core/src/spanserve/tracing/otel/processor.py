@@ -10,16 +10,16 @@ from opentelemetry.trace import Link as OtelLink
 from opentelemetry.trace import SpanContext, SpanKind, TraceState, get_current_span
 from opentelemetry.util.types import Attributes as OtelAttributes
 
-from spanserve.tracing import names
-from spanserve.tracing.clock import Clock
-from spanserve.tracing.custom import CustomEvent
-from spanserve.tracing.failure import MAX_STACK_CHARS, Failure
+from spanserve.tracing.model import names
+from spanserve.tracing.model.attributes import bounded, plain_attributes, plain_text
+from spanserve.tracing.model.clock import Clock
+from spanserve.tracing.model.failure import MAX_STACK_CHARS, Failure
+from spanserve.tracing.model.ids import place_of
+from spanserve.tracing.model.span import Link
+from spanserve.tracing.model.span import SpanKind as Kind
 from spanserve.tracing.otel.current import Opened, opened, scope_in, scopes
-from spanserve.tracing.places import place_of
-from spanserve.tracing.plain import bounded, plain_attributes, plain_text
+from spanserve.tracing.recording.custom import CustomEvent
 from spanserve.tracing.scope import MAX_EVENTS
-from spanserve.tracing.span import Link
-from spanserve.tracing.span import SpanKind as Kind
 
 MAX_LINKS: Final = 128
 MAX_OPEN: Final = 10_000

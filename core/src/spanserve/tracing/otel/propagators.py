@@ -21,7 +21,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from spanserve.tracing.propagation import Propagators, Remote
+from spanserve.tracing.propagation.propagators import Propagators, Remote
 
 
 class HeaderPropagator(TextMapPropagator):

@@ -1,0 +1,1 @@
+"""How a value comes from the file, the environment and the command line."""

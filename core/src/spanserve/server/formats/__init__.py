@@ -1,0 +1,1 @@
+"""Bytes of a request <-> items, and answers in several formats."""

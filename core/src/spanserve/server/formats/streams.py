@@ -1,0 +1,143 @@
+"""Plain endpoints that answer bit by bit: async generators."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, Final, NamedTuple
+
+from spanserve.batching.call import is_cancelled, note_failure
+from spanserve.batching.runner import carried
+from spanserve.server.http.answer import Answer, Streamed, not_given
+from spanserve.server.http.exchange import Exchange, unless_left
+from spanserve.server.plain import PlainEndpoint
+from spanserve.service.codecs import media
+from spanserve.service.codecs.problems import InvalidResult
+from spanserve.tracing.model.ids import ROOT, RUN
+from spanserve.tracing.scope import entered
+
+log = logging.getLogger(__name__)
+
+TEXT: Final = "text/plain"
+BYTES: Final = "application/octet-stream"
+
+
+class _End(NamedTuple):
+    """What comes last: the generator ended, or raised."""
+
+    error: BaseException | None
+
+
+Chunks = asyncio.Queue[bytes | _End]
+"""What a generator has yielded, encoded; at most one value."""
+
+
+class StreamEndpoint(PlainEndpoint):
+    """Sends what a method yields, each value as soon as it is there.
+
+    Bytes go out as they are, texts as one text, and anything else as a line of JSON; texts and
+    JSON go out as events (SSE) where the client asks for those.
+    """
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The formats of the answer; the first is the usual one."""
+        if self.spec.returns is bytes:
+            return (BYTES,)
+        return (TEXT if self.spec.returns is str else media.NDJSON, media.EVENTS)
+
+    async def answer_value(
+        self,
+        exchange: Exchange,
+        value: Any,
+        body: bytes,  # noqa: ARG002  # as of every endpoint
+    ) -> Answer | Streamed:
+        """Answer a decoded request, as soon as there is a first value, or none will come."""
+        given = media.chosen(exchange.header(b"accept"), self.answers)
+        if given is None:
+            return self.refused(exchange, not_given(self.answers))
+        chunks: Chunks = asyncio.Queue(maxsize=1)
+        running = asyncio.create_task(self._run(exchange, given, value, chunks))
+        try:
+            first = await unless_left(exchange, self._first(exchange, chunks))
+            if isinstance(first, _End) and first.error is not None:
+                return self.refused(exchange, carried(first.error))
+        except BaseException as error:
+            running.cancel()
+            if isinstance(error, Exception):
+                return self.refused(exchange, error)
+            raise
+        content_type = f"{given}; charset=utf-8" if given == TEXT else given
+        headers = [(b"content-type", content_type.encode()), (b"cache-control", b"no-store")]
+        return Streamed(200, self._chunks(exchange, first, chunks, running), headers)
+
+    async def _first(self, exchange: Exchange, chunks: Chunks) -> bytes | _End:
+        limit_ms = self.limit_ms(exchange)
+        if limit_ms is None:
+            return await chunks.get()
+        left_s = max(0.0, (self.deadline_ns(exchange) - self.tracing.now_ns()) / 1e9)
+        try:
+            return await asyncio.wait_for(chunks.get(), left_s)
+        except TimeoutError:
+            raise self.timed_out(exchange) from None
+
+    async def _run(self, exchange: Exchange, given: str, value: Any, chunks: Chunks) -> None:
+        """Run the generator, all of it in this task: it keeps its context from value to value.
+
+        Each value is encoded as it is yielded, for the generator may change it then. It goes on
+        once that value was sent, as far as the connection has room.
+        """
+        record, tracing = exchange.record, self.tracing
+        if record is not None:
+            record.plain_run_started(tracing.now_ns())
+        error: BaseException | None = None
+        try:
+            with entered(tracing.scope(exchange.context, RUN)):
+                async with aclosing(
+                    self._method(self.instance, **value, **exchange.injected)
+                ) as yielded:
+                    async for each in yielded:
+                        await chunks.put(self._encoded(given, each))
+                        await chunks.join()
+        except (Exception, SystemExit, asyncio.CancelledError) as raised:
+            if isinstance(raised, asyncio.CancelledError) and is_cancelled():
+                raise
+            error = raised
+            note_failure(record, raised, tracing.now_ns())
+        finally:
+            if record is not None:
+                record.plain_run_ended(tracing.now_ns())
+        await chunks.put(_End(error))
+
+    async def _chunks(
+        self,
+        exchange: Exchange,
+        first: bytes | _End,
+        chunks: Chunks,
+        running: asyncio.Task[None],
+    ) -> AsyncGenerator[bytes, None]:
+        try:
+            chunk = first
+            while not isinstance(chunk, _End):
+                yield chunk
+                chunks.task_done()
+                chunk = await chunks.get()
+            if chunk.error is not None:
+                route, request_id = self.spec.route, exchange.request_id
+                with entered(self.tracing.scope(exchange.record, ROOT)):
+                    log.error("%s broke off its answer to request %s", route, request_id)
+                raise carried(chunk.error)
+        finally:
+            running.cancel()
+            await asyncio.wait((running,))
+
+    def _encoded(self, given: str, value: Any) -> bytes:
+        if given in {BYTES, TEXT}:
+            wanted = bytes if given == BYTES else str
+            if not isinstance(value, wanted):
+                raise InvalidResult(
+                    f"{self.spec.route} yielded a {type(value).__name__}, not {wanted.__name__}"
+                )
+            return value if isinstance(value, bytes) else value.encode()
+        text = self.codec.encode(value)
+        return b"data: %b\n\n" % text if given == media.EVENTS else text + b"\n"

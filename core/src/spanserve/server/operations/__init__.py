@@ -1,0 +1,1 @@
+"""What operators ask for, and what they are told unasked."""

@@ -1,0 +1,1 @@
+"""Bundles: a folder, a file or a module that becomes a service."""

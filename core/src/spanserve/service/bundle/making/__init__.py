@@ -1,0 +1,1 @@
+"""How a bundle is made: its files, its requirements, its image."""

@@ -1,0 +1,1 @@
+"""JSON, arrays and tensors <-> what a method takes and gives."""

@@ -1,0 +1,1 @@
+"""What a method returned, made private and plain."""

@@ -1,0 +1,1 @@
+"""How a request comes in: whether it is traced, and what its head says."""

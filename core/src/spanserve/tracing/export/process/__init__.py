@@ -1,0 +1,1 @@
+"""The exporter's process, as both of its ends see it."""

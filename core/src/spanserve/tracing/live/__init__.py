@@ -1,0 +1,1 @@
+"""Boundaries of spans, announced as they happen."""

@@ -1,0 +1,1 @@
+"""What a span is, alone and in columns."""

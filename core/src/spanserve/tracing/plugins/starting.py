@@ -1,0 +1,79 @@
+"""All tracers of an app: start them, or none; ask them; stop them."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from spanserve.errors import ConfigError, SpanserveError
+from spanserve.tracing.model.failure import told
+from spanserve.tracing.model.span import Resource
+from spanserve.tracing.plugins.loading import LoadedTracer
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+def extend_app(tracers: Sequence[LoadedTracer], app: Any) -> None:
+    """Let each tracer add routes; raises ConfigError, which names the one that failed."""
+    for tracer in tracers:
+        _asked(tracer, "extend_app", lambda tracer=tracer: tracer.manager.hook.extend_app(app=app))  # type: ignore[misc]  # its type is clear
+
+
+def start(tracers: Sequence[LoadedTracer], resource: Resource) -> None:
+    """Start each; where one fails, stop those that are started, and raise ConfigError."""
+    started: list[LoadedTracer] = []
+    for tracer in tracers:
+        try:
+            _start(tracer, resource)
+        except BaseException:
+            for each in reversed(started):
+                stop(each, 0.0)
+            raise
+        started.append(tracer)
+
+
+def first_answer(
+    tracers: Sequence[LoadedTracer], hook: str, trace_id: str, kind: type[T]
+) -> T | None:
+    """Return what the first tracer that knows says of a trace; one that raises does not know."""
+    for tracer in tracers:
+        try:
+            answer = getattr(tracer.manager.hook, hook)(trace_id=trace_id)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # noqa: BLE001, S112  # the contract: raising counts as None
+            continue
+        if isinstance(answer, kind):
+            return answer
+    return None
+
+
+def stop(tracer: LoadedTracer, deadline_s: float) -> None:
+    """Stop one; its failure is logged."""
+    try:
+        tracer.manager.hook.tracer_stopping(deadline_s=deadline_s)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a tracer may raise anything
+        log.error("tracer %s failed to stop: %s", tracer.name, told(error))  # noqa: TRY400  # one line
+        log.debug("tracer_stopping raised", exc_info=error)
+
+
+def _start(tracer: LoadedTracer, resource: Resource) -> None:
+    # A resource of its own: what one adds to it must not show with the others.
+    own = Resource(resource.service_name, dict(resource.attributes))
+    hook = tracer.manager.hook.tracer_started
+    _asked(tracer, "tracer_started", lambda: hook(settings=tracer.settings, resource=own))
+
+
+def _asked(tracer: LoadedTracer, hook: str, call: Callable[[], object]) -> None:
+    try:
+        call()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        log.debug("%s of tracer %s raised", hook, tracer.name, exc_info=error)
+        source = f"{tracer.distribution} {tracer.version}".strip()
+        why = str(error) if isinstance(error, SpanserveError) else told(error)
+        message = f"tracer '{tracer.name}' (from {source}) failed in {hook}: {why}"
+        raise ConfigError(message) from error

@@ -1,0 +1,1 @@
+"""Trace headers, in and out."""

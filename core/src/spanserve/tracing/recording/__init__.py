@@ -1,0 +1,1 @@
+"""What a request and a batch write down while they run."""

@@ -1,0 +1,241 @@
+"""What becomes of requests and batches when they end: a row, a record, or nothing.
+
+A batch is handed over after its last member's end is decided, and its usual members with it.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Final, cast
+
+from spanserve.tracing.recording.base import Record
+from spanserve.tracing.recording.custom import PlainCustom, plain_customs
+from spanserve.tracing.recording.frozen import (
+    LEAN_TABLE,
+    Frozen,
+    frozen_members,
+    frozen_request,
+    frozen_table,
+    write_lean,
+    write_link,
+    write_record,
+)
+from spanserve.tracing.recording.keeping import Rules
+from spanserve.tracing.recording.lean import LeanRequest
+from spanserve.tracing.recording.lean_rows import ends_of, plain_leans
+from spanserve.tracing.recording.leans import Leans
+from spanserve.tracing.recording.record import BatchRecord, ItemRecord, RequestRecord
+from spanserve.tracing.recording.rows import MAX_REQUEST_ID, Rows
+
+_OK: Final = 200
+_SPANS_ALONE: Final = 7
+"""Of a usual request that is alone in its batch."""
+
+
+class Ending:
+    """Ends requests and batches of one gate, and hands over what they leave to `submit`.
+
+    `left` is told of a record that leaves, where it has custom spans: before, some may be open.
+    `with_runs`: a member of a shared batch has the batch's run in its trace. `kept` counts the
+    requests that were not sampled and kept by the rules in force, by rule.
+    """
+
+    rules: Rules
+
+    def __init__(
+        self,
+        now_ns: Callable[[], int],
+        submit: Callable[[Frozen], None],
+        left: Callable[[Record], None],
+        *,
+        with_runs: bool,
+    ) -> None:
+        self._now_ns = now_ns
+        self._submit = submit
+        self._left = left
+        self._with_runs = with_runs
+        self._spans_each = 5 if with_runs else 4
+        self.kept: Counter[str] = Counter()
+
+    def request_ended(self, record: RequestRecord) -> None:
+        """End a request's record, decide whether it is kept, and hand it over if so."""
+        self._record_ended(record, self._now_ns())
+
+    def _record_ended(self, record: RequestRecord, now_ns: int) -> None:
+        record.left_ns = now_ns
+        if not record.encoded_ns:  # a run may begin now, on another thread: it is told that it left
+            now_ns = max(now_ns, record.run_begun_ns)
+        record.ended(now_ns)
+        kept = record.sampled or (record.recording and self._keep(record))
+        if kept and record.custom_spans:
+            self._left(record)
+        whole = kept and _is_usual(record) and _has_usual_customs(record, record.items[0])
+        if kept and not whole:
+            self._submit(frozen_request(record, with_runs=self._with_runs))
+        for item in record.items:
+            item.request = None  # so that records form no cycles
+            batch = item.batch
+            if batch is None or not record.recording or (rows := self._rows_of(batch)) is None:
+                continue
+            if whole:
+                write_record(rows, record, item)
+            elif kept:
+                write_link(rows, record, item)
+            self._settle(batch)
+        if not kept:
+            record.recording = False  # nor is what comes late
+
+    def keep_rows(self, batch: BatchRecord, recorded: int) -> Rows:
+        """Let a batch keep a row of each of so many recorded members."""
+        batch.rows = rows = Rows(batch.size, self._spans_each if batch.size > 1 else _SPANS_ALONE)
+        batch.pending = recorded + 1
+        return rows
+
+    def _rows_of(self, batch: BatchRecord) -> Rows | None:
+        if batch.rows is None and batch.leans is not None:
+            return self.keep_rows(batch, batch.leans.recorded)
+        return batch.rows
+
+    def answered(self, batch: BatchRecord, items: Sequence[ItemRecord]) -> None:
+        """End a batch whose answers are out, and its requests without a record that have one.
+
+        The members that have records end by themselves, before this or after it.
+        """
+        if not batch.is_traced:
+            return
+        batch.left_ns = now_ns = self._now_ns()
+        if batch.custom_spans:
+            self._left(batch)
+        if self._ended_as_usual(batch, items, now_ns):
+            batch.leans = None
+            return
+        rows = self._rows_of(batch)
+        batch.leans = None
+        if rows is not None and batch.is_usual:
+            rows.are_open = True
+            if batch.custom_spans:
+                self._take_customs(batch, rows)
+        left = [item for item in items if isinstance(item.request, LeanRequest)]
+        leans = [cast("LeanRequest", item.request) for item in left]
+        for lean, item, ended_ns in zip(leans, left, ends_of(leans, now_ns), strict=True):
+            if lean.recording and lean.encoded_ns:
+                self._lean_ended(lean, item, batch, ended_ns)
+        self._settle(batch)
+
+    def _ended_as_usual(self, batch: BatchRecord, items: Sequence[ItemRecord], now_ns: int) -> bool:
+        """Hand over a batch of which nothing but rows is left; say whether this is such a batch."""
+        leans = batch.leans
+        if leans is None or batch.rows is not None or not batch.is_usual:
+            return False  # where it has rows by now, a member ended by itself
+        if leans.recorded > len(leans.sampled) and self._may_keep(leans, now_ns):
+            return False
+        if not leans.sampled:
+            batch.recording = False  # nor is what comes late
+            return True
+        customs: Sequence[PlainCustom] | None = ()
+        if batch.custom_spans:
+            customs = plain_customs(batch.custom_spans, batch.ended_ns)
+        plain = plain_leans(leans, items, now_ns)
+        if customs is None or plain is None:
+            return False
+        each = self._spans_each + (len(customs) if self._with_runs else 0)
+        spans = each * len(leans.sampled)
+        self._submit(frozen_table(LEAN_TABLE, batch, spans, customs, *plain))
+        return True
+
+    def _may_keep(self, leans: Leans[LeanRequest], now_ns: int) -> bool:
+        """Whether any of these, which were answered without failure, may be kept."""
+        oldest_ns = min([lean.started_ns for lean in leans.requests])
+        return self.rules.keeps_after(now_ns - oldest_ns)
+
+    def _lean_ended(
+        self, lean: LeanRequest, item: ItemRecord, batch: BatchRecord, ended_ns: int
+    ) -> None:
+        record, rows = lean.record, batch.rows
+        if record is not None:
+            record.left_ns = ended_ns
+            if record.custom_spans:
+                self._left(record)
+        if (
+            rows is not None
+            and rows.are_open
+            and lean.sampled
+            and lean.head.client.port
+            and len(lean.request_id) <= MAX_REQUEST_ID
+            and item.failure is None
+            and (record is None or (record.usual and _has_usual_customs(record, item)))
+        ):
+            write_lean(rows, lean, item, ended_ns)
+            item.request = None
+            self._settle(batch)
+        else:
+            self._record_ended(lean.write_record(item, 0, _OK), ended_ns)
+        lean.record = None  # the connection keeps its last request
+
+    def _keep(self, record: RequestRecord) -> bool:
+        """Decide on a request that was recorded and not sampled, as it ends."""
+        record.kept_by = rule = self.rules.kept_by(record)
+        if not rule:
+            return False
+        self.kept[rule] += 1
+        record.usual = False
+        return True
+
+    def _take_customs(self, batch: BatchRecord, rows: Rows) -> None:
+        """Take a batch's custom spans into its rows, where they fit."""
+        customs = plain_customs(batch.custom_spans, batch.ended_ns)
+        if customs is None:
+            rows.are_open = False
+            return
+        rows.customs = customs
+        if self._with_runs:  # then each member has a copy of them
+            rows.spans_each += len(customs)
+
+    def _settle(self, batch: BatchRecord) -> None:
+        """Count one of the ends that a batch waits for: its own, and each recorded member's.
+
+        After the last one nothing can change any more, and the batch is handed over.
+        """
+        batch.pending -= 1
+        if batch.pending == 0 and batch.rows is not None:
+            self._hand_over(batch, batch.rows)
+
+    def _hand_over(self, batch: BatchRecord, rows: Rows) -> None:
+        if rows.spans or (rows.kept and batch.recording):
+            self._submit(frozen_members(batch, rows))
+        else:
+            batch.recording = False  # nor is what comes late
+
+
+def _is_usual(record: RequestRecord) -> bool:
+    """Say whether an ended record fits a row of its only item's batch."""
+    if not (record.usual and record.decode_ns and record.encoded_ns and record.items):
+        return False
+    (item,) = record.items
+    batch = item.batch
+    return (
+        batch is not None
+        and batch.rows is not None
+        and batch.rows.are_open
+        and batch.ended_ns <= record.ended_ns
+        and record.status == _OK
+        and record.route == batch.endpoint
+        and record.port > 0
+        and 0 < len(record.request_id) <= MAX_REQUEST_ID
+        and not (item.failure or record.failure or record.client_left)
+    )
+
+
+def _has_usual_customs(record: RequestRecord, item: ItemRecord) -> bool:
+    """Take the custom spans of a request that was alone in its batch into its row, if they fit."""
+    if not record.custom_spans:
+        return True
+    batch = item.batch
+    if batch is None or batch.rows is None or batch.size > 1 or record.custom_lost:
+        return False
+    customs = plain_customs(record.finished, sys.maxsize)
+    if customs is None:
+        return False
+    batch.rows.customs = customs
+    batch.rows.spans_each += len(customs)
+    return True
