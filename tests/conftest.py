@@ -10,7 +10,7 @@ import pytest
 
 from spanserve.commands.loopback import keep_loopback_direct
 
-pytest_plugins = ("support.real_servers",)
+pytest_plugins = ("support.processes", "support.real_servers")
 
 
 def pytest_configure() -> None:

@@ -2,36 +2,29 @@
 
 import json
 import re
-import socket
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
-from servers import JaegerServer, ZipkinServer
-from spanserve import ConfigError, ExportResult, Resource, Span, SpanStart, hookimpl
+from spanserve import ConfigError, ExportResult, Span, SpanStart, hookimpl
 from spanserve.cli import app
 from spanserve.commands.send import Patience, Sent, send
 from spanserve.config.model import TracingConfig
-from spanserve.tracing.plugins.loading import LoadedTracer, opened
-from spanserve_jaeger.tracer import Jaeger
-from spanserve_zipkin.settings import ZipkinSettings
-from spanserve_zipkin.tracer import Zipkin
+from spanserve.tracing.plugins.loading import opened
 from support import jaeger_query as answers
+from support.checking import QUICK, TRACE_ID, check_send, found_by_zipkin, jaeger, told
 from support.jaeger_query import Answer, JaegerQuery
 from support.otlp_sink import OtlpHttpSink
-from support.queries import JaegerQueries, ZipkinQueries
+from support.serving import closed_port
 from support.thrift_sink import ThriftSink
 from support.zipkin_sink import ZipkinSink
 
 REFUSED = "cannot connect: Connection refused"
-QUICK = Patience(retry_s=0, settle_s=0.2, look_up_s=0, stop_s=0.1)
-TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
-SHORT_ID = "00000000000000008448eb211c80319c"
 
 
 @pytest.fixture
@@ -41,36 +34,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def check_send(tracing: Mapping[str, Any]) -> Result:
-    """Write c.yml and run `spanserve check c.yml --send` in the current folder."""
-    Path("c.yml").write_text(json.dumps({"tracing": tracing}))
-    return CliRunner().invoke(app, ["check", "c.yml", "--send"])
-
-
-def told(result: Result, lines: int) -> list[str]:
-    """Return the last lines of what was printed, their trace ids as <id>."""
-    return [re.sub(r"[0-9a-f]{32}", "<id>", each) for each in result.stdout.splitlines()[-lines:]]
-
-
 def sent_by(plugin: object, patience: Patience = QUICK, **config: Any) -> Sent:
     """Send to a tracer of this test's own."""
     return send(
         TracingConfig(**config), opened(plugin, "own", "own", "1").configured({}, {}), patience
     )
-
-
-def jaeger(query_port: int, **settings: Any) -> LoadedTracer:
-    """Return the Jaeger tracer, whose query API is at this port."""
-    return opened(Jaeger(query_port=query_port), "jaeger", "spanserve-jaeger", "1").configured(
-        settings, {}
-    )
-
-
-def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def test_zipkin_gets_a_trace_and_is_asked_for_it(folder: Path) -> None:
@@ -398,56 +366,6 @@ def test_a_tracer_that_hangs_is_given_up() -> None:
     assert sent == Sent(ok=False, lines=(line,))
 
 
-def test_a_real_zipkin_shows_what_was_sent(folder: Path, real_zipkin: ZipkinServer) -> None:
-    del folder
-    result = check_send({"type": "zipkin", "zipkin": {"url": real_zipkin.spans_url}})
-    assert (result.exit_code, result.stderr) == (0, "")
-    assert told(result, 2) == [
-        f"# zipkin: delivered to {real_zipkin.spans_url}",
-        f"# found: {real_zipkin.url}/zipkin/traces/<id>",
-    ]
-    trace_id = result.stdout.split()[-1].rpartition("/")[2]
-    (span,) = ZipkinQueries(real_zipkin.url).trace(trace_id)
-    assert (span.name, span.trace_id) == ("get /spanserve-check", trace_id)
-
-
-@pytest.mark.parametrize("fixture", ["real_jaeger", "real_jaeger1"])
-@pytest.mark.parametrize("protocol", ["udp", "otlp-http"])
-def test_a_real_jaeger_shows_what_was_sent(
-    request: pytest.FixtureRequest, fixture: str, protocol: str
-) -> None:
-    server: JaegerServer = request.getfixturevalue(fixture)
-    port = server.ports.query_http
-    settings: dict[str, Any] = {"address": server.udp_host, "port": server.udp_port}
-    verdict = f"sent to udp://127.0.0.1:{server.udp_port} over UDP, which gives no answer"
-    if protocol == "otlp-http":
-        settings = {"protocol": protocol, "endpoint": server.otlp_http}
-        verdict = f"delivered to {server.otlp_http}/v1/traces"
-    sent = send(TracingConfig(), jaeger(port, **settings))
-    trace_id = sent.lines[-1].rpartition("/")[2]
-    found = f"found: http://127.0.0.1:{port}/trace/{trace_id}"
-    assert sent == Sent(ok=True, lines=(f"jaeger: {verdict}", found))
-    (span,) = JaegerQueries(server.url, major=server.major).trace(trace_id)
-    assert (span.name, span.trace_id) == ("GET /spanserve-check", trace_id)
-
-
-@pytest.mark.parametrize("fixture", ["real_jaeger", "real_jaeger1"])
-def test_a_real_jaeger_says_that_it_has_not_a_trace(
-    request: pytest.FixtureRequest, fixture: str
-) -> None:
-    port = request.getfixturevalue(fixture).ports.query_http
-    with ThriftSink() as agent:
-        sent = send(TracingConfig(), jaeger(port, address=agent.host, port=agent.port), QUICK)
-    assert sent.lines[-1].startswith(f"not found yet: http://127.0.0.1:{port}/trace/")
-
-
-@pytest.mark.parametrize("trace_id", [TRACE_ID, SHORT_ID])
-def test_a_real_zipkin_says_that_it_has_not_a_trace(
-    real_zipkin: ZipkinServer, trace_id: str
-) -> None:
-    assert found_by_zipkin(real_zipkin.spans_url, trace_id) is False
-
-
 def test_a_server_that_is_not_zipkin_cannot_be_asked() -> None:
     with ZipkinSink() as sink:
         base = sink.url.removesuffix("/api/v2/spans")
@@ -455,12 +373,3 @@ def test_a_server_that_is_not_zipkin_cannot_be_asked() -> None:
     assert asked == [None, False]
     assert sink.queries == [TRACE_ID]
     assert [found_by_zipkin(sink.url), found_by_zipkin(f"{base}/else")] == [None, None]
-
-
-def found_by_zipkin(url: str, trace_id: str = TRACE_ID) -> bool | None:
-    tracer = Zipkin()
-    tracer.tracer_started(ZipkinSettings(url=url), Resource("test", {}))
-    try:
-        return tracer.find_trace(trace_id)
-    finally:
-        tracer.tracer_stopping()

@@ -101,7 +101,7 @@ def test_the_readme_has_exactly_its_two_commands() -> None:
 
     assert commands == [
         "python3 -m pip install uv && python3 -m uv run --locked spanserve demo\n",
-        "python3 -m pip install uv && python3 -m uv run --locked pytest\n",
+        "python3 -m pip install uv && python3 -m uv run --locked pytest -n 2\n",
     ]
 
 
