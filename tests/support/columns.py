@@ -1,12 +1,13 @@
 """Any columns of spans, drawn by hypothesis."""
 
+import string
 from functools import partial
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
-from spanserve import Column, Links, SpanKind, Spans
+from spanserve import Column, Event, Link, Links, Span, SpanKind, Spans
 
 HEX = "0123456789abcdef"
 WORD = st.text("abcXYZ019._:/+=@-", min_size=1, max_size=36)
@@ -101,3 +102,49 @@ def calls(draw: st.DrawFn, *, plain: bool = False, fewest_links: int = 1) -> Spa
         rows = draw(st.integers(1, 5))
         blocks.append([draw(column(rows)) for _ in range(draw(st.integers(1, 3)))])
     return Spans(blocks)
+
+
+TEXTS = st.text(st.characters(exclude_categories=()), max_size=40)  # lone surrogates included
+SCALARS = TEXTS | st.booleans() | st.integers(-(1 << 70), 1 << 70) | st.floats()
+ATTRIBUTES: st.SearchStrategy[Any] = st.dictionaries(
+    TEXTS
+    | st.sampled_from(
+        ["client.address", "network.peer.address", "network.peer.port", "server.address", "error"]
+    ),
+    SCALARS | st.lists(SCALARS, max_size=3) | st.sampled_from(["10.0.0.1", "::1", 80]),
+    max_size=6,
+)
+TIMES_NS = st.integers(1_000, (1 << 62) - 1)
+
+
+def hex_ids(digits: int) -> st.SearchStrategy[str]:
+    """Draw ids of so many hex digits."""
+    some = st.text(string.hexdigits[:16], min_size=digits, max_size=digits)
+    return some.filter(lambda text: bool(text.strip("0")))
+
+
+@st.composite
+def any_spans(draw: st.DrawFn) -> Span:
+    """Draw any span that keeps the contract of `Span`."""
+    states = st.sampled_from(["", "a=1", "a=|"])
+    times = draw(st.tuples(TIMES_NS, TIMES_NS))
+    return Span(
+        draw(st.sampled_from(["run", "POST /predict"]) | TEXTS),
+        draw(st.sampled_from(SpanKind)),
+        draw(hex_ids(32)),
+        draw(hex_ids(16)),
+        draw(st.none() | hex_ids(16)),
+        min(times),
+        max(times),
+        draw(ATTRIBUTES),
+        draw(
+            st.lists(
+                st.builds(Link, hex_ids(32), hex_ids(16), ATTRIBUTES, states, st.booleans()),
+                max_size=3,
+            )
+        ),
+        draw(st.lists(st.builds(Event, TEXTS, TIMES_NS, ATTRIBUTES), max_size=3)),
+        draw(st.none() | TEXTS),
+        draw(st.booleans()),
+        draw(states),
+    )

@@ -14,7 +14,8 @@ from spanserve.tracing.export.answers import (
 from spanserve.tracing.export.checkpoint import breathe
 from spanserve.tracing.export.halving import Sent, send_in_parts
 from spanserve.tracing.hookspecs import ExportResult, hookimpl
-from spanserve.tracing.model.columns import Column, Links, Spans, hex_digits
+from spanserve.tracing.model.columns import Column, Events, Links, Spans, hex_digits
+from spanserve.tracing.model.grouping import Grouped, columns_of, part_of
 from spanserve.tracing.model.span import (
     Attributes,
     AttributeValue,
@@ -42,7 +43,9 @@ __all__ = [
     "Column",
     "ConfigError",
     "Event",
+    "Events",
     "ExportResult",
+    "Grouped",
     "Link",
     "Links",
     "Resource",
@@ -58,12 +61,14 @@ __all__ = [
     "baggage",
     "breathe",
     "bundle_path",
+    "columns_of",
     "current_trace",
     "grpc_verdict",
     "hex_digits",
     "hookimpl",
     "http_verdict",
     "outgoing_headers",
+    "part_of",
     "retry_after_s",
     "send_in_parts",
     "service",

@@ -7,12 +7,17 @@ of Python for each.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, pairwise, repeat
-from typing import Any, NamedTuple, TypeAlias, overload
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from spanserve.tracing.model.span import Attributes, AttributeValue, Link, Span, SpanKind
+from spanserve.tracing.model.span import Attributes, AttributeValue, Event, Link, Span, SpanKind
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+_NOTHING_ELSE: Final = Link("", "")
 
 Cells: TypeAlias = npt.NDArray[Any]
 """A value for each row: integers, `timedelta64[ns]` for a length, shown in ms, or ASCII bytes."""
@@ -26,13 +31,17 @@ def hex_digits(ids: Cells) -> Cells:
 class Links(NamedTuple):
     """The links of a column's spans: those from `bounds[i]` up to `bounds[i + 1]` are row i's.
 
-    `trace_id` and `span_id` are as a column's; every link has all of the attributes.
+    `trace_id` and `span_id` are as a column's; every link has all of the attributes. What else
+    link j says, further attributes, a tracestate and whether it is remote, is that of the link
+    `common[which[j]]`, whose ids count for nothing; there is nothing else without `which`.
     """
 
     bounds: Cells
     trace_id: Cells
     span_id: Cells
     attributes: Mapping[str, Cells]
+    common: Sequence[Link] = ()
+    which: Cells | None = None
 
     def part(self, first: int, last: int) -> "Links":
         """Return those of the rows from `first` up to `last`, without a copy of what they hold."""
@@ -42,6 +51,30 @@ class Links(NamedTuple):
             self.trace_id[start:end],
             self.span_id[start:end],
             {key: cells[start:end] for key, cells in self.attributes.items()},
+            self.common,
+            None if self.which is None else self.which[start:end],
+        )
+
+
+class Events(NamedTuple):
+    """The events of a column's spans: those from `bounds[i]` up to `bounds[i + 1]` are row i's.
+
+    Event j is `common[which[j]]`, but at its own time.
+    """
+
+    bounds: Cells
+    time_ns: Cells
+    common: Sequence[Event]
+    which: Cells
+
+    def part(self, first: int, last: int) -> "Events":
+        """Return those of the rows from `first` up to `last`, without a copy of what they hold."""
+        start, end = self.bounds[[first, last]].tolist()
+        return Events(
+            self.bounds[first : last + 1] - start,
+            self.time_ns[start:end],
+            self.common,
+            self.which[start:end],
         )
 
 
@@ -50,8 +83,11 @@ class Column(NamedTuple):
 
     `trace_id` is an array of 32 hex digits (`S32`), `span_id` and `parent_id` are of `uint64`
     (0: a root), times are of `int64`. The attributes of row i are `common[which[i]]` and the
-    i-th cells of `own`; no key is in both. There are no events, no errors and no debug flags.
-    Its tracestate is `tracestates[whose[i]]`, and empty where there is no `whose`.
+    i-th cells of `own`; no key is in both. Its tracestate is `tracestates[whose[i]]`, and empty
+    where there is no `whose`.
+
+    What few spans have is there for all rows or for none: links, events, the debug flag, and
+    errors, of which row i's is `errors[failures[i]]`.
     """
 
     name: str
@@ -67,6 +103,10 @@ class Column(NamedTuple):
     links: Links | None = None
     tracestates: Sequence[str] = ()
     whose: Cells | None = None
+    events: Events | None = None
+    errors: Sequence[str] = ()
+    failures: Cells | None = None
+    debug: bool = False
 
     def part(self, first: int, last: int) -> "Column":
         """Return the rows from `first` up to `last`, without a copy of what they hold."""
@@ -80,6 +120,8 @@ class Column(NamedTuple):
             own={key: cells[first:last] for key, cells in self.own.items()},
             links=None if self.links is None else self.links.part(first, last),
             whose=None if self.whose is None else self.whose[first:last],
+            events=None if self.events is None else self.events.part(first, last),
+            failures=None if self.failures is None else self.failures[first:last],
         )
 
     def spans(self) -> Iterator[Span]:
@@ -95,10 +137,10 @@ class Column(NamedTuple):
             self.end_ns.tolist(),
             _attributes(self),
             repeat(()) if self.links is None else _links(self.links),
-            repeat(()),
-            repeat(None),
-            repeat(False),  # a column of them
-            repeat("") if self.whose is None else map(self.tracestates.__getitem__, self.whose),
+            repeat(()) if self.events is None else _events(self.events),
+            _chosen(self.errors, self.failures, None),
+            repeat(self.debug),
+            _chosen(self.tracestates, self.whose, ""),
         )
 
 
@@ -198,14 +240,38 @@ def _values(cells: Cells) -> Sequence[AttributeValue]:
     return plain
 
 
+def _chosen(values: Sequence[T], which: Cells | None, none: D) -> Iterator[T | D]:
+    """Return one of some values for each row, without end where no row has any."""
+    return repeat(none) if which is None else map(values.__getitem__, which.tolist())
+
+
 def _links(links: Links) -> Iterator[Sequence[Link]]:
     keys = tuple(links.attributes)
-    values = zip(*map(_values, links.attributes.values()), strict=True)
+    rows = zip(*map(_values, links.attributes.values()), strict=True) if keys else repeat(())
     made = [
-        Link(trace_id.decode(), f"{span_id:016x}", dict(zip(keys, row, strict=True)))
-        for trace_id, span_id, row in zip(
-            links.trace_id.tolist(), links.span_id.tolist(), values, strict=True
+        Link(
+            trace_id.decode(),
+            f"{span_id:016x}",
+            {**rest.attributes, **dict(zip(keys, row, strict=True))},
+            rest.tracestate,
+            rest.is_remote,
+        )
+        for trace_id, span_id, row, rest in zip(
+            links.trace_id.tolist(),
+            links.span_id.tolist(),
+            rows,
+            _chosen(links.common, links.which, _NOTHING_ELSE),
+            strict=False,  # some have no end
         )
     ]
-    bounds = links.bounds.tolist()
-    return (made[start:end] for start, end in pairwise(bounds))
+    return _by_row(made, links.bounds)
+
+
+def _events(events: Events) -> Iterator[Sequence[Event]]:
+    common = map(events.common.__getitem__, events.which.tolist())
+    pairs = zip(common, events.time_ns.tolist(), strict=True)
+    return _by_row([Event(name, at, said) for (name, _, said), at in pairs], events.bounds)
+
+
+def _by_row(several: Sequence[T], bounds: Cells) -> Iterator[Sequence[T]]:
+    return (several[start:end] for start, end in pairwise(bounds.tolist()))
