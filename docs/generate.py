@@ -24,6 +24,7 @@ import spanserve
 from spanserve.cli import app as cli
 from spanserve.config.load import load as load_config
 from spanserve.config.model import Config
+from spanserve.config.service_settings import SECTION
 from spanserve.server.app import create_app
 from spanserve.server.http.answer import (
     CODES,
@@ -150,6 +151,9 @@ required. The strongest source wins: the command line, the environment
     for name, field in Config.model_fields.items():
         yield f"## {name}\n"
         yield f"{field.description}.\n"
+        if name == SECTION:
+            yield "[Declare settings of your own](../how-to/declare-settings.md) says how.\n"
+            continue
         yield table(("key", "type", "default", "meaning"), rows(section(field), f"{name}."))
     yield "## Tracers\n"
     yield "The section of a tracer is read where `tracing.type` names it, and only there.\n"

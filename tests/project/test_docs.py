@@ -130,7 +130,7 @@ def test_every_configuration_can_be_used(
     monkeypatch.chdir(tmp_path)
     new_certificate(tmp_path, "cert.pem", "key.pem")
     new_certificate(tmp_path, "ca.pem", "ca-key.pem")
-    if "service" in yaml.safe_load(block.text):
+    if isinstance(yaml.safe_load(block.text).get("service"), str):
         (tmp_path / "bundle.yml").write_text(block.text)
         assert read_manifest(tmp_path).service
         return
@@ -162,7 +162,11 @@ def test_every_service_is_served(
 @pytest.mark.parametrize(
     "block", [each for each in blocks("python") if "@service" not in each.text], ids=name_of
 )
-def test_every_other_example_can_be_imported(block: Block, tmp_path: Path) -> None:
+def test_every_other_example_can_be_imported(
+    block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(SQUARES.parent)
+    monkeypatch.delitem(sys.modules, "service", raising=False)
     file = tmp_path / "example.py"
     file.write_text(block.text)
 

@@ -105,7 +105,10 @@ DEPENDENCIES = {
     "uvicorn",
     "yaml",
 }
-DEPENDENCIES_OF_THE_DEMO = {"httpx", "joblib", "sklearn"}  # the extra `spanserve[demo]`
+DEPENDENCIES_OF_EXTRAS = {
+    "commands/demo": {"httpx", "joblib", "sklearn"},
+    "testing": {"httpx"},
+}
 # What tests stand for that no module of core has as a name.
 FOLDERS_OF_TESTS = {"campaign", "plugins", "project", "servers", "support", "whole"}
 
@@ -304,7 +307,8 @@ def _web_breaches(path: Path) -> Iterator[str]:
     if _in(path, "server"):
         return
     web = {"fastapi", "starlette", "uvicorn"}
-    allowed = {"uvicorn"} if floor_of(parts_of(path)) == FLOORS.index("cli") else set()
+    runs_servers = _in(path, "testing") or floor_of(parts_of(path)) == FLOORS.index("cli")
+    allowed = {"uvicorn"} if runs_servers else set()
     at_run_time = {top(name) for name in imports(path, run_time_only=True)} & web
     named = {top(name) for name in imports(path)} & web
     for name in at_run_time - allowed:
@@ -351,7 +355,7 @@ def test_core_uses_only_what_it_depends_on() -> None:
         f"{relative(path)} imports {name}"
         for path in CORE_MODULES
         for name in {top(name) for name in imports(path)} - allowed
-        if name not in DEPENDENCIES_OF_THE_DEMO or not _in(path, "commands/demo")
+        if not any(_in(path, room) and name in of for room, of in DEPENDENCIES_OF_EXTRAS.items())
     ] == []
 
 

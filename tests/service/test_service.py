@@ -379,7 +379,7 @@ def test_wrong_classes_are_refused() -> None:
     for cls, message in {
         Empty: "Empty has no @api method; write @api above one",
         Demanding: "Demanding: __init__ needs path, but a service is made without arguments; "
-        "give defaults, or read them from the bundle or the environment",
+        "give defaults, or take settings (a parameter that is a pydantic model)",
         Static: "Static.predict is a staticmethod; an @api method is a method of the instance: "
         "def ...(self, ...)",
         Replacing: "Replacing.predict replaces an @api method without being one; "

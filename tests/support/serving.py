@@ -18,6 +18,7 @@ from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
 from spanserve.config.model import Config
+from spanserve.config.service_settings import settings_of
 from spanserve.server.app import create_app
 from spanserve.server.process.listening import listening_socket
 from spanserve.server.process.options import http_protocol
@@ -40,7 +41,7 @@ class _LocalService(LoadedService):
     """A service whose class stands in a test: there is no folder to import it from."""
 
     def instantiate(self) -> Any:
-        return self.spec.cls()
+        return self.spec.make(self.settings)
 
 
 def service_of(cls: type[Any], *, name: str | None = None) -> LoadedService:
@@ -130,6 +131,8 @@ def serving(
     """
     config = config if isinstance(config, Config) else Config.model_validate(config or {})
     loaded = _loaded(service)
+    settings = settings_of(loaded.spec.settings_model, config.service, {}, service=loaded.name)
+    loaded = loaded.with_settings(settings)
     name = config.tracing.service_name or loaded.name
     tracing = Tracing(
         [each if isinstance(each, LoadedTracer) else tracer_of(*each) for each in tracers],

@@ -178,6 +178,10 @@ def bundle(
             "--check", help="Make the service of the bundle alone; exit code 1 if it needs more."
         ),
     ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="The config file with the settings for --check."),
+    ] = None,
 ) -> None:
     """Make a folder with a service, all it needs, and a Dockerfile."""
     from spanserve.commands.bundle import Wishes  # noqa: PLC0415  # see the module's first line
@@ -192,6 +196,7 @@ def bundle(
         wheels=wheels,
         force=force,
         check=check,
+        loaded=_loaded(config, {}) if check else None,
     )
     if not run(service, output, wishes, typer.echo):
         raise typer.Exit(FAILED)
@@ -235,9 +240,13 @@ def check(
         bool,
         typer.Option("--send", help="Send a test trace to each tracer; exit code 1 if one fails."),
     ] = False,
+    service: Annotated[
+        str | None,
+        typer.Option("--service", "-s", help="The service whose own settings are checked, too."),
+    ] = None,
 ) -> None:
     """Print the effective configuration with the source of each value, and the live tracers."""
-    from spanserve.commands.check import aligned, report  # noqa: PLC0415  # ditto
+    from spanserve.commands.check import aligned, checked_settings, report  # noqa: PLC0415  # ditto
     from spanserve.tracing.plugins.registry import load_tracers  # noqa: PLC0415  # ditto
 
     loaded = _loaded(file, {})
@@ -246,7 +255,8 @@ def check(
         from spanserve.server.access.keys import KeyRing  # noqa: PLC0415  # ditto
 
         KeyRing(loaded.config.server.auth)
-    for text, comment in aligned(report(loaded, tracers)):
+    settings = None if service is None else checked_settings(service, loaded)
+    for text, comment in aligned(report(loaded, tracers, settings)):
         typer.echo(text + typer.style(comment, dim=True))
     if send:
         from spanserve.commands.send import send_all  # noqa: PLC0415  # ditto

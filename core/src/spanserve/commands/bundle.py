@@ -2,11 +2,14 @@
 
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from spanserve.service.bundle.load import load
+from spanserve.config.load import Loaded
+from spanserve.config.service_settings import section_of
+from spanserve.service.bundle.load import LoadedService, load
 from spanserve.service.bundle.making.contents import REQUIREMENTS, Contents, contents, was_made
 from spanserve.service.bundle.making.make import Plan, check_target, make, wheels_of
 from spanserve.service.bundle.making.requirements import Named, pinned, read_requirements
@@ -28,6 +31,8 @@ class Wishes:
     wheels: Path | None
     force: bool
     check: bool
+    loaded: Loaded | None = None
+    """The configuration whose section `service` the check makes the service with."""
 
 
 def bundle(target: str, output: Path, wishes: Wishes, say: Callable[[str], None]) -> bool:
@@ -36,6 +41,7 @@ def bundle(target: str, output: Path, wishes: Wishes, say: Callable[[str], None]
     Returns whether its service can be made of it, as far as that was asked for.
     """
     service = load(target)
+    settings = _settings(service, wishes)
     folder = output.resolve()
     check_target(folder, service.home.folder, force=wishes.force)
     found = contents(service, include=wishes.include, exclude=wishes.exclude, without=folder)
@@ -60,12 +66,20 @@ def bundle(target: str, output: Path, wishes: Wishes, say: Callable[[str], None]
         say(f"left out  {line}")
     for warning in (*pins.warnings, *(() if wishes.check else _unseen(found))):
         say(f"warning   {warning}")
-    lacks = lacking(folder, made.lines) if wishes.check else []
+    lacks = lacking(folder, made.lines, settings) if wishes.check else []
     for line in lacks or (["its service was made of it alone"] if wishes.check else []):
         say(f"check     {line}")
     say(f"serve     spanserve serve {place}")
     say(f"image     docker build -t {_tag(made.name)} {place}")
     return not lacks
+
+
+def _settings(service: LoadedService, wishes: Wishes) -> Mapping[str, Any]:
+    """Return the section that a check makes the service with; raises ConfigError."""
+    if not wishes.check or wishes.loaded is None:
+        return {}
+    loaded, model = wishes.loaded, service.spec.settings_model
+    return section_of(model, loaded.config.service, loaded.sources, service=service.name)
 
 
 def _left_out(found: Contents) -> list[str]:

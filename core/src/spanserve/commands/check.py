@@ -5,11 +5,15 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Final
 
+from pydantic import BaseModel
+
 from spanserve.config.load import Loaded
 from spanserve.config.model import NOT_KEYS
+from spanserve.config.service_settings import settings_of
 from spanserve.config.values.document import inline
 from spanserve.config.values.redact import redacted
 from spanserve.config.values.source import DEFAULT, Source
+from spanserve.service.bundle.load import load
 from spanserve.tracing.plugins.registry import LoadedTracer
 
 MAX_COMMENT_COLUMN: Final = 48
@@ -23,11 +27,24 @@ class Line:
     comment: str = ""
 
 
-def report(loaded: Loaded, tracers: Sequence[LoadedTracer]) -> list[Line]:
-    """Say what is live, then every value with its source, then what looks like a mistake."""
+def checked_settings(target: str, loaded: Loaded) -> BaseModel | None:
+    """Import a service and return its own settings; raises SpanserveError where they are wrong."""
+    service = load(target)
+    return settings_of(
+        service.spec.settings_model, loaded.config.service, loaded.sources, service=service.name
+    )
+
+
+def report(
+    loaded: Loaded, tracers: Sequence[LoadedTracer], settings: BaseModel | None = None
+) -> list[Line]:
+    """Say what is live, then every value with its source, then what looks like a mistake.
+
+    `settings` are the service's own, where a service was named.
+    """
     return [
         *_heading(loaded, tracers),
-        *_mapping(_effective(loaded, tracers), "", "", loaded, {t.name for t in tracers}),
+        *_mapping(_effective(loaded, tracers, settings), "", "", loaded, {t.name for t in tracers}),
         *(
             Line("", f"warning: {warning}")
             for warning in [*loaded.warnings, *(w for t in tracers for w in t.warnings)]
@@ -57,9 +74,13 @@ def _heading(loaded: Loaded, tracers: Sequence[LoadedTracer]) -> Iterator[Line]:
         yield Line("", f"tracer {tracer.name} ({source}): {tracer.target}")
 
 
-def _effective(loaded: Loaded, tracers: Sequence[LoadedTracer]) -> Mapping[str, object]:
+def _effective(
+    loaded: Loaded, tracers: Sequence[LoadedTracer], own_settings: BaseModel | None
+) -> Mapping[str, object]:
     """Return the configuration in the form of its file, secrets hidden, defaults filled in."""
     config = {name: getattr(loaded.config, name) for name in type(loaded.config).model_fields}
+    if own_settings is not None:
+        config["service"] = own_settings
     tracing = loaded.config.tracing
     own = {key: getattr(tracing, key) for key in type(tracing).model_fields if key not in NOT_KEYS}
     own["type"] = tracing.type[0] if len(tracing.type) == 1 else (tracing.type or None)

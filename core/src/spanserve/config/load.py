@@ -26,7 +26,16 @@ from spanserve.config.values.problems import (
     unknown_key,
 )
 from spanserve.config.values.source import DEFAULT, Source, SourceKind
-from spanserve.config.values.tree import Node, Path, Scalar, Table, merged, sources_of, value_of
+from spanserve.config.values.tree import (
+    Node,
+    Path,
+    Scalar,
+    Table,
+    merged,
+    sources_of,
+    tree_of,
+    value_of,
+)
 from spanserve.config.values.untyped import shaped
 from spanserve.errors import ConfigError
 from spanserve.service.bundle.manifest import listing
@@ -64,9 +73,7 @@ def load(
     if file is not None:
         tree = merged(tree, _file_tree(file, asked_by))
     tree = _with_command_line(with_overrides(tree, environ), overrides)
-    tree, problems = interpolated(tree, environ)
-    sources = dict(sources_of(tree))
-    config = _config(tree, sources, problems, standard.resource_attributes)
+    config, sources = _checked_tree(tree, environ, standard.resource_attributes)
     warnings = (
         *_warnings(file, environ),
         *standard.warnings,
@@ -74,6 +81,21 @@ def load(
         *_unread(environ, sources),
     )
     return Loaded(config, file, _with_defaults(sources), warnings)
+
+
+def load_mapping(given: Mapping[str, Any], name: str) -> Loaded:
+    """Check a configuration that is there as a mapping; `name` is what messages call it."""
+    tree = tree_of(given, Source(SourceKind.FILE, name))
+    config, sources = _checked_tree(tree, {}, {})
+    return Loaded(config, None, _with_defaults(sources), ())
+
+
+def _checked_tree(
+    tree: Node, environ: Mapping[str, str], resource_attributes: Mapping[str, str]
+) -> tuple[Config, Mapping[str, Source]]:
+    tree, problems = interpolated(tree, environ)
+    sources = dict(sources_of(tree))
+    return _config(tree, sources, problems, resource_attributes), sources
 
 
 def _file_tree(file: FilePath, asked_by: str) -> Table:
@@ -164,6 +186,16 @@ def _sorted(
     if not isinstance(data, dict):
         return {}, []
     config = dict(data)
+    service = config.pop("service", None)  # it has a model of its own, which is read later
+    if service is not None and not isinstance(service, dict):
+        return {**shaped(config, Config), "service": service}, []
+    config, misplaced = _tracing_sorted(config, sources, resource_attributes)
+    return {**config, **({"service": service} if service else {})}, misplaced
+
+
+def _tracing_sorted(
+    config: dict[str, Any], sources: Mapping[str, Source], resource_attributes: Mapping[str, str]
+) -> tuple[dict[str, Any], list[Problem]]:
     tracing = {} if config.get("tracing") is None else config["tracing"]
     if not isinstance(tracing, dict):
         return shaped(config, Config), []

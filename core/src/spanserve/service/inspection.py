@@ -5,6 +5,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
 
+from pydantic import BaseModel
+
 from spanserve.errors import ServiceError
 from spanserve.service.aliases import expanded
 from spanserve.service.annotations import array_of, list_item, reading, resolved_hints
@@ -41,7 +43,8 @@ def build_spec(cls: type[Any], name: str, local_names: Mapping[str, Any]) -> Ser
     `local_names` are those of the function in which the class is defined.
     """
     _check_name(cls, name)
-    _check_init(cls)
+    settings = _settings_parameter(cls, local_names)
+    _check_init(cls, settings)
     methods = _marked_methods(cls)
     spec = ServiceSpec(
         name=name,
@@ -51,6 +54,7 @@ def build_spec(cls: type[Any], name: str, local_names: Mapping[str, Any]) -> Ser
         has_close=_has_method(cls, "close"),
         has_healthy="healthy" not in methods and _has_method(cls, "healthy", returns="bool"),
         has_configure_app=_has_configure_app(cls),
+        settings=settings,
         apis=tuple(
             _api_spec(api_name, method, options, local_names)
             for api_name, (method, options) in methods.items()
@@ -68,17 +72,48 @@ def _check_name(cls: type[Any], name: object) -> None:
         )
 
 
-def _check_init(cls: type[Any]) -> None:
+def _settings_parameter(cls: type[Any], local_names: Mapping[str, Any]) -> Parameter | None:
+    """Return the parameter of `__init__` that is a pydantic model; ServiceError for several."""
+    init = inspect.getattr_static(cls, "__init__", None)
+    if not inspect.isfunction(init):
+        return None
+    own = list(inspect.signature(init).parameters.values())[1:]
+    if all(each.annotation is inspect.Parameter.empty for each in own):
+        return None
+    hints = resolved_hints(init, local_names, where=init.__qualname__)
+    found = [
+        Parameter(each.name, model, each.default)
+        for each in own
+        if (model := _model_of(hints.get(each.name))) is not None
+    ]
+    if len(found) > 1:
+        names = " and ".join(each.name for each in found)
+        raise ServiceError(
+            f"{init.__qualname__} takes {names}, which are both pydantic models; "
+            "put one into the other: a service has one model of settings"
+        )
+    return found[0] if found else None
+
+
+def _model_of(annotation: Any) -> type[BaseModel] | None:
+    """Return the pydantic model that an annotation names, alone or beside None."""
+    parts = [each for each in get_args(annotation) if each is not type(None)] or [annotation]
+    model = expanded(parts[0]) if len(parts) == 1 else None
+    return model if isinstance(model, type) and issubclass(model, BaseModel) else None
+
+
+def _check_init(cls: type[Any], settings: Parameter | None) -> None:
     if inspect.isabstract(cls):
         missing = ", ".join(sorted(cls.__abstractmethods__))
         raise ServiceError(f"{cls.__qualname__} is abstract; define {missing}")
     for parameter in inspect.signature(cls).parameters.values():
         check_default(f"{cls.__qualname__}.__init__", parameter.default, parameter.name)
-    needed = _needed_arguments(cls)
+    needed = [name for name in _needed_arguments(cls) if settings is None or name != settings.name]
     if needed:
         raise ServiceError(
             f"{cls.__qualname__}: __init__ needs {', '.join(needed)}, but a service is made "
-            "without arguments; give defaults, or read them from the bundle or the environment"
+            "without arguments; give defaults, or take settings (a parameter that is a pydantic "
+            "model)"
         )
 
 

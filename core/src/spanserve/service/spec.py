@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BaseModel
+
 from spanserve.service.arguments import Parameter
 from spanserve.service.codecs.json import BatchCodec, PlainCodec
 
@@ -92,6 +94,7 @@ class ServiceSpec:
 
     The `has_` fields say which optional methods there are: `warm_up()`, `close()` and
     `healthy()` of an instance (sync or async), and the class method `configure_app(app)`.
+    `settings` is the parameter of `__init__` that is a pydantic model, if there is one.
     """
 
     name: str
@@ -102,3 +105,17 @@ class ServiceSpec:
     has_close: bool
     has_healthy: bool
     has_configure_app: bool
+    settings: Parameter | None = None
+
+    @property
+    def settings_model(self) -> type[BaseModel] | None:
+        """The pydantic model of the service's own settings; None where it declares none."""
+        return None if self.settings is None else self.settings.annotation
+
+    def make(self, settings: BaseModel | None) -> Any:
+        """Make the service's instance, with the settings that it declares, or their defaults."""
+        if self.settings is None:
+            return self.cls()
+        if settings is None and self.settings.required:
+            settings = self.settings.annotation()
+        return self.cls() if settings is None else self.cls(**{self.settings.name: settings})

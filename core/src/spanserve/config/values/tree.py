@@ -48,6 +48,16 @@ def merged(under: Node, over: Node) -> Node:
     return Table(entries, source)
 
 
+def tree_of(value: object, source: Source) -> Node:
+    """Return plain data as a tree that comes from one place."""
+    if isinstance(value, Mapping):
+        entries = {str(key): tree_of(child, source) for key, child in value.items()}
+        return Table(entries, source)
+    if isinstance(value, list | tuple):
+        return Items([tree_of(child, source) for child in value], source)
+    return Scalar(value, source)
+
+
 def value_of(node: Node) -> object:
     """Return the tree as plain dicts, lists and scalars."""
     if isinstance(node, Table):

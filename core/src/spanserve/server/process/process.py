@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any, Final
 
 from spanserve.config.load import Loaded
+from spanserve.config.service_settings import settings_of
 from spanserve.errors import SpanserveError
 from spanserve.server.app import App
 from spanserve.server.connections.limits import Limits
@@ -149,6 +150,14 @@ def _server(
 
     def make() -> App:
         service = load_service(plan.target)
+        service = service.with_settings(
+            settings_of(
+                service.spec.settings_model,
+                config.service,
+                plan.loaded.sources,
+                service=service.name,
+            )
+        )
         if announces:
             announce_service(service, plan.url)
         return Worker(plan.loaded, service, plan.share, number).app(tracers)

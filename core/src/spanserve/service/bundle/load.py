@@ -1,6 +1,7 @@
 """A folder, a file or a module -> a service that can be made."""
 
 import os
+import pickle
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -8,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from pydantic import BaseModel
 
 from spanserve.errors import BundleError, SpanserveError
 from spanserve.service.bundle.activation import (
@@ -53,17 +56,29 @@ class LoadedService:
     target: str
     home: Home
     modules: dict[str, ModuleType]
+    settings: BaseModel | None = None
+
+    def with_settings(self, settings: BaseModel | None) -> "LoadedService":
+        """Return the same service, to be made with these settings of its own."""
+        return replace(self, settings=settings)
 
     def instantiate(self) -> Any:
         """Make the service: its `__init__` runs here, and what it raises comes through."""
         activate(self.home, self.modules)
         with current_root(self.root):
-            instance = self.spec.cls()
+            instance = self.spec.make(self.settings)
         self.modules.update(mark(self.home))
         return instance
 
-    def __reduce__(self) -> tuple[Callable[[str], "LoadedService"], tuple[str]]:
-        return load, (self.target,)
+    def __reduce__(self) -> tuple[Callable[[str, bytes], "LoadedService"], tuple[str, bytes]]:
+        # The class of the settings can be imported only once the service is.
+        return _load_again, (self.target, pickle.dumps(self.settings))
+
+
+def _load_again(target: str, settings: bytes) -> LoadedService:
+    """Load a service whose settings another process of this server has validated."""
+    service = load(target)
+    return service.with_settings(pickle.loads(settings))  # noqa: S301  # the server's own
 
 
 def load(target: str) -> LoadedService:

@@ -16,7 +16,7 @@ from importlib.metadata import (
     packages_distributions,
 )
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from packaging.requirements import Requirement
@@ -30,25 +30,29 @@ _DEPTH: Final = 3
 """By so many parts of a dotted name the distributions of a namespace can be told apart."""
 
 _MAX_SHOWN_CHARS: Final = 2000
+NO_SETTINGS: Final[Mapping[str, Any]] = {}
 _OURS: Final = frozenset({"spanserve", "__main__", "sitecustomize", "usercustomize"})
 
 
-def lacking(folder: Path, lines: Iterable[str]) -> list[str]:
+def lacking(
+    folder: Path, lines: Iterable[str], settings: Mapping[str, Any] = NO_SETTINGS
+) -> list[str]:
     """Say what a bundle needs and does not require, or why its service cannot be made.
 
     The service is made in a process that has this interpreter's distributions, and of code beside
     them the bundle's alone; where it loads what the lines do not bring, again without that.
+    `settings` are the service's own, as the configuration has them.
     """
-    first = _trial(folder)
+    first = _trial(folder, settings)
     if first.failure:
         return [first.failure]
     brought = brought_by(lines)
     outside = _outside(first.modules, folder, brought)
     loaded: set[str] = {canonicalize_name(each) for each in _distributions_in(first.modules)}
-    return [*map(_sentence, sorted(_needed(folder, loaded - brought))), *outside]
+    return [*map(_sentence, sorted(_needed(folder, loaded - brought, settings))), *outside]
 
 
-def _needed(folder: Path, unnamed: set[str]) -> set[str]:
+def _needed(folder: Path, unnamed: set[str], settings: Mapping[str, Any]) -> set[str]:
     """Those of these distributions without which the service cannot be made.
 
     Others may be taken by a library only where they are there. They are hidden, all at first, until
@@ -56,7 +60,7 @@ def _needed(folder: Path, unnamed: set[str]) -> set[str]:
     """
     needed: set[str] = set()
     hidden = set(unnamed)
-    while hidden and (failed := _trial(folder, sorted(hidden))).failure:
+    while hidden and (failed := _trial(folder, settings, sorted(hidden))).failure:
         names = {canonicalize_name(each) for each in distributions_of([failed.missing])}
         if not names & hidden:
             return needed | _roots(hidden)
@@ -142,13 +146,13 @@ def _address_of(each: Distribution) -> str:
     return str(json.loads(text).get("url", "")) if text else ""
 
 
-def _trial(folder: Path, hidden: Sequence[str] = ()) -> Outcome:
+def _trial(folder: Path, settings: Mapping[str, Any], hidden: Sequence[str] = ()) -> Outcome:
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     with tempfile.TemporaryDirectory(prefix="spanserve-") as place:
         answer = Path(place, "answer.json")
         done = subprocess.run(
             [sys.executable, "-P", "-m", "spanserve.service.bundle.trial"],
-            input=json.dumps(Order(str(folder), hidden, str(answer))._asdict()),
+            input=json.dumps(Order(str(folder), hidden, str(answer), settings)._asdict()),
             cwd=folder,
             env={**environment, "PYTHONDONTWRITEBYTECODE": "1"},
             text=True,

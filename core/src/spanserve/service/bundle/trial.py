@@ -6,27 +6,31 @@ It reads an order as JSON from the standard input, and writes to a file what cam
 import contextlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.machinery import ModuleSpec
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from packaging.utils import canonicalize_name
 
-from spanserve.service.bundle.load import load
+from spanserve.service.bundle.load import LoadedService, load
 from spanserve.service.bundle.making.imports import top
 from spanserve.service.bundle.making.requirements import owners
 from spanserve.service.failures import explained
 
 
 class Order(NamedTuple):
-    """Which bundle, what of the installed distributions is not to be found, where to answer."""
+    """Which bundle, what of the installed distributions is not to be found, where to answer.
+
+    `settings` are the service's own, as the configuration has them.
+    """
 
     folder: str
     hidden: Sequence[str]
     answer: str
+    settings: Mapping[str, Any]
 
 
 class Outcome(NamedTuple):
@@ -69,7 +73,7 @@ def tried(order: Order) -> Outcome:
         sys.meta_path.insert(0, Hiding(order.hidden))
     folder, failure, missing = Path(order.folder), "", ""
     try:
-        instance = load(order.folder).instantiate()
+        instance = _service(order).instantiate()
         warm_up = getattr(instance, "warm_up", None)
         if warm_up is not None:
             warm_up()
@@ -79,6 +83,13 @@ def tried(order: Order) -> Outcome:
     return Outcome(
         failure, missing, {name: _file_of(each) for name, each in list(sys.modules.items())}
     )
+
+
+def _service(order: Order) -> LoadedService:
+    service = load(order.folder)
+    model = service.spec.settings_model
+    settings = model.model_validate(order.settings) if model and order.settings else None
+    return service.with_settings(settings)
 
 
 def _file_of(module: object) -> str:
