@@ -18,7 +18,7 @@ from spanserve.batching.batcher import (
     QueueFullError,
 )
 from spanserve.batching.item import Item
-from support.batching import HandClock, StepRunner, StillLoop, Thing, answer_of, batcher_on
+from support.batching import HandClock, StepRunner, StillLoop, Thing, answer_of, batcher_on, host_of
 
 
 class Bench:
@@ -27,16 +27,18 @@ class Bench:
     def __init__(self, loop: StillLoop, clock: HandClock) -> None:
         self.loop = loop
         self.clock = clock
-        self.runner = StepRunner(object, clock.as_clock())
+        self._method: Callable[[Any, list[Thing]], Any] = self.names
+        host = host_of(clock.as_clock(), answer=lambda *given: self._method(*given))  # noqa: PLW0108  # set later
+        self.runner = StepRunner(host, clock.as_clock())
         self.batches: list[list[int]] = []
         self.batcher: Batcher
 
     def begin(
         self, method: Callable[[Any, list[Thing]], Any] | None = None, **limits: float
     ) -> None:
+        self._method = method or self.names
         self.batcher = batcher_on(
             self.runner,
-            method or self.names,
             self.clock.as_clock(),
             **limits,  # type: ignore[arg-type]  # whole numbers, as given
         )
@@ -145,7 +147,7 @@ def test_where_others_wait_they_run_before_answers_are_made(bench: Bench, togeth
     answers = [answer_of(item) for item in bench.submit(*range(together + 1))]
     bench.loop.settle()
     bench.runner.step()
-    assert bench.runner.busy
+    assert not bench.runner.free
     assert not any(answer.done() for answer in answers)
     bench.run()
     assert [answer.result() for answer in answers] == [*range(together + 1)]
@@ -465,7 +467,7 @@ def learn_to_wait(bench: Bench) -> None:
         bench.clock.advance(20)
         bench.runner.step()
         bench.loop.settle()
-        while bench.runner.busy:
+        while not bench.runner.free:
             bench.run()
         bench.clock.advance(1)
     bench.batches.clear()
@@ -476,7 +478,7 @@ def test_one_that_waits_for_peers_is_released_when_they_come(bench: Bench) -> No
     learn_to_wait(bench)
     bench.submit(1)
     bench.loop.settle()
-    assert not bench.runner.busy, "the policy waits for the second"
+    assert bench.runner.free, "the policy waits for the second"
     bench.submit(2)
     bench.run()
     assert bench.batches == [[1, 2]]
@@ -487,7 +489,7 @@ def test_one_that_waits_in_vain_is_released_when_the_wait_is_over(bench: Bench) 
     learn_to_wait(bench)
     bench.submit(1)
     bench.loop.settle()
-    assert not bench.runner.busy, "the policy waits for the second"
+    assert bench.runner.free, "the policy waits for the second"
     bench.clock.advance(500)
     bench.run()
     assert bench.batches == [[1]]
@@ -498,7 +500,7 @@ def test_draining_releases_one_that_waits_for_peers(bench: Bench) -> None:
     learn_to_wait(bench)
     (item,) = bench.submit(1)
     bench.loop.settle()
-    assert not bench.runner.busy, "the policy waits for the second"
+    assert bench.runner.free, "the policy waits for the second"
     bench.batcher.drain()
     bench.run()
     assert answer_of(item).result() == 1
@@ -513,7 +515,7 @@ def test_a_timer_that_is_over_after_its_items_left_does_nothing(bench: Bench) ->
     bench.batcher.abandon(item)
     bench.clock.advance(1000)
     bench.loop.settle()
-    assert not bench.runner.busy
+    assert bench.runner.free
     assert bench.batches == []
 
 
@@ -534,13 +536,13 @@ async def test_failures_are_logged_with_the_stack_of_the_users_code(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     clock = HandClock().as_clock()
-    runner = StepRunner(object, clock)
-    batcher = batcher_on(runner, lambda *_: 1 / 0, clock)
+    runner = StepRunner(host_of(clock, answer=lambda *_: 1 / 0), clock)
+    batcher = batcher_on(runner, clock)
     await runner.start()
     batcher.start()
     item = batcher.submit(Thing(1))
     await asyncio.sleep(0)
-    assert runner.busy
+    assert not runner.free
     with caplog.at_level(logging.ERROR):
         runner.step()
     with pytest.raises(RunFailedError):

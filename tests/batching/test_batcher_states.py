@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from spanserve.batching.batch import RunFailedError
 from spanserve.batching.batcher import AbandonedError, Batcher, QueueFullError
-from support.batching import HandClock, StepRunner, StillLoop, Thing, answer_of, batcher_on
+from support.batching import HandClock, StepRunner, StillLoop, Thing, answer_of, batcher_on, host_of
 
 FATES = ("answer",) * 8 + ("entry", "not found", "raise", "short", "exit", "stop")
 
@@ -60,7 +60,9 @@ class Batching(RuleBasedStateMachine):
         super().__init__()
         self.clock = HandClock()
         self.loop = StillLoop(self.clock)
-        self.runner = StepRunner(object, self.clock.as_clock())
+        self.runner = StepRunner(
+            host_of(self.clock.as_clock(), answer=self.answer), self.clock.as_clock()
+        )
         self.tasks: dict[int, asyncio.Task[None]] = {}
         self.outcomes: dict[int, list[str]] = {}
         self.expected: dict[int, str] = {}
@@ -75,7 +77,6 @@ class Batching(RuleBasedStateMachine):
         self.max_batch_size = max_batch_size
         self.batcher: Batcher = batcher_on(
             self.runner,
-            self.answer,
             self.clock.as_clock(),
             max_batch_size=max_batch_size,
             max_queue=max_queue,

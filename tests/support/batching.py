@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 from spanserve.batching.batcher import Batcher
 from spanserve.batching.item import Item
 from spanserve.batching.policy import Policy
-from spanserve.batching.runner import Job, Runner
 from spanserve.config.model import TracingConfig
+from spanserve.running.host import BatchMethod, Host, PlainMethod
+from spanserve.running.protocol import Job, Runner
+from spanserve.running.thread import ran
 from spanserve.service.results.results import split
 from spanserve.tracing.model.clock import Clock
 from spanserve.tracing.model.span import Resource
@@ -55,28 +57,26 @@ class StillLoop(asyncio.SelectorEventLoop):
 class StepRunner:
     """A runner whose jobs run and end when the test says so; it keeps the contract of runners."""
 
-    def __init__(self, instantiate: Callable[[], object], clock: Clock) -> None:
-        self._instantiate = instantiate
+    slots = 1
+
+    def __init__(self, host: Host, clock: Clock) -> None:
+        self.host = host
         self._now_ns = clock.now_ns
         self._waiting: deque[Callable[[], None]] = deque()
-        self.instance: object | None = None
         self.job: Job | None = None
         self.gone = False
         self.free_ns = 0
 
     @property
-    def busy(self) -> bool:
-        return self.job is not None
+    def free(self) -> int:
+        return self.job is None
 
     @property
     def awaited(self) -> bool:
         return bool(self._waiting)
 
     async def start(self) -> None:
-        self.instance = self._instantiate()
-        warm_up = getattr(self.instance, "warm_up", None)
-        if warm_up is not None:
-            warm_up()
+        self.host.start()
         self.free_ns = self._now_ns()
 
     def submit(self, job: Job) -> None:
@@ -89,20 +89,18 @@ class StepRunner:
     async def close(self, timeout_s: float) -> None:
         del timeout_s
         self.step()
-        close = getattr(self.instance, "close", None)
-        if close is not None:
-            close()
+        self.host.close()
 
     def step(self) -> None:
         """Run the job, if there is one, and let everybody go on."""
         job, self.job = self.job, None
         if job is None:
             return
-        job.run(self.instance)
+        go_on = ran(job, self.host)
         self.free_ns = self._now_ns()
-        job.done()
+        go_on()
         for _ in range(len(self._waiting)):
-            if self.busy:
+            if not self.free:
                 return
             self._waiting.popleft()()
 
@@ -142,9 +140,21 @@ def tracing_off(clock: Clock) -> Tracing:
     return Tracing([], TracingConfig(), Resource("test", {}), clock=clock)
 
 
+def host_of(
+    clock: Clock,
+    instantiate: Callable[[], object] = object,
+    **methods: Callable[..., Any] | BatchMethod | PlainMethod,
+) -> Host:
+    """Return a host; its methods take things, unless it is said what they take."""
+    hosted = {
+        name: BatchMethod(method, ThingCodec()) if callable(method) else method
+        for name, method in methods.items()
+    }
+    return Host(instantiate, hosted, tracing_off(clock))
+
+
 def batcher_on(
     runner: Runner,
-    method: Callable[[Any, list[Thing]], Any],
     clock: Clock,
     *,
     max_batch_size: int = 4,
@@ -152,10 +162,10 @@ def batcher_on(
     max_queue: int = 100,
     isolate: bool = True,
 ) -> Batcher:
-    """Return a real batcher with a real policy; not started."""
+    """Return a real batcher with a real policy, for the method `answer`; not started."""
     return Batcher(
         "/answer",
-        method,
+        "answer",
         ThingCodec(),
         policy=Policy(max_batch_size=max_batch_size, max_latency_ms=max_latency_ms),
         runner=runner,

@@ -1,21 +1,18 @@
-"""One batch: the items in it, its run, and what each item gets of it."""
+"""One batch: the items in it, what is asked of the model, and what each item gets of it."""
 
 import logging
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from spanserve.batching.call import is_fault
-from spanserve.batching.isolation import Positions, isolated
 from spanserve.batching.item import Item
 from spanserve.errors import SpanserveError, forget_frames
-from spanserve.service.codecs.problems import InvalidResult
-from spanserve.tracing.model.failure import failure_of
+from spanserve.running.faults import is_fault
+from spanserve.running.protocol import BatchReply, BatchRequest, Place
+from spanserve.tracing.model.failure import Failure, failure_of
 from spanserve.tracing.model.ids import ROOT, RUN, item_place
-from spanserve.tracing.recording.attempt import Attempt
-from spanserve.tracing.recording.base import Record
+from spanserve.tracing.recording.attempt import Attempt, Retry
 from spanserve.tracing.recording.record import BatchRecord
-from spanserve.tracing.scope import entered
 from spanserve.tracing.tracing import Tracing
 
 log = logging.getLogger(__name__)
@@ -23,46 +20,26 @@ log = logging.getLogger(__name__)
 MOST_NAMED = 10
 """How many items or requests a line of the log names."""
 
-Place = tuple[Record | None, int]
-"""Where code runs: a place in a record."""
-
 
 class RunFailedError(SpanserveError):
     """The user's code raised, or returned what cannot be split; the cause is what it raised."""
 
 
-class Batched(Protocol):
-    """How a method runs on a batch: what the batcher needs of an endpoint's codec."""
-
-    def batch_key(self, item: Any) -> Hashable:
-        """Return what all items of one batch must have in common."""
-
-    def decode_again(self, body: bytes) -> Any:
-        """Make an item anew, of the body that it was decoded from; on the runner."""
-
-    def collate(self, items: Sequence[Any]) -> Any:
-        """Make the method's argument of the items; on the runner."""
-
-    def split(self, result: Any, count: int) -> Sequence[Any]:
-        """Make one private result an item of the method's answer; on the runner."""
-
-
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What one endpoint does with a batch: call `method(instance, argument)` of the service.
+    """What one endpoint does with a batch: `method` is the name of a method of the service.
 
     For `isolate_for_ns` after a run raised, its items may be run again in smaller groups.
     """
 
     endpoint: str
-    method: Callable[[Any, Any], Any]
-    codec: Batched
+    method: str
     tracing: Tracing
     isolate_for_ns: int
 
 
 class Batch:
-    """One release: the job that runs on the runner, and what it gave."""
+    """One release, as a job of the runner, and what it gave."""
 
     __slots__ = (
         "_on_done",
@@ -70,7 +47,7 @@ class Batch:
         "_results",
         "_work",
         "error",
-        "failed",
+        "is_failed",
         "items",
         "place",
         "record",
@@ -92,103 +69,70 @@ class Batch:
         self.place = self._place()
         """Where the user's code runs, though a request's record may end before it does."""
         self.error: BaseException | None = None
-        self.failed = False
+        self.is_failed = False
 
-    def run(self, instance: object) -> None:
-        """Run the user's method; where it raises, find whose fault it is. On the runner."""
-        record, raised = self.record, None
-        try:
-            self._results = self._attempt(instance, record, self.items, self.place)
-        except BaseException as error:  # noqa: BLE001  # even SystemExit of a model must not end the runner
-            raised = error
-        if raised is not None:  # here, so that what the retries raise is not chained to it
-            self._isolate(instance, raised)
-        record.ended(self._work.tracing.now_ns())
+    def request(self) -> BatchRequest:
+        """Return what is asked of the model."""
+        items = self.items
+        return BatchRequest(
+            self._work.method,
+            [item.value for item in items],
+            [item.body for item in items],
+            self._work.isolate_for_ns,
+            self.place,
+        )
 
-    def _attempt(
-        self, instance: object, attempt: Attempt, items: Sequence[Item], place: Place
-    ) -> Sequence[Any]:
-        """Collate, run the user's method, and split; raises whatever fails."""
-        work = self._work
-        now_ns, codec = work.tracing.now_ns, work.codec
-        attempt.collate_started(now_ns())
-        try:
-            if attempt.number:  # what the method was given before, it may have changed
-                values = [self._value_again(item) for item in items]
-            else:
-                values = [item.value for item in items]
-            argument = codec.collate(values)
-            attempt.run_started(now_ns())
-            with entered(work.tracing.scope(*place)):
-                result = work.method(instance, argument)
-            attempt.run_ended(now_ns())
-            return codec.split(result, len(items))
-        except BaseException as error:
-            self._raised = (*self._raised, error)
-            time_ns = now_ns()
-            if is_fault(error):
-                attempt.failure = failure = failure_of(error, time_ns)
-                for item in items:
-                    item.failure = failure
-            if attempt.run_ns and not attempt.ran_ns:
-                attempt.run_ended(time_ns)
-            raise
+    def attempt(self, positions: Sequence[int] | None) -> Attempt:
+        """Begin a go, where the model runs."""
+        if positions is None:
+            return self.record
+        for position in positions:
+            self.items[position].failure = None
+        return self.record.retry(positions)
 
-    def _isolate(self, instance: object, error: BaseException) -> None:
-        """Run the items again in smaller groups, where that may help some of them."""
-        record, items, now_ns = self.record, self.items, self._work.tracing.now_ns
-        give_up_ns = now_ns() + self._work.isolate_for_ns
+    def failed(self, attempt: Attempt, failure: Failure) -> None:
+        """Write down why a go failed, where the model runs."""
+        attempt.failure = failure
+        items: Sequence[Item] = self.items
+        if isinstance(attempt, Retry):
+            items = [items[position] for position in attempt.positions]
+        for item in items:
+            item.failure = failure
 
-        def may_retry(error: BaseException) -> bool:
-            """Whether it may be the fault of one item, and there is time to see which."""
-            may_be = isinstance(error, Exception) and not isinstance(error, InvalidResult)
-            return may_be and now_ns() < give_up_ns
+    def run_started(self, now_ns: int) -> None:
+        """Do nothing: a batch's marks are its goes'."""
 
-        def attempt(positions: Positions) -> Sequence[Any]:
-            retry = record.retry(positions)
-            chosen = [items[position] for position in positions]
-            for item in chosen:
-                item.failure = None
-            try:
-                return self._attempt(instance, retry, chosen, (record, retry.place(RUN)))
-            finally:
-                retry.ended(now_ns())
+    def run_ended(self, now_ns: int, failure: Failure | None) -> None:
+        """Do nothing, as above."""
 
-        if len(items) > 1 and may_retry(error):
-            self._results = isolated(len(items), error, attempt, may_retry=may_retry)
-            self.failed = all(isinstance(result, BaseException) for result in self._results)
-        else:
-            self.error = error
-            self.failed = True
-
-    def _value_again(self, item: Item) -> Any:
-        """Return an item's value as it was before the method was given it."""
-        return item.value if item.body is None else self._work.codec.decode_again(item.body)
+    def replied(self, reply: BatchReply) -> None:
+        """Keep what became of it, and go on."""
+        self._results, self.error, self._raised = reply
+        self.is_failed = reply.error is not None or (
+            bool(self.record.retries) and all(isinstance(r, BaseException) for r in reply.results)
+        )
+        self._on_done(self)
 
     def _place(self) -> Place:
         """Return where the user's code runs: a batch of one lies in its request's trace."""
         if self.record.size == 1:
             item = self.items[0]
             if not self._work.tracing.on:
-                return (None if item.request is None else item.request.context), ROOT
+                return Place(None if item.request is None else item.request.context, ROOT)
             request = item.request
             record = None if request is None else request.full_record
-            return record, item_place(item.index, RUN)
-        return self.record, RUN
+            return Place(record, item_place(item.index, RUN))
+        return Place(self.record, RUN)
 
     @property
     def place_of_failure(self) -> Place:
         """Return where it is told that it failed: its run, if there was one."""
         record, place = self.place
-        return record, place if self.record.run_ns else ROOT
-
-    def done(self) -> None:
-        """Go on, on the loop."""
-        self._on_done(self)
+        return Place(record, place if self.record.run_ns else ROOT)
 
     def lost(self, error: Exception) -> None:
         """Fail all items that wait: the machinery failed, or the runner is gone; on the loop."""
-        self.error, self.failed = error, True
+        self.error, self.is_failed = error, True
         now_ns = self._work.tracing.now_ns()
         if not self.record.ended_ns:
             self.record.failure = failure = failure_of(error, now_ns)

@@ -12,12 +12,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from spanserve.batching.batch import Batch, Batched, Work
+from spanserve.batching.batch import Batch, Work
 from spanserve.batching.item import Item, Waiter
 from spanserve.batching.policy import Policy, Release, ReleaseReason
-from spanserve.batching.runner import Runner
 from spanserve.batching.tally import Tally
 from spanserve.errors import SpanserveError
+from spanserve.running.protocol import Batched, Runner
 from spanserve.tracing.recording.record import TracedRequest
 from spanserve.tracing.scope import entered
 from spanserve.tracing.tracing import Tracing
@@ -73,7 +73,7 @@ class Batcher:
     def __init__(
         self,
         endpoint: str,
-        method: Callable[[Any, Any], Any],
+        method: str,
         codec: Batched,
         *,
         policy: Policy,
@@ -87,7 +87,8 @@ class Batcher:
         self.limits = policy.limits
         self.max_queue = max_queue
         isolate_for_ns = int(ISOLATE_FOR * policy.limits.max_latency_ms * 1e6) if isolate else 0
-        self._work = Work(endpoint, method, codec, tracing, isolate_for_ns)
+        self._work = Work(endpoint, method, tracing, isolate_for_ns)
+        self._batch_key = codec.batch_key
         self._tracing = tracing
         self._policy = policy
         self._runner = runner
@@ -139,7 +140,7 @@ class Batcher:
         future = self._loop.create_future() if waiter is None else waiter
         item = Item(
             value,
-            self._work.codec.batch_key(value),
+            self._batch_key(value),
             future,
             gone,
             request,
@@ -192,7 +193,7 @@ class Batcher:
             self._timer.cancel()
             self._timer = None
         self._asking = True
-        if self._runner.busy:
+        if not self._runner.free:
             self._runner.when_free(self._ask)
         else:
             self._loop.call_soon(self._ask)
@@ -202,7 +203,7 @@ class Batcher:
         self._timer = None
         if not self._items:
             return
-        if self._runner.busy:
+        if not self._runner.free:
             self._ask_soon()
             return
         now_ns = self._now_ns()
@@ -295,7 +296,7 @@ class Batcher:
             tally.splits += 1
             tally.retries += len(record.retries)
             ended_ns = record.retries[0].started_ns  # what a run takes, it took until then
-        if batch.failed:
+        if batch.is_failed:
             tally.failed_batches += 1
         self._policy.observed(record.size, (ended_ns - record.released_ns) / 1e6)
 

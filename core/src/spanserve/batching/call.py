@@ -2,18 +2,18 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
-from spanserve.batching.runner import Runner, carried
 from spanserve.errors import forget_frames
-from spanserve.tracing.model.failure import failure_of
+from spanserve.running.faults import carried, is_fault
+from spanserve.running.protocol import CallReply, CallRequest, Place, Runner
+from spanserve.tracing.model.failure import Failure, failure_of
 from spanserve.tracing.model.ids import RUN
+from spanserve.tracing.recording.attempt import Attempt
 from spanserve.tracing.recording.base import Record
 from spanserve.tracing.recording.record import RequestRecord
 from spanserve.tracing.scope import entered
 from spanserve.tracing.tracing import Tracing
-
-_STATUSES: Final = range(200, 600)
 
 
 class Call:
@@ -21,68 +21,68 @@ class Call:
 
     def __init__(
         self,
-        method: Callable[..., Any],
+        method: str,
         arguments: Mapping[str, Any],
         *,
-        private: Callable[[Any], Any],
-        tracing: Tracing,
-        record: RequestRecord | None,
+        record: RequestRecord | None = None,
         context: Record | None = None,
     ) -> None:
-        """`context` is what the method runs in where there is no record.
-
-        `private` makes an answer of the method's, that it may still change, the call's own."""
+        """`context` is what the method runs in where there is no record."""
         self.future = asyncio.get_running_loop().create_future()
-        self._private = private
         self._method = method
         self._arguments = arguments
-        self._tracing = tracing
         self._record = record
         self._context = record or context
-        self._result: Any = None
         self._error: BaseException | None = None
         self.run_ns = 0
         self.ran_ns = 0
 
-    def run(self, instance: object) -> None:
-        """Call the method, unless nobody waits for its answer any more; on the runner."""
+    def request(self) -> CallRequest | None:
+        """Return what is asked of the model, unless nobody waits for its answer any more."""
         if self.future.done():
-            return
-        record, now_ns = self._record, self._tracing.now_ns
-        self.run_ns = now_ns()
-        if record is not None:
-            record.plain_run_started(self.run_ns)
-        try:
-            with entered(self._tracing.scope(self._context, RUN)):
-                result = self._method(instance, **self._arguments)
-            self.ran_ns = now_ns()
-            self._result = self._private(result)
-        except BaseException as error:  # noqa: BLE001  # even SystemExit of a model must not end the runner
-            self._error = error
-            note_failure(record, error, now_ns())
-        self.ran_ns = self.ran_ns or now_ns()
-        if record is not None:
-            record.plain_run_ended(self.ran_ns)
+            return None
+        return CallRequest(self._method, self._arguments, Place(self._context, RUN))
 
-    def done(self) -> None:
+    def attempt(self, positions: object) -> Attempt:  # noqa: ARG002  # as of every trail
+        """Return marks that nobody reads: a call's are its own."""
+        return Attempt()
+
+    def failed(self, attempt: Attempt, failure: Failure) -> None:
+        """Do nothing, as above."""
+
+    def run_started(self, now_ns: int) -> None:
+        """Write down that the method is called."""
+        self.run_ns = now_ns
+        if self._record is not None:
+            self._record.plain_run_started(now_ns)
+
+    def run_ended(self, now_ns: int, failure: Failure | None) -> None:
+        """Write down that it returned, or failed."""
+        self.ran_ns = now_ns
+        if self._record is not None:
+            if failure is not None:
+                self._record.failure = failure
+            self._record.plain_run_ended(now_ns)
+
+    def replied(self, reply: CallReply) -> None:
         """Hand out the answer, on the loop."""
+        result, error = reply
         if self.future.done():
-            if self._error is not None:
-                forget_frames(self._error)
-        elif self._error is not None:
-            self.future.set_exception(carried(self._error))
+            if error is not None:
+                forget_frames(error)
+        elif error is not None:
+            self.future.set_exception(carried(error))
         else:
-            self.future.set_result(self._result)
+            self.future.set_result(result)
 
     def lost(self, error: Exception) -> None:
-        """Fail the call, which the machinery could not run, on the loop."""
-        self._error = self._error or error
-        self.done()
+        """Fail the call, of which there is no reply, on the loop."""
+        self.replied(CallReply(None, error))
 
 
 def on_runner(call: Call, runner: Runner, *, record: RequestRecord | None, now_ns: int) -> None:
     """Submit a call now, or as soon as the runner is free and it is this call's turn."""
-    if not runner.busy:
+    if runner.free:
         runner.submit(call)
         return
     if record is not None:
@@ -129,21 +129,6 @@ def note_failure(record: RequestRecord | None, error: BaseException, now_ns: int
     """Write down that the user's code failed, where it did."""
     if record is not None and is_fault(error):
         record.failure = failure_of(error, now_ns)
-
-
-def is_fault(error: BaseException) -> bool:
-    """Whether it is a failure, and not an HTTP answer below 500 that the user's code raised."""
-    status = status_of(error)
-    return status is None or status >= 500  # noqa: PLR2004  # HTTP's server errors
-
-
-def status_of(error: BaseException) -> int | None:
-    """Return the HTTP status that an exception names, as FastAPI's does; None: it names none."""
-    try:
-        status = getattr(error, "status_code", None)
-    except Exception:  # noqa: BLE001  # a user's property may do anything
-        return None
-    return status if isinstance(status, int) and status in _STATUSES else None
 
 
 def is_cancelled() -> bool:

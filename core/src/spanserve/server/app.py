@@ -217,7 +217,7 @@ def _endpoint(api: ApiSpec, config: Config, running: Running, tracing: Tracing) 
 def _batcher(api: ApiSpec, config: BatchingConfig, running: Running, tracing: Tracing) -> Batcher:
     return Batcher(
         api.route,
-        _method(running.cls, api),
+        api.name,
         api.batch_codec,
         policy=Policy(
             max_batch_size=config.max_batch_size or api.max_batch_size,
@@ -228,19 +228,6 @@ def _batcher(api: ApiSpec, config: BatchingConfig, running: Running, tracing: Tr
         max_queue=config.max_queue or api.max_queue,
         isolate=api.isolate,
     )
-
-
-def _method(cls: type[Any], api: ApiSpec) -> Callable[[Any, Any], Any]:
-    """Return a batch method that is called with its batch alone.
-
-    What FastAPI resolved is of one request each, and a batch is of many: the method gets None.
-    """
-    method: Callable[..., Any] = getattr(cls, api.name)
-    if not api.injected:
-        return method
-    batch = api.parameters[0].name
-    nothing = dict.fromkeys(each.name for each in api.injected)
-    return lambda instance, items: method(instance, **{batch: items}, **nothing)
 
 
 def _tell_of_middleware(app: FastAPI) -> None:

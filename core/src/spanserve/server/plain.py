@@ -35,7 +35,7 @@ class PlainEndpoint(Endpoint):
     @property
     def instance(self) -> Any:
         """The service's instance, while it serves."""
-        return self._service.runner.instance
+        return self._service.instance
 
     async def result(self, exchange: Exchange, value: Any, body: bytes) -> Any:  # noqa: ARG002  # only batches run again
         """Call the method: on the loop, on the runner, or on threads of its own."""
@@ -47,14 +47,7 @@ class PlainEndpoint(Endpoint):
                 return await (unless_left(exchange, called) if self.spec.cancel else called)
             finally:
                 self._note_times(exchange, asked_ns, asked_ns, self._now_ns())
-        call = Call(
-            self._method,
-            value,
-            private=self.codec.private,
-            tracing=self.tracing,
-            record=exchange.record,
-            context=exchange.context,
-        )
+        call = Call(self.spec.name, value, record=exchange.record, context=exchange.context)
         if self.spec.threads > 1:
             self._service.pool(self.spec).submit(call)
         else:

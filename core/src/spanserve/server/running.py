@@ -7,9 +7,12 @@ import shlex
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from spanserve.batching.pool import ThreadPool
-from spanserve.batching.runner import CarriedError, InlineRunner, ThreadRunner
 from spanserve.errors import StartError
+from spanserve.running.faults import CarriedError
+from spanserve.running.host import Host
+from spanserve.running.methods import methods_of
+from spanserve.running.pool import ThreadPool
+from spanserve.running.thread import InlineRunner, ThreadRunner
 from spanserve.service.bundle.load import LoadedService
 from spanserve.service.failures import explained
 from spanserve.service.spec import ApiSpec
@@ -26,8 +29,9 @@ class Running:
         self._starting = partial(tracing.starting, service.name)
         self.cls = service.spec.cls
         self.has_healthy = service.spec.has_healthy
-        self.runner = ThreadRunner(service.instantiate, tracing.clock, self._starting)
-        self.inline = InlineRunner(self.runner, tracing.clock)
+        self._host = Host(service.instantiate, methods_of(service.spec), tracing, self._starting)
+        self.runner = ThreadRunner(self._host, tracing.clock)
+        self.inline = InlineRunner(self._host, tracing.clock)
         self._pools = {
             api.name: ThreadPool(api.threads, f"spanserve-{api.name}")
             for api in service.spec.apis
@@ -37,6 +41,11 @@ class Running:
     def pool(self, api: ApiSpec) -> ThreadPool:
         """Return the threads of a method that wants several."""
         return self._pools[api.name]
+
+    @property
+    def instance(self) -> object:
+        """The service's instance, while it serves."""
+        return self._host.instance
 
     async def start(self) -> None:
         """Make the instance and warm it up; StartError says what of the user's code failed."""
@@ -48,7 +57,7 @@ class Running:
         except (Exception, SystemExit) as error:
             raise self.start_error(error) from error
         for pool in self._pools.values():
-            pool.start(self.runner.instance)
+            pool.start(self._host)
 
     async def close(self, timeout_s: float) -> None:
         """Close the instance and end all threads; give up on what still runs after `timeout_s`."""
@@ -67,7 +76,7 @@ class Running:
 
     def _async_method(self, name: str) -> Callable[[], Awaitable[object]] | None:
         """Return an optional method of the instance that is awaited here, and not on its thread."""
-        method = getattr(self.runner.instance, name, None)
+        method = getattr(self.instance, name, None)
         return method if inspect.iscoroutinefunction(method) else None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
-from spanserve.batching.runner import carried
+from spanserve.running.faults import carried
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Any, Final, NamedTuple
 
 from spanserve.batching.call import is_cancelled, note_failure
-from spanserve.batching.runner import carried
+from spanserve.running.faults import carried
 from spanserve.server.http.answer import Answer, Streamed, not_given
 from spanserve.server.http.exchange import Exchange, unless_left
 from spanserve.server.plain import PlainEndpoint

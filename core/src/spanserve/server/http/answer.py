@@ -18,8 +18,8 @@ from starlette.exceptions import HTTPException
 
 from spanserve.batching.batch import RunFailedError
 from spanserve.batching.batcher import LateError, QueueFullError
-from spanserve.batching.call import status_of
-from spanserve.batching.runner import CarriedError, RunnerGoneError
+from spanserve.running.faults import CarriedError, status_of
+from spanserve.running.protocol import RunnerGoneError
 from spanserve.service.codecs.problems import InvalidBody, InvalidItem, InvalidResult
 
 log = logging.getLogger(__name__)

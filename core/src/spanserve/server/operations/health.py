@@ -12,7 +12,9 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from spanserve.batching.runner import CarriedError, carried
+from spanserve.batching.call import Call, on_runner
+from spanserve.running.faults import CarriedError
+from spanserve.running.methods import HEALTHY
 from spanserve.server.operations.whereabouts import whereabouts
 from spanserve.server.running import Running
 from spanserve.service.failures import named
@@ -69,8 +71,8 @@ class Health:
         since_s = 0.0
         while True:
             await asyncio.sleep(hang_after_s / LOOKS_A_HANG)
-            if not runner.busy or runner.free_ns != run:
-                run, since_s = runner.free_ns if runner.busy else None, loop.time()
+            if runner.free or runner.free_ns != run:
+                run, since_s = None if runner.free else runner.free_ns, loop.time()
                 if self._hangs:
                     log.warning("the model's run that hung has ended")
                 self._hangs = False
@@ -106,43 +108,9 @@ class Health:
             log.warning("the service is healthy again")
 
     async def _answer(self) -> Any:
-        runner = self._running.runner
-        instance: Any = runner.instance
+        instance: Any = self._running.instance
         if inspect.iscoroutinefunction(instance.healthy):
             return await instance.healthy()
-        question = _Question()
-        if runner.busy:
-            runner.when_free(lambda: runner.submit(question))
-        else:
-            runner.submit(question)
+        question = Call(HEALTHY, {})
+        on_runner(question, self._running.runner, record=None, now_ns=0)
         return await question.future
-
-
-class _Question:
-    """One call of `healthy()`, as a job of the runner."""
-
-    def __init__(self) -> None:
-        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._answer: Any = None
-        self._error: Exception | None = None
-
-    def run(self, instance: Any) -> None:
-        """Call the method, on the runner."""
-        try:
-            self._answer = instance.healthy()
-        except BaseException as error:  # noqa: BLE001  # even SystemExit of a model must not end the runner
-            self._error = carried(error)
-
-    def done(self) -> None:
-        """Hand out the answer, on the loop."""
-        if self.future.done():
-            return
-        if self._error is not None:
-            self.future.set_exception(self._error)
-        else:
-            self.future.set_result(self._answer)
-
-    def lost(self, error: Exception) -> None:
-        """Hand out why there is no answer."""
-        if not self.future.done():
-            self.future.set_exception(error)

@@ -14,8 +14,8 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 
 from spanserve.batching.batcher import Batcher
-from spanserve.batching.runner import Runner
 from spanserve.batching.tally import BOUNDS_S, Durations
+from spanserve.running.protocol import Runner
 from spanserve.server.access.access_log import AccessLog
 from spanserve.server.access.guard import Guard
 from spanserve.server.http.exchange import Traffic
@@ -53,7 +53,9 @@ class ServerMetrics(Collector):
         yield self._access_log()
         yield self._refusals()
         yield GaugeMetricFamily(
-            "spanserve_runner_busy", "1 while the runner runs the model", self._runner.busy
+            "spanserve_runner_busy",
+            "Jobs that the runner has in hand",
+            self._runner.slots - self._runner.free,
         )
         yield GaugeMetricFamily(
             "spanserve_runner_up", "0 once the model's thread ended", not self._runner.gone

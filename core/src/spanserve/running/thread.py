@@ -1,81 +1,25 @@
-"""Where the model runs: one place that runs one job after another.
+"""The model on a thread of the server, or on its event loop.
 
-A runner owns the service's instance. Jobs come to it only while it is free, so that
-whoever waits can decide as late as possible what to run next; whoever finds it busy asks
-to be told. `ThreadRunner` runs jobs on a thread of this process. A runner in another
-process, or on a cluster, needs no more than this protocol.
+Jobs come to a runner only while it is free, so that whoever waits can decide as late as possible
+what to run next; whoever finds it busy asks to be told.
 """
 
 import asyncio
 import contextvars
-import inspect
 import logging
 import queue
 import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Protocol
 
-from spanserve.errors import SpanserveError
+from spanserve.running.faults import carried
+from spanserve.running.host import Host
+from spanserve.running.protocol import Job, RunnerGoneError
 from spanserve.tracing.model.clock import Clock
 
 log = logging.getLogger(__name__)
-
-
-class RunnerGoneError(SpanserveError):
-    """The runner's thread ended, and nothing runs the model any more."""
-
-
-class CarriedError(SpanserveError):
-    """The user's code raised what no future can hold, or would end the server: the cause."""
-
-
-class Job(Protocol):
-    """One piece of work for a runner."""
-
-    def run(self, instance: object) -> None:
-        """Do the work, where the runner runs; keep what it raises, and raise nothing."""
-
-    def done(self) -> None:
-        """Go on with what became of it, on the event loop."""
-
-    def lost(self, error: Exception) -> None:
-        """Fail, in place of `done`, on the event loop: it raised after all, or was never run."""
-
-
-class Runner(Protocol):
-    """Runs one job at a time on the service's instance; used from one event loop."""
-
-    @property
-    def busy(self) -> bool:
-        """Whether a job is running."""
-
-    @property
-    def gone(self) -> bool:
-        """Whether it will run nothing any more; what is submitted is lost at once."""
-
-    @property
-    def awaited(self) -> bool:
-        """Whether anyone asked to be told when it is free, and was not yet."""
-
-    @property
-    def free_ns(self) -> int:
-        """When the runner last became free (a monotonic mark)."""
-
-    async def start(self) -> None:
-        """Make the instance and warm it up; raises what the user's code raises."""
-
-    def submit(self, job: Job) -> None:
-        """Run a job; only while the runner is not busy."""
-
-    def when_free(self, ask: Callable[[], None]) -> None:
-        """Call `ask` once, on the loop, as soon as the runner is free; first come, first served."""
-
-    async def close(self, timeout_s: float) -> None:
-        """Finish the job that is running, and close the instance; give up after `timeout_s`."""
 
 
 class ThreadRunner:
@@ -85,22 +29,16 @@ class ThreadRunner:
     of what an executor and its futures cost.
     """
 
-    def __init__(
-        self,
-        instantiate: Callable[[], object],
-        clock: Clock,
-        starting: Callable[[], AbstractContextManager[None]] = nullcontext,
-    ) -> None:
-        """`starting` is what the instance is made and warmed up in."""
-        self._instantiate = instantiate
-        self._starting = starting
+    slots = 1
+
+    def __init__(self, host: Host, clock: Clock) -> None:
+        self._host = host
         self._now_ns = clock.now_ns
         self._inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._waiting: deque[Callable[[], None]] = deque()
-        self._instance: object | None = None
         self._thread: threading.Thread | None = None
         self._job: Job | None = None
-        self.busy = False
+        self.free = 1
         self.gone = False
         self.free_ns = 0
 
@@ -112,7 +50,7 @@ class ThreadRunner:
     @property
     def instance(self) -> object:
         """The service's instance; only after `start`."""
-        return self._instance
+        return self._host.instance
 
     async def start(self) -> None:
         """Make the instance on the runner's thread, and warm it up there."""
@@ -128,11 +66,11 @@ class ThreadRunner:
 
     def submit(self, job: Job) -> None:
         """Hand a job to the thread."""
-        assert not self.busy, "a runner takes one job at a time"  # noqa: S101  # our own rule
+        assert self.free, "a runner takes one job at a time"  # noqa: S101  # our own rule
         if self.gone:
             self._loop.call_soon(job.lost, _gone())
             return
-        self.busy = True
+        self.free = 0
         self._job = job
         self._inbox.put(job)
 
@@ -151,16 +89,14 @@ class ThreadRunner:
 
     def _run(self, started: Future[None]) -> None:
         try:
-            with self._starting():
-                self._instance = self._instantiate()
-                _call_optional(self._instance, "warm_up")
+            self._host.start()
         except BaseException as error:  # noqa: BLE001  # handed to whoever starts the runner
             started.set_exception(carried(error))
             return
         started.set_result(None)
         try:
             while (job := self._inbox.get()) is not None:
-                go_on = partial(self._finished, ran(job, self._instance))
+                go_on = partial(self._finished, ran(job, self._host))
                 del job  # an idle runner must not keep what it ran last
                 if not is_back(self._loop, go_on):
                     break
@@ -168,12 +104,12 @@ class ThreadRunner:
         except BaseException as error:  # noqa: BLE001  # anything may be raised into a thread
             is_back(self._loop, partial(self._thread_ended, error))
         try:
-            _call_optional(self._instance, "close")
+            self._host.close()
         except Exception:
             log.exception("the service's close() failed")
 
     def _finished(self, go_on: Callable[[], None]) -> None:
-        self.busy = False
+        self.free = 1
         self._job = None
         self.free_ns = self._now_ns()
         try:
@@ -191,7 +127,7 @@ class ThreadRunner:
     def _ask_those_who_wait(self) -> None:
         # Each is asked at most once a round: one that decides to wait asks again later.
         for _ in range(len(self._waiting)):
-            if self.busy:
+            if not self.free:
                 return
             self._waiting.popleft()()
 
@@ -199,21 +135,23 @@ class ThreadRunner:
 class InlineRunner:
     """Runs jobs at once, on the loop: for models of microseconds.
 
-    It borrows the instance of the thread that made it.
+    It borrows the host of the thread that made the instance.
     """
 
-    def __init__(self, owner: ThreadRunner, clock: Clock) -> None:
-        self._owner = owner
+    slots = free = 1
+    awaited = gone = False
+
+    def __init__(self, host: Host, clock: Clock) -> None:
+        self._host = host
         self._now_ns = clock.now_ns
-        self.busy = self.awaited = self.gone = False
         self.free_ns = 0
 
     async def start(self) -> None:
-        """Do nothing: the owner is started before."""
+        """Do nothing: the host is started before."""
 
     def submit(self, job: Job) -> None:
         """Run the job now."""
-        go_on = ran(job, self._owner.instance)
+        go_on = ran(job, self._host)
         self.free_ns = self._now_ns()
         go_on()
 
@@ -222,41 +160,19 @@ class InlineRunner:
         ask()
 
     async def close(self, timeout_s: float) -> None:
-        """Do nothing: the owner closes the instance."""
+        """Do nothing: the host's thread closes the instance."""
 
 
-def ran(job: Job, instance: object) -> Callable[[], None]:
+def ran(job: Job, host: Host) -> Callable[[], None]:
     """Run a job, whatever it raises; return how to go on, on the loop."""
     try:
-        job.run(instance)
+        request = job.request()
+        if request is None:
+            return _nothing
+        return partial(job.replied, host.run(request, job))
     except BaseException as error:  # no job, and nothing it runs, may end its thread
         log.exception("a job of the runner failed")
         return partial(job.lost, carried(error))
-    return job.done
-
-
-def carried(error: BaseException) -> Exception:
-    """Return an exception in a form that a future can hold and an event loop survives.
-
-    A future takes no StopIteration, and SystemExit would end the server.
-    """
-    if isinstance(error, Exception) and not isinstance(error, StopIteration):
-        return error
-    try:
-        text = repr(error)
-    except Exception:  # noqa: BLE001  # a user's __repr__ may do anything
-        text = type(error).__name__
-    carrier = CarriedError(f"the service raised {text}")
-    carrier.__cause__ = error
-    return carrier
-
-
-def _gone() -> RunnerGoneError:
-    return RunnerGoneError("the model's thread ended; the server must be started again")
-
-
-def _nothing() -> None:
-    pass
 
 
 def is_back(loop: asyncio.AbstractEventLoop, go_on: Callable[[], None]) -> bool:
@@ -269,8 +185,9 @@ def is_back(loop: asyncio.AbstractEventLoop, go_on: Callable[[], None]) -> bool:
     return True
 
 
-def _call_optional(instance: object, method: str) -> None:
-    """Call a method if it is there; one that is async is awaited by others, on the loop."""
-    call = getattr(instance, method, None)
-    if call is not None and not inspect.iscoroutinefunction(call):
-        call()
+def _gone() -> RunnerGoneError:
+    return RunnerGoneError("the model's thread ended; the server must be started again")
+
+
+def _nothing() -> None:
+    pass

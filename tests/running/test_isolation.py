@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spanserve.batching.isolation import HOPELESS_RUNS, isolated, most_runs
+from spanserve.running.isolation import HOPELESS_RUNS, isolated, most_runs
 
 
 class Model:

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from spanserve.batching.call import Call, on_runner
-from spanserve.batching.pool import ThreadPool
-from spanserve.batching.runner import InlineRunner, Runner, ThreadRunner
+from spanserve.running.host import Host, PlainMethod
+from spanserve.running.pool import ThreadPool
+from spanserve.running.protocol import CallReply, Runner
+from spanserve.running.thread import InlineRunner, ThreadRunner
 from spanserve.service.results import results
 from spanserve.tracing.model.clock import Clock
-from support.batching import StepRunner, tracing_off
+from support.batching import StepRunner, host_of
 
 DEADLINE_S = 10
 
@@ -39,8 +41,18 @@ class Model:
 private = partial(results.private, where="Model.method")
 
 
+def hosted(method: Callable[..., Any], instantiate: Callable[[], object] = object) -> Host:
+    """Return a host of one plain method, and of the jobs of these tests."""
+    return host_of(
+        Clock(),
+        instantiate,
+        method=PlainMethod(method, private),
+        step=PlainMethod(lambda instance, step: step.run(instance), private),
+    )
+
+
 @dataclass
-class Step:
+class Step(Call):
     """A job that says what happened."""
 
     name: str
@@ -51,6 +63,9 @@ class Step:
     instance: object = None
     done_on: threading.Thread | None = None
     after: Callable[[], None] = lambda: None
+
+    def __post_init__(self) -> None:
+        super().__init__("step", {"step": self})
 
     def run(self, instance: object) -> None:
         self.ran_on = threading.current_thread()
@@ -63,7 +78,8 @@ class Step:
         self.steps.append(f"{self.name} lost: {error}")
         self.over.set()
 
-    def done(self) -> None:
+    def replied(self, reply: CallReply) -> None:
+        assert reply == CallReply(None, None)
         self.done_on = threading.current_thread()
         self.steps.append(f"{self.name} done")
         self.after()
@@ -78,11 +94,13 @@ class Rig:
         self.steps: list[str] = []
         clock = Clock()
         make = instantiate or (lambda: Model(self.steps))
-        self.owner = ThreadRunner(make, clock)
-        self.step_runner = StepRunner(make, clock)
+        self.method: Callable[..., Any] = lambda _: None
+        self.host = hosted(lambda *given: self.method(*given), make)  # noqa: PLW0108  # set later
+        self.owner = ThreadRunner(self.host, clock)
+        self.step_runner = StepRunner(self.host, clock)
         runners: dict[str, Runner] = {
             "thread": self.owner,
-            "inline": InlineRunner(self.owner, clock),
+            "inline": InlineRunner(self.host, clock),
             "step": self.step_runner,
         }
         self.runner = runners[kind]
@@ -112,7 +130,7 @@ class TestEveryRunner:
         rig = Rig(kind)
         await rig.start()
         assert rig.steps == ["made", "warm"]
-        assert not rig.runner.busy
+        assert rig.runner.free
         await rig.close()
         assert rig.steps == ["made", "warm", "closed"]
 
@@ -124,7 +142,7 @@ class TestEveryRunner:
         await rig.until_over(job)
         assert isinstance(job.instance, Model)
         assert job.done_on is threading.current_thread()
-        assert not rig.runner.busy
+        assert rig.runner.free
         await rig.close()
         assert rig.steps == ["made", "warm", "a ran", "a done", "closed"]
 
@@ -133,12 +151,12 @@ class TestEveryRunner:
         await rig.start()
         before_ns = Clock().now_ns()
         job = Step("a", rig.steps)
-        seen: list[tuple[bool, bool]] = []
-        job.after = lambda: seen.append((rig.runner.busy, rig.runner.free_ns >= before_ns))
+        seen: list[tuple[int, bool]] = []
+        job.after = lambda: seen.append((rig.runner.free, rig.runner.free_ns >= before_ns))
         rig.runner.submit(job)
         await rig.until_over(job)
         await rig.close()
-        assert seen == [(False, True)]
+        assert seen == [(1, True)]
 
     async def test_jobs_submitted_by_those_who_waited_run_in_order(self, kind: str) -> None:
         rig = Rig(kind)
@@ -199,7 +217,7 @@ class TestEveryRunner:
 
 
 def submit_in_turn(runner: Runner, job: Step) -> None:
-    if runner.busy:
+    if not runner.free:
         runner.when_free(lambda: submit_in_turn(runner, job))
     else:
         runner.submit(job)
@@ -213,7 +231,8 @@ async def outcome(rig: Rig, error: BaseException | None) -> str:
             raise error
         return "fine"
 
-    call = Call(method, {}, private=private, tracing=tracing_off(Clock()), record=None)
+    rig.method = method
+    call = Call("method", {})
     on_runner(call, rig.runner, record=None, now_ns=0)
     rig.step_runner.step()
     try:
@@ -235,7 +254,7 @@ async def test_what_init_raises_comes_out_of_start(error: BaseException, seen: s
     def instantiate() -> object:
         raise error
 
-    runner = ThreadRunner(instantiate, Clock())
+    runner = ThreadRunner(hosted(len, instantiate), Clock())
     with pytest.raises(Exception) as caught:  # noqa: PT011  # its text is compared below
         await asyncio.wait_for(runner.start(), DEADLINE_S)
     assert repr(caught.value) == seen
@@ -248,7 +267,7 @@ async def test_what_warm_up_raises_comes_out_of_start() -> None:
         def warm_up(self) -> None:
             raise ValueError("still cold")
 
-    runner = ThreadRunner(Cold, Clock())
+    runner = ThreadRunner(hosted(len, Cold), Clock())
     with pytest.raises(ValueError, match="still cold"):
         await runner.start()
     await runner.close(DEADLINE_S)
@@ -282,7 +301,7 @@ async def test_a_busy_thread_takes_no_second_job() -> None:
     await rig.start()
     job = Step("a", rig.steps, threading.Event())
     rig.runner.submit(job)
-    assert rig.runner.busy
+    assert not rig.runner.free
     with pytest.raises(AssertionError, match="one job at a time"):
         rig.runner.submit(Step("b", rig.steps))
     assert job.gate is not None
@@ -344,14 +363,14 @@ async def test_close_of_a_service_may_raise(caplog: pytest.LogCaptureFixture) ->
         def close(self) -> None:
             raise OSError("no")
 
-    runner = ThreadRunner(Stuck, Clock())
+    runner = ThreadRunner(hosted(len, Stuck), Clock())
     await runner.start()
     await runner.close(DEADLINE_S)
     assert [r.getMessage() for r in caplog.records] == ["the service's close() failed"]
 
 
 async def test_closing_what_never_started_does_nothing() -> None:
-    await ThreadRunner(object, Clock()).close(DEADLINE_S)
+    await ThreadRunner(hosted(len), Clock()).close(DEADLINE_S)
 
 
 def test_a_job_that_ends_after_its_loop_is_logged_and_the_instance_closed(
@@ -379,9 +398,8 @@ async def test_a_call_nobody_waits_for_any_more_is_not_run() -> None:
     blocker = Step("a", rig.steps, threading.Event())
     rig.runner.submit(blocker)
     ran: list[Any] = []
-    call = Call(
-        lambda *_: ran.append(1), {}, private=private, tracing=tracing_off(Clock()), record=None
-    )
+    rig.method = lambda *_: ran.append(1)
+    call = Call("method", {})
     on_runner(call, rig.runner, record=None, now_ns=0)
     last = Step("b", rig.steps)
     submit_in_turn(rig.runner, last)
@@ -395,7 +413,6 @@ async def test_a_call_nobody_waits_for_any_more_is_not_run() -> None:
 
 async def test_a_pool_runs_as_many_jobs_at_once_as_it_has_threads() -> None:
     pool = ThreadPool(3, "pool")
-    pool.start("the instance")
     together = threading.Barrier(3)
     seen: list[object] = []
 
@@ -404,10 +421,10 @@ async def test_a_pool_runs_as_many_jobs_at_once_as_it_has_threads() -> None:
         seen.append(instance)
         return threading.current_thread().name
 
-    calls = [
-        Call(method, {}, private=private, tracing=tracing_off(Clock()), record=None)
-        for _ in range(3)
-    ]
+    host = hosted(method, lambda: "the instance")
+    host.start()
+    pool.start(host)
+    calls = [Call("method", {}) for _ in range(3)]
     for call in calls:
         pool.submit(call)
     async with asyncio.timeout(DEADLINE_S):
@@ -424,14 +441,11 @@ async def test_a_pool_does_not_run_a_call_nobody_waits_for_any_more() -> None:
     def method(_instance: object, name: str) -> None:
         ran.append(name)
 
-    calls = [
-        Call(method, {"name": name}, private=private, tracing=tracing_off(Clock()), record=None)
-        for name in "ab"
-    ]
+    calls = [Call("method", {"name": name}) for name in "ab"]
     for call in calls:
         pool.submit(call)
     calls[0].future.cancel()
-    pool.start(None)
+    pool.start(hosted(method))
     async with asyncio.timeout(DEADLINE_S):
         await calls[1].future
     pool.close()

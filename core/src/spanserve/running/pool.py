@@ -5,7 +5,9 @@ import contextvars
 import queue
 import threading
 
-from spanserve.batching.runner import Job, is_back, ran
+from spanserve.running.host import Host
+from spanserve.running.protocol import Job
+from spanserve.running.thread import is_back, ran
 
 
 class ThreadPool:
@@ -22,10 +24,10 @@ class ThreadPool:
             for number in range(threads)
         ]
 
-    def start(self, instance: object) -> None:
-        """Start the threads; what they run, they run on this instance."""
+    def start(self, host: Host) -> None:
+        """Start the threads; what they run, they run on this host."""
         self._loop = asyncio.get_running_loop()
-        self._instance = instance
+        self._host = host
         for thread in self._threads:
             thread.start()
 
@@ -41,7 +43,7 @@ class ThreadPool:
     def _run(self) -> None:
         while (work := self._inbox.get()) is not None:
             context, job = work
-            go_on = context.run(ran, job, self._instance)
+            go_on = context.run(ran, job, self._host)
             del work, context, job  # as on the runner
             if not is_back(self._loop, go_on):
                 return
