@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI, HTTPException
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from spanserve import api, service
 from spanserve.batching.item import Item
@@ -332,9 +333,9 @@ def test_without_it_requests_go_uvicorns_way_and_the_log_says_so(
     from spanserve.server.process.options import http_protocol  # noqa: PLC0415
 
     assert http_protocol() is DirectProtocol
-    monkeypatch.setattr(upstream, "METHODS", ("on_fire",))
+    monkeypatch.delattr(HttpToolsProtocol, "_unset_keepalive_if_required")  # a uvicorn without it
     assert http_protocol() is LimitedHttpTools
-    assert "needs (on_fire); they go uvicorn's own" in caplog.text
+    assert "needs (_unset_keepalive_if_required); they go uvicorn's own" in caplog.text
 
 
 def test_a_request_leaves_nothing_behind() -> None:

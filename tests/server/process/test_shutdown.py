@@ -242,8 +242,7 @@ def test_workers_share_a_folder_in_memory_where_nothing_else_can_be_written(
     service: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(service))  # a file: no folder can be made in it
-    monkeypatch.setattr(share, "MEMORY", str(tmp_path))
-    with share.shared_folder() as folder:
+    with share.shared_folder(memory=tmp_path) as folder:
         assert folder.parent == tmp_path
         assert folder.is_dir()
     assert not folder.exists()
@@ -253,9 +252,9 @@ def test_no_folder_to_share_stops_the_start_of_several_workers(
     service: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(service))
-    monkeypatch.setattr(share, "MEMORY", str(service / "absent"))
     why = r"server\.workers above 1 needs a folder .*: Not a directory; set TMPDIR"
-    with pytest.raises(share.SharedFolderError, match=why), share.shared_folder():
+    absent = service / "absent"
+    with pytest.raises(share.SharedFolderError, match=why), share.shared_folder(memory=absent):
         pass
 
 

@@ -2,13 +2,13 @@
 
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
 from spanserve import Resource, Span, Spans, breathe, hookimpl
 from spanserve.tracing.expansion.expander import Expander
-from spanserve.tracing.export import checkpoint
+from spanserve.tracing.export.checkpoint import hear_signs
 from spanserve.tracing.recording.frozen import LEAN_TABLE
 from spanserve_jaeger.packets import PacketEncoder
 from spanserve_zipkin.columns import body_of_columns
@@ -52,14 +52,15 @@ class Quiet:
 
 
 @pytest.fixture
-def steps(monkeypatch: pytest.MonkeyPatch) -> list[None]:
-    """Return a list that grows at each breath."""
-    breaths: list[None] = []
-    monkeypatch.setattr(checkpoint, "_give_way", lambda: breaths.append(None))
-    return breaths
+def steps() -> Iterator[list[float]]:
+    """Give a list that grows at each breath."""
+    breaths: list[float] = []
+    hear_signs(breaths.append)
+    yield breaths
+    hear_signs(None)
 
 
-def spans_of_a_batch(steps: list[None]) -> tuple[Spans, int]:
+def spans_of_a_batch(steps: list[float]) -> tuple[Spans, int]:
     """Return the spans of a batch of two as columns, and in how many steps they were made."""
     tracing = gate(Quiet())
     sent = Sent.of(tracing)
@@ -85,7 +86,7 @@ def spans_of_a_batch(steps: list[None]) -> tuple[Spans, int]:
     ids=["zipkin", "jaeger"],
 )
 def test_columns_are_made_and_written_one_in_a_step(
-    steps: list[None], export: Callable[[Spans], object]
+    steps: list[float], export: Callable[[Spans], object]
 ) -> None:
     spans, made = spans_of_a_batch(steps)
     columns = sum(map(len, spans.blocks))

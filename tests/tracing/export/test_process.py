@@ -13,8 +13,8 @@ import pytest
 
 from spanserve import Resource, api, service
 from spanserve.config.model import Config, QueueConfig, TracingConfig
-from spanserve.server import lifecycle
 from spanserve.server.app import create_app
+from spanserve.server.lifecycle import exporters_ready
 from spanserve.tracing.export.exporter import Drop, Exporter
 from spanserve.tracing.export.outcome import FAILING
 from spanserve.tracing.export.process.restarts import Restarts, clean_environment
@@ -352,13 +352,13 @@ async def test_a_server_is_ready_once_its_exporters_are(caplog: pytest.LogCaptur
 
 
 async def test_a_server_does_not_wait_for_its_exporters_for_ever(
-    home: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(lifecycle, "LONGEST_PREPARATION_S", 0)
     os.mkfifo(home / "late")
-    async with served():
+    with started() as (tracing, _):
+        await exporters_ready(tracing, longest_s=0.01)
         (home / "late").write_bytes(b"")
-    said = "tracer solo is not ready after 0 s; its spans wait, as long as there is room"
+    said = "tracer solo is not ready after 0.01 s; its spans wait, as long as there is room"
     assert said in caplog.messages
 
 

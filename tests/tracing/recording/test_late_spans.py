@@ -25,9 +25,10 @@ from spanserve.tracing.export.outcome import Drop
 from spanserve.tracing.model import names
 from spanserve.tracing.model.ids import RUN
 from spanserve.tracing.plugins.registry import load_plugin
-from spanserve.tracing.recording import late
-from spanserve.tracing.recording.base import MAX_CUSTOM_SPANS
+from spanserve.tracing.recording.base import MAX_CUSTOM_SPANS, Record
+from spanserve.tracing.recording.ending import Ending
 from spanserve.tracing.recording.frozen import LATE, REQUEST, Frozen
+from spanserve.tracing.recording.late import MAX_OPEN
 from spanserve.tracing.recording.record import BatchRecord, RequestRecord
 from spanserve.tracing.scope import entered
 from support.backends import SINKS, backend
@@ -645,24 +646,7 @@ async def test_threads_that_race_with_the_end_of_a_record_lose_no_span_and_doubl
     assert exporter.recorded_spans == exporter.counters.delivered == len(kept.spans)
 
 
-class Overtaken:
-    """A lock before which, the first time, another thread was faster."""
-
-    def __init__(self, what: Callable[[], None]) -> None:
-        self._what: Callable[[], None] | None = what
-
-    def __enter__(self) -> None:
-        what, self._what = self._what, None
-        if what is not None:
-            what()
-
-    def __exit__(self, *_: object) -> None:
-        """Let go."""
-
-
-def test_what_overtakes_the_end_of_its_record_goes_out_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_what_overtakes_the_end_of_its_record_goes_out_once() -> None:
     tracing = gate(Keeps())
     sent = Sent.of(tracing)
     record = begun(tracing)
@@ -672,7 +656,7 @@ def test_what_overtakes_the_end_of_its_record_goes_out_once(
     before = scope.opened("begun before", tracing.now_ns(), {}).custom
     assert before is not None
 
-    def overtake() -> None:
+    def overtaken(record: Record) -> None:
         """Do what another thread may, once the record has left and is not yet parted."""
         assert record.left_ns
         scope.closed(before, tracing.now_ns())
@@ -680,9 +664,11 @@ def test_what_overtakes_the_end_of_its_record_goes_out_once(
         assert within is not None
         scope.closed(within, tracing.now_ns())
         scope.opened("open", tracing.now_ns(), {})
+        tracing.late.left(record)
 
-    monkeypatch.setattr(late, "CUSTOMS", Overtaken(overtake))
-    answered(tracing, record)
+    ending = Ending(tracing.now_ns, sent.put, overtaken, with_runs=True)
+    ending.rules = tracing.configured
+    ending.request_ended(record)
     tracing.late.stop()
     assert [each[0] for each in sent] == [REQUEST, LATE]
     found = [(each.name, dict(each.attributes)) for each in made_of(sent)]
@@ -771,23 +757,25 @@ def test_what_is_open_for_an_hour_after_its_trace_goes_out_as_it_is_and_no_more_
     assert (short.name, dict(short.attributes)) == ("in time", {names.LATE: True})
 
 
-def test_of_very_many_that_are_open_the_oldest_goes_out_as_it_is(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(late, "MAX_OPEN", 5)
+def test_of_very_many_that_are_open_the_oldest_goes_out_as_it_is() -> None:
     tracing = gate(Keeps())
     sent = Sent.of(tracing)
-    record = begun(tracing)
-    record.plain_run_started(tracing.now_ns())
-    answered(tracing, record)
-    scope = tracing.scope(record, RUN)
-    assert scope is not None
-    for number in range(8):
-        scope.opened(f"open {number}", tracing.now_ns(), {})
+    for first in range(0, MAX_OPEN + 3, MAX_CUSTOM_SPANS):
+        record = begun(tracing)
+        record.plain_run_started(tracing.now_ns())
+        answered(tracing, record)
+        scope = tracing.scope(record, RUN)
+        assert scope is not None
+        for number in range(first, min(first + MAX_CUSTOM_SPANS, MAX_OPEN + 3)):
+            scope.opened(f"open {number}", tracing.now_ns(), {})
+    sent.clear()
     tracing.late._flush()  # noqa: SLF001  # what the loop calls
-    assert [each.name for each in made_of(sent[1:])] == [f"open {number}" for number in range(3)]
+    assert [each.name for each in made_of(sent)] == [f"open {number}" for number in range(3)]
+    sent.clear()
     tracing.late.stop()
-    assert [each.name for each in made_of(sent[2:])] == [f"open {n}" for n in range(3, 8)]
+    assert [each.name for each in made_of(sent)] == [
+        f"open {number}" for number in range(3, MAX_OPEN + 3)
+    ]
 
 
 def made_of(sent: Sequence[Frozen]) -> list[Span]:

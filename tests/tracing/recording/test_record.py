@@ -1,5 +1,8 @@
 """What a record writes down: ids, failures, waits and counts."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,8 +22,8 @@ from spanserve.tracing.model.ids import (
     item_place,
     place_of,
 )
-from spanserve.tracing.recording import base
-from spanserve.tracing.recording.base import MAX_CUSTOM_SPANS
+from spanserve.tracing.recording.base import CUSTOMS, MAX_CUSTOM_SPANS
+from spanserve.tracing.recording.custom import CustomSpan
 from spanserve.tracing.recording.record import BatchRecord, ItemRecord, RequestRecord
 from support.gate import begun, gate, http_origin
 
@@ -123,28 +126,22 @@ def test_custom_spans_past_the_bound_are_counted_and_not_kept() -> None:
     assert (len(record.custom_spans), record.custom_lost) == (MAX_CUSTOM_SPANS, 3)
 
 
-def test_first_custom_spans_of_two_threads_have_one_list_and_one_count_of_places(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_first_custom_spans_of_two_threads_have_one_list_and_one_count_of_places() -> None:
     record = request()
+    waiting = [threading.Event(), threading.Event()]
 
-    class Overtaking:
-        """A lock before which another thread was faster."""
+    def begin(ready: threading.Event) -> CustomSpan:
+        ready.set()
+        return record.custom_started("own", RUN, 1)
 
-        waits = True
-
-        def __enter__(self) -> None:
-            if self.waits:
-                self.waits = False
-                record.custom_started("other", RUN, 1)
-
-        def __exit__(self, *_: object) -> None:
-            """Let go."""
-
-    monkeypatch.setattr(base, "CUSTOMS", Overtaking())
-    own = record.custom_started("own", RUN, 1)
-    assert [each.name for each in record.custom_spans] == ["other", "own"]
-    assert own.place == record.custom_spans[0].place + 1
+    with ThreadPoolExecutor(2) as pool, CUSTOMS:  # both find that there is no list yet, and wait
+        begun = [pool.submit(begin, ready) for ready in waiting]
+        for ready in waiting:
+            assert ready.wait(10)
+    assert len(record.custom_spans) == 2
+    places = {each.result().place for each in begun}
+    assert places == {each.place for each in record.custom_spans}
+    assert max(places) == min(places) + 1
 
 
 def test_records_share_nothing() -> None:

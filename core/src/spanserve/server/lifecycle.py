@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI
 
@@ -30,7 +30,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 LEAST_CLOSE_S = 1.0
 """What is left for the service to close, however long the requests took."""
 
-LONGEST_PREPARATION_S = 5.0
+LONGEST_PREPARATION_S: Final = 5.0
 """How long a server that could answer waits for its exporters."""
 
 
@@ -96,7 +96,7 @@ class Lifecycle:
             try:
                 await running.start()
                 try:
-                    await _ready(tracing)
+                    await exporters_ready(tracing)
                     async with AsyncExitStack() as stack:
                         for open_beside in (self._health.watching, *beside):
                             await stack.enter_async_context(open_beside())
@@ -180,14 +180,14 @@ class Lifecycle:
         handler(number, frame)
 
 
-async def _ready(tracing: Tracing) -> None:
+async def exporters_ready(tracing: Tracing, longest_s: float = LONGEST_PREPARATION_S) -> None:
     """Wait for the exporters: at full load, what is recorded before would fill their queues."""
-    give_up_s = time.monotonic() + LONGEST_PREPARATION_S
+    give_up_s = time.monotonic() + longest_s
     for exporter in tracing.exporters:
         left_s = max(0.0, give_up_s - time.monotonic())
         if not await asyncio.to_thread(exporter.wait_until_ready, left_s):
             log.warning(
                 "tracer %s is not ready after %g s; its spans wait, as long as there is room",
                 exporter.name,
-                LONGEST_PREPARATION_S,
+                longest_s,
             )

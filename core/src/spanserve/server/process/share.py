@@ -11,7 +11,7 @@ from typing import Final
 
 from spanserve.errors import SpanserveError
 
-MEMORY = "/dev/shm"  # noqa: S108  # a folder is made in it, and no name is guessed
+MEMORY: Final = "/dev/shm"  # noqa: S108  # a folder is made in it, and no name is guessed
 PREFIX: Final = "spanserve-workers-"
 LOCK: Final = "lock"
 """Locked as long as the server lives that made the folder, however it ends."""
@@ -22,12 +22,13 @@ class SharedFolderError(SpanserveError):
 
 
 @contextmanager
-def shared_folder() -> Iterator[Path]:
+def shared_folder(memory: str | Path = MEMORY) -> Iterator[Path]:
     """Give a folder that all workers have in common; raises SharedFolderError.
 
-    What servers left behind that were killed is cleared.
+    It is in `memory` where there is no place for temporary files. What servers left behind that
+    were killed is cleared.
     """
-    folder, lock = _locked_folder()
+    folder, lock = _locked_folder(memory)
     try:
         _clear_leftovers(folder.parent)
         yield folder
@@ -36,22 +37,22 @@ def shared_folder() -> Iterator[Path]:
         os.close(lock)
 
 
-def _locked_folder() -> tuple[Path, int]:
+def _locked_folder(memory: str | Path) -> tuple[Path, int]:
     while True:
-        folder = _made()
+        folder = _made(memory)
         lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         if _is_locked_by_us(lock) and os.fstat(lock).st_nlink:
             return folder, lock
         os.close(lock)  # another server took it for a leftover, at that very moment
 
 
-def _made() -> Path:
+def _made(memory: str | Path) -> Path:
     try:
         return Path(tempfile.mkdtemp(prefix=PREFIX))
     except OSError as error:
         # A container that is read-only has no other place.
-        if os.access(MEMORY, os.W_OK):
-            return Path(tempfile.mkdtemp(prefix=PREFIX, dir=MEMORY))
+        if os.access(memory, os.W_OK):
+            return Path(tempfile.mkdtemp(prefix=PREFIX, dir=memory))
         raise SharedFolderError(
             f"server.workers above 1 needs a folder for temporary files: {error.strerror}; "
             "set TMPDIR to one that can be written"

@@ -32,8 +32,8 @@ def breathe(quiet_for_s: float = 0.0) -> None:
         _heard.by(quiet_for_s)
 
 
-def hear_signs(by: Callable[[float], None]) -> None:
-    """Have the signs of this thread's work heard from now on."""
+def hear_signs(by: Callable[[float], None] | None) -> None:
+    """Have the signs of this thread's work heard from now on, or by nobody."""
     _heard.by = by
 
 
