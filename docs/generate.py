@@ -44,7 +44,7 @@ from spanserve.tracing.tracing import Tracing
 
 DOCS: Final = Path(__file__).resolve().parent
 REFERENCE: Final = DOCS / "reference"
-OWN_TRACERS: Final = ("console", "jaeger", "otel", "zipkin")
+OWN_TRACERS: Final = ("console", "jaeger", "local", "otel", "zipkin")
 NOTE: Final = "<!-- Made by docs/generate.py: change the code, or the text there. -->\n"
 LABEL: Final = re.compile(r"^([A-Z][a-z]+(?:, \w+ and \w+)?):")
 

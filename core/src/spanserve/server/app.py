@@ -15,6 +15,7 @@ from spanserve.config.model import BatchingConfig, Config
 from spanserve.errors import SpanserveError
 from spanserve.server.access.access_log import AccessLog
 from spanserve.server.access.guard import Guard
+from spanserve.server.additions import Additions
 from spanserve.server.connections.limits import Limits
 from spanserve.server.connections.shared import Connections
 from spanserve.server.dependencies import shortened
@@ -90,11 +91,13 @@ def create_app(
     on_ready: Callable[[], None] | None = None,
     share: Path | None = None,
     number: int = 0,
+    url: str | None = None,
 ) -> App:
     """Build the app of a service; its lifespan starts the model and the tracers.
 
     `on_ready` is called when the model is warm, before the first request. `share` is a folder
-    that all workers of one server have in common, where there are several.
+    that all workers of one server have in common, where there are several. `url` is where it will
+    be reached, for tracers with pages of their own.
     Raises StartError where `configure_app` of the service fails, and what a tracer's `extend_app`
     raises.
     """
@@ -170,7 +173,7 @@ def create_app(
         beside.append(control.listening)
         add_control(app, control, token)
     app.router.dependencies = guarding
-    tracing.extend_app(app)
+    tracing.extend_app(app, url, Additions(app).check)
     app.front = front
     own = app.router.lifespan_context  # with all that was added to the app by now
     app.router.lifespan_context = lifecycle.lifespan(

@@ -25,12 +25,16 @@ class Worker:
     """A folder of the server's own, where it has several workers."""
     number: int = 0
     """Which of them this is; one that died is followed by another of its number."""
+    url: str | None = None
+    """Where the server is reached."""
 
     def app(self, tracers: Sequence[LoadedTracer]) -> App:
         """Build the app with these tracers."""
         config = self.loaded.config
         tracing = Tracing(tracers, config.tracing, resource_of(config, self.service))
-        return create_app(config, self.service, tracing, share=self.share, number=self.number)
+        return create_app(
+            config, self.service, tracing, share=self.share, number=self.number, url=self.url
+        )
 
 
 def resource_of(config: Config, service: LoadedService) -> Resource:

@@ -182,10 +182,17 @@ def find_trace(trace_id: str) -> bool | None:
 
 
 @hookspec
-def extend_app(app: "FastAPI") -> None:
+def extend_app(app: "FastAPI", settings: BaseModel, server_url: str | None) -> Sequence[str] | None:
     """Add routes of this tracer's own, a viewer for example.
 
-    When: once, while the app is built, before it serves. Raising stops the start.
+    When: once in each process that serves, while the app is built, before `tracer_started` and
+    before it serves.
+    `server_url` is where the server listens, with its port and without a slash at the end; None
+    where that is not known, as in a test of the app alone.
+    Returns paths of these routes whose requests are not to be traced; `*` stands for anything.
+    The service's routes come first: one that would answer in place of an added one, or a path
+    returned that is one of theirs, stops the start, and so does raising. Who may use the routes is
+    the tracer's own business, unless `server.auth` guards all `routes`.
     """
 
 

@@ -6,7 +6,7 @@ never a request: it is caught here, said once in the log, and counted.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -240,9 +240,19 @@ class Tracing:
         for exporter in self.exporters:
             exporter.lose(spans, Drop.LATE)
 
-    def extend_app(self, app: Any) -> None:
-        """Let the tracers add routes, once, while the app is built; raises ConfigError."""
-        starting.extend_app(self.tracers, app)
+    def extend_app(
+        self, app: Any, server_url: str | None, added_by: Callable[[str, Sequence[str]], None]
+    ) -> None:
+        """Let the tracers add routes, once, while the app is built; raises ConfigError.
+
+        `added_by` is told after each what it is called, and which paths it leaves out of tracing.
+        """
+        left_out: list[str] = []
+        for tracer in self.tracers:
+            paths = starting.extend_app(tracer, app, server_url)
+            added_by(tracer.name, paths)
+            left_out += paths
+        self._excludes = ExcludedPaths([*self._config.excluded_urls, *left_out])
 
     def start(self) -> None:
         """Start the tracers and their exporters; once in each process, after any fork.

@@ -160,7 +160,7 @@ def _server(
         )
         if announces:
             announce_service(service, plan.url)
-        return Worker(plan.loaded, service, plan.share, number).app(tracers)
+        return Worker(plan.loaded, service, plan.share, number, plan.url).app(tracers)
 
     def ready() -> None:
         settle()

@@ -13,10 +13,25 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
-def extend_app(tracers: Sequence[LoadedTracer], app: Any) -> None:
-    """Let each tracer add routes; raises ConfigError, which names the one that failed."""
-    for tracer in tracers:
-        _asked(tracer, "extend_app", lambda tracer=tracer: tracer.manager.hook.extend_app(app=app))  # type: ignore[misc]  # its type is clear
+def extend_app(tracer: LoadedTracer, app: Any, server_url: str | None) -> tuple[str, ...]:
+    """Let a tracer add routes; return the paths of these that are not to be traced.
+
+    Raises ConfigError, which names the tracer, where it fails.
+    """
+    hook = tracer.manager.hook.extend_app
+
+    def call() -> tuple[str, ...]:
+        answers = hook(app=app, settings=tracer.settings, server_url=server_url)
+        paths = [] if not answers or answers[0] is None else answers[0]
+        if isinstance(paths, str) or not all(_is_path(path) for path in paths):
+            raise TypeError("it returned no list of paths, each with a slash at its start")
+        return tuple(paths)
+
+    return _asked(tracer, "extend_app", call)
+
+
+def _is_path(path: object) -> bool:
+    return isinstance(path, str) and path.startswith("/")
 
 
 def start(tracers: Sequence[LoadedTracer], resource: Resource) -> None:
@@ -66,9 +81,9 @@ def _start(tracer: LoadedTracer, resource: Resource) -> None:
     _asked(tracer, "tracer_started", lambda: hook(settings=tracer.settings, resource=own))
 
 
-def _asked(tracer: LoadedTracer, hook: str, call: Callable[[], object]) -> None:
+def _asked(tracer: LoadedTracer, hook: str, call: Callable[[], T]) -> T:
     try:
-        call()
+        return call()
     except KeyboardInterrupt:
         raise
     except BaseException as error:

@@ -1,0 +1,1 @@
+"""What the server answers under /traces/, and to whom."""

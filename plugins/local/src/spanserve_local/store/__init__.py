@@ -1,0 +1,1 @@
+"""The file: how traces are kept in it, written and found again."""
