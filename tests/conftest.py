@@ -1,5 +1,6 @@
 """What holds for all tests: Ctrl-C is heard; a skip is said, and in CI it is a failure."""
 
+import gc
 import logging
 import os
 import signal
@@ -34,6 +35,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         needy = [item for item in items if item.get_closest_marker("needs_httptools")]
         config.hook.pytest_deselected(items=needy)
         items[:] = [item for item in items if item not in needy]
+
+
+def pytest_collection_finish() -> None:
+    """Keep what all tests have in common out of the garbage collector's way: it is large."""
+    gc.collect()
+    gc.freeze()
 
 
 def _starts_real_server(item: pytest.Item) -> bool:

@@ -5,8 +5,8 @@ broke which rule.
 """
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -141,9 +141,12 @@ def check_batches(spans: Sequence[Span], *, unsampled: int | None = None) -> Non
     references = [span for span in spans if names.BATCH_TRACE_ID in span.attributes]
     assert len(references) == members, "a queue span names a batch that does not link it"
     assert unsampled is None or left_out == unsampled, f"{left_out} members were left out"
+    batches_of = defaultdict[str, set[str]](set)
+    for span in references:
+        batches_of[span.trace_id].add(str(span.attributes[names.BATCH_TRACE_ID]))
     for span in spans:
         if names.COPY_OF in span.attributes:
-            _check_copy(span, by_id, spans)
+            _check_copy(span, by_id, batches_of[span.trace_id])
 
 
 def _check_batch(batch: Span, queues: Sequence[Span]) -> None:
@@ -169,13 +172,10 @@ def _check_batch(batch: Span, queues: Sequence[Span]) -> None:
 _OF_BATCH = (names.BATCH_TRACE_ID, names.BATCH_SPAN_ID, names.BATCH_SIZE, names.RELEASE_REASON)
 
 
-def _check_copy(copy: Span, by_id: Mapping[tuple[str, str], Span], spans: Sequence[Span]) -> None:
+def _check_copy(
+    copy: Span, by_id: Mapping[tuple[str, str], Span], batches: Collection[str]
+) -> None:
     origin_id = copy.attributes[names.COPY_OF]
-    batches = {
-        str(queue.attributes[names.BATCH_TRACE_ID])
-        for queue in spans
-        if queue.trace_id == copy.trace_id and names.BATCH_TRACE_ID in queue.attributes
-    }
     found = [by_id[key] for trace_id in batches if (key := (trace_id, str(origin_id))) in by_id]
     assert len(found) == 1, f"a copy of {len(found)} spans: {copy}"
     assert found[0].name == copy.name, f"{copy} is no copy of {found[0]}"

@@ -4,7 +4,6 @@ Each test runs against strict sinks of our own and against real servers, read ba
 their query APIs. Zipkin lower-cases names, and so does every comparison here.
 """
 
-import asyncio
 import json
 import secrets
 import signal
@@ -18,7 +17,7 @@ import pytest
 
 from spanserve import Span, SpanKind
 from support.backends import KINDS, backend
-from support.holding import HELD, UNTRACED, in_one_batch, in_one_crowd, metric
+from support.holding import HELD, UNTRACED, all_at_once, in_one_batch, in_one_crowd, metric
 from support.serving import subprocess_server
 from support.traces import check_all, check_batches, traces
 
@@ -47,9 +46,8 @@ async def served(
     """Serve in a process of its own, drive, stop; return the answers and how many spans went."""
     config = tmp_path / "config.yaml"
     config.write_text(json.dumps({"tracing": tracing}))
-    limits = httpx.Limits(max_connections=None)
     with subprocess_server(str(HELD), "--config", str(config)) as server:
-        async with httpx.AsyncClient(base_url=server.url, limits=limits, timeout=60) as client:
+        async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
             answers = await drive(client)
             recorded = await metric(client, "spanserve_spans_recorded_total")
         assert server.stop(signal.SIGTERM) == 0, server.text()
@@ -96,8 +94,7 @@ async def test_every_trace_of_500_concurrent_requests_is_whole(
     kind: str, exported: Exported
 ) -> None:
     async def drive(client: httpx.AsyncClient) -> list[httpx.Response]:
-        posts = [client.post("/predict", json=[n, n]) for n in range(500)]
-        return list(await asyncio.gather(*posts))
+        return await all_at_once(client.base_url, [[n, n] for n in range(500)])
 
     answers, spans = await exported(kind, drive)
     assert [answer.json() for answer in answers] == [[2.0 * n] * 2 for n in range(500)]

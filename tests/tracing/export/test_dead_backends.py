@@ -1,6 +1,5 @@
 """A backend that is refused, hangs, fails or resets: no request notices, and drops are counted."""
 
-import asyncio
 import json
 import os
 import re
@@ -15,7 +14,7 @@ from typing import Any, Self
 import httpx
 import pytest
 
-from support.holding import HELD, UNTRACED
+from support.holding import HELD, UNTRACED, all_at_once
 from support.serving import (
     SubprocessServer,
     children_of,
@@ -32,11 +31,10 @@ REQUESTS = 400
 
 async def all_answered(url: str) -> dict[str, float]:
     """Send all requests at once, check each answer, and return the metrics afterwards."""
-    limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(base_url=url, limits=limits, timeout=60) as client:
-        answers = await asyncio.gather(*(client.post("/predict", json=n) for n in range(REQUESTS)))
-        assert [answer.json() for answer in answers] == [2.0 * n for n in range(REQUESTS)]
-        return metrics_of((await client.get("/metrics")).text)
+    answers = await all_at_once(url, range(REQUESTS))
+    assert [answer.json() for answer in answers] == [2.0 * n for n in range(REQUESTS)]
+    async with httpx.AsyncClient() as client:
+        return metrics_of((await client.get(f"{url}/metrics")).text)
 
 
 def write_config(path: Path, url: str) -> str:
