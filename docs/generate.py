@@ -41,6 +41,7 @@ from spanserve.tracing.model.span import Resource
 from spanserve.tracing.plugins.loading import hook_names
 from spanserve.tracing.plugins.registry import installed_tracers, load_tracers
 from spanserve.tracing.tracing import Tracing
+from spanserve_local.commands import app as traces_cli
 
 DOCS: Final = Path(__file__).resolve().parent
 REFERENCE: Final = DOCS / "reference"
@@ -196,7 +197,11 @@ Exit codes: 0 done, 1 failed, 2 wrong use or a configuration that cannot work (w
 stderr), 3 the service could not start.
 """
     group: Any = typer.main.get_command(cli)
-    for name, command in group.commands.items():
+    traces: Any = typer.main.get_command(traces_cli)
+    below = {f"traces {name}": command for name, command in traces.commands.items()}
+    for name, command in {**group.commands, **below}.items():
+        if name == next(iter(below)):
+            yield "The commands below come with `spanserve-local`.\n"
         arguments = [each for each in command.params if each.param_type_name == "argument"]
         options = [each for each in command.params if each.param_type_name == "option"]
         usage = [each.name.upper() for each in arguments]

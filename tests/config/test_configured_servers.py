@@ -121,6 +121,17 @@ def sent_to_zipkin(served: Served) -> None:
     assert len(served.sink.traces()) == before
 
 
+def kept_here(served: Served) -> None:
+    served.squared()
+    url = f"{served.server.url}/traces/api/status"
+    assert httpx.get(url).status_code == 401
+    with httpx.Client(headers={"Authorization": f"Bearer {TOKEN}"}) as client:
+        assert until(lambda: client.get(url).json().get("spans"))
+        found = client.get(url).json()
+    assert (found["max_bytes"], found["max_age_s"]) == (64 * 1024 * 1024, 172_800)
+    assert (served.folder / "kept.db").stat().st_mode & 0o777 == 0o600
+
+
 def two_keys(folder: Path) -> None:
     (folder / "keys").write_text("gateway: key-of-the-gateway\n")
 
@@ -376,6 +387,18 @@ CASES: Final = (
         },
         by_tls,
         files=with_certificate,
+    ),
+    Case(
+        "local",
+        {
+            "TRACING__TYPE": "local",
+            "TRACING__LOCAL__PATH": "FOLDER/kept.db",
+            "TRACING__LOCAL__MAX_BYTES": "64MiB",
+            "TRACING__LOCAL__MAX_AGE": "2d",
+            "TRACING__LOCAL__TOKEN": TOKEN,
+        },
+        kept_here,
+        nullcontext,
     ),
     Case("workers", {**ZIPKIN, "SERVER__WORKERS": "2", "SERVER__PORT": "0"}, by_workers),
     Case(

@@ -72,6 +72,7 @@ MOST_LINES_OF_THOSE = 400
 
 # Two of them look for OpenTelemetry's own exporters and propagators, in OpenTelemetry's groups.
 MAY_READ_ENTRY_POINTS = {
+    "tracing/plugins/commands.py",
     "tracing/plugins/registry.py",
     "tracers/otel.py",
     "config/opentelemetry.py",

@@ -26,6 +26,7 @@ from spanserve.tracing.model.span import (
     SpanKind,
     SpanStart,
 )
+from spanserve.tracing.plugins.settings import settings_of
 from spanserve.tracing.scope import (
     SpanHandle,
     TraceIds,
@@ -72,5 +73,6 @@ __all__ = [
     "retry_after_s",
     "send_in_parts",
     "service",
+    "settings_of",
     "span",
 ]

@@ -2,14 +2,13 @@
 
 import os
 import platform
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperGroup
 
+from spanserve.commands.group import Commands
 from spanserve.commands.loopback import keep_loopback_direct
 from spanserve.errors import SpanserveError
 
@@ -17,49 +16,11 @@ if TYPE_CHECKING:
     from spanserve.config.load import Loaded
 
 FAILED = 1
-WRONG_USE = 2
-
-
-class _Commands(TyperGroup):
-    """Commands whose own errors are one message and exit code 2, never a traceback."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except SpanserveError as error:
-            raise _ended(str(error)) from error
-        except FileNotFoundError as error:
-            if _has_current_folder():
-                raise
-            raise _ended("the current folder is gone; go to one that is there") from error
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Find the command; a service in its place was meant to be served."""
-        if args and args[0] not in self.commands and _may_be_service(args[0]):
-            words = " ".join(map(shlex.quote, args))
-            raise SpanserveError(f"{args[0]!r} is no command; try: spanserve serve {words}")
-        return super().resolve_command(ctx, args)
-
-
-def _ended(message: str) -> typer.Exit:
-    typer.echo(f"error: {message}", err=True)
-    return typer.Exit(WRONG_USE)
-
-
-def _has_current_folder() -> bool:
-    try:
-        return bool(Path.cwd())
-    except FileNotFoundError:
-        return False
-
-
-def _may_be_service(word: str) -> bool:
-    return not word.startswith("-") and (":" in word or word.endswith(".py") or Path(word).is_dir())
 
 
 app = typer.Typer(
     name="spanserve",
-    cls=_Commands,
+    cls=Commands,
     help="Serve machine-learning models, and see where the time of every request went.",
     epilog="Example: spanserve serve service.py",
     no_args_is_help=True,

@@ -12,7 +12,7 @@ NAME: Final = "traces.db"
 _PRIVATE_FOLDER: Final = 0o700
 _PRIVATE_FILE: Final = 0o600
 _ADVICE: Final = (
-    "set tracing.local.path (SPANSERVE_TRACING__LOCAL__PATH) to a file in a folder that can be "
+    "set tracing.local.path (SPANSERVE__TRACING__LOCAL__PATH) to a file in a folder that can be "
     "written, as a mounted volume"
 )
 

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
 
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?", re.IGNORECASE)
-_AGE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d|w)", re.IGNORECASE)
+_AGE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d|w)?", re.IGNORECASE)
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_TOKEN: Final = re.compile(r"[!-~]{16,}")
+_TOKEN: Final = re.compile(r"[!-~][ -~]{14,}[!-~]")
 
 LEAST_BYTES: Final = 4 * 1024 * 1024
 
@@ -24,13 +24,16 @@ def _bytes(value: Any) -> Any:
     return int(float(number) * (1024 if binary else 1000) ** " KMGT".index(unit.upper() or " "))
 
 
-def _seconds(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    found = _AGE.fullmatch(value.strip())
+def seconds(age: str) -> float:
+    """Return an age such as 36h or 7d in seconds; raises ValueError."""
+    found = _AGE.fullmatch(age.strip())
     if found is None:
-        raise ValueError("wanted a number of seconds, or an age such as 36h or 7d")
-    return float(found[1]) * _SECONDS[found[2].lower()]
+        raise ValueError("wanted a number of seconds, or an age such as 90s, 36h or 7d")
+    return float(found[1]) * _SECONDS[(found[2] or "s").lower()]
+
+
+def _seconds(value: Any) -> Any:
+    return seconds(value) if isinstance(value, str) else value
 
 
 class LocalSettings(BaseModel):
@@ -61,5 +64,5 @@ class LocalSettings(BaseModel):
     @classmethod
     def _is_long(cls, token: SecretStr | None) -> SecretStr | None:
         if token is not None and not _TOKEN.fullmatch(token.get_secret_value()):
-            raise ValueError("a token is 16 or more visible ASCII characters without spaces")
+            raise ValueError("a token is 16 or more ASCII characters, with no blank at either end")
         return token

@@ -37,6 +37,7 @@ GROUP: Final = "spanserve.tracers"
 
 KNOWN_DISTRIBUTIONS: Final[Mapping[str, str]] = {
     "jaeger": "spanserve-jaeger",
+    "local": "spanserve-local",
     "zipkin": "spanserve-zipkin",
 }
 """Tracers of ours that come in distributions of their own."""

@@ -16,7 +16,7 @@ COOKIE: Final = "spanserve_traces"
 COOKIE_AGE_S: Final = 12 * 3600
 _FORWARDING: Final = frozenset({"forwarded", "x-real-ip", "via"})
 _FORWARDED: Final = "x-forwarded-"
-_SET_TOKEN: Final = "set tracing.local.token (SPANSERVE_TRACING__LOCAL__TOKEN) and log in with it"  # noqa: S105  # advice
+_SET_TOKEN: Final = "set tracing.local.token (SPANSERVE__TRACING__LOCAL__TOKEN) and log in with it"  # noqa: S105  # advice
 
 Headers = Sequence[tuple[bytes, bytes]]
 

@@ -82,6 +82,8 @@ class Writer:
         if connection is not None:
             with suppress(sqlite3.Error):
                 self._merge(connection, least=2)
+                # Whoever closes it last may only be reading, and could not.
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             connection.close()
 
     def _connected(self) -> sqlite3.Connection:

@@ -137,6 +137,19 @@ def ids_of(high: Cells, low: Cells) -> list[str]:
     return [pairs[at : at + 32] for at in range(0, len(pairs), 32)]
 
 
+def ids_that_begin(reader: Reader, digits: str) -> list[str]:
+    """Return the ids of traces that begin with some hex digits, each once."""
+    columns = reader.entries().columns
+    high, low = columns["high"], columns["low"]
+    first, second = digits[:16], digits[16:]
+    least, most = (np.uint64(int(first.ljust(16, end), 16)) for end in "0f")
+    like = (high >= least) & (high <= most)
+    if second:
+        least, most = (np.uint64(int(second.ljust(16, end), 16)) for end in "0f")
+        like &= (low >= least) & (low <= most)
+    return list(dict.fromkeys(ids_of(high[like], low[like])))
+
+
 def endpoints(reader: Reader) -> dict[str, Any]:
     """Return the endpoints that have traces, the busiest first."""
     entries = reader.entries()

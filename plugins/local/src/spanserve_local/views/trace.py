@@ -63,7 +63,13 @@ def subtree(spans: Sequence[dict[str, Any]], span_id: str | None) -> list[dict[s
 
 def trace(reader: Reader, trace_id: str) -> dict[str, Any]:
     """Return a trace as the viewer draws it; raises NoTraceError."""
-    resource, spans = whole(reader, trace_id)
+    return shown(trace_id, *whole(reader, trace_id))
+
+
+def shown(
+    trace_id: str, resource: Mapping[str, Any], spans: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return a trace that was read, as the viewer draws it."""
     return {
         "trace_id": trace_id,
         "resource": plain(resource),
