@@ -37,7 +37,6 @@ TRACING_ROOMS = (
     ("tracing",),
 )
 IMPORTS_UPWARDS = {
-    "tracing/expansion/tables.py imports tracing.export",
     "tracing/propagation/passing.py imports tracing.recording",
 }
 # Rooms of one floor that import each other: where one ends is not clear there.
@@ -48,7 +47,6 @@ ENTANGLED = {
     ("server.http", "server.process"),
     ("service.codecs", "service.results"),
     ("tracing.admission", "tracing.recording"),
-    ("tracing.expansion", "tracing.export"),
     ("tracing.propagation", "tracing.recording"),
 }
 

@@ -10,8 +10,8 @@ from spanserve.tracing.admission.http_attributes import Origin, origin_of
 from spanserve.tracing.export.outcome import Drop
 from spanserve.tracing.model.clock import Clock, Ids
 from spanserve.tracing.plugins.loading import LoadedTracer, opened
-from spanserve.tracing.recording.frozen import Frozen
 from spanserve.tracing.recording.record import BatchRecord, ItemRecord, RequestRecord
+from spanserve.tracing.recording.table import Frozen
 from spanserve.tracing.tracing import Tracing
 
 RESOURCE = Resource("tests", {"service.name": "tests"})

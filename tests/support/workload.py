@@ -9,18 +9,19 @@ from dataclasses import dataclass, field
 from hypothesis import strategies as st
 
 from spanserve import Span
-from spanserve.tracing.expansion.expansion import Expansion
-from spanserve.tracing.expansion.pieces import Pieces
-from spanserve.tracing.expansion.thawed import thawed
 from spanserve.tracing.model.failure import failure_of
 from spanserve.tracing.model.ids import RUN, item_place
 from spanserve.tracing.recording.base import Record
+from spanserve.tracing.recording.counting import spans_of_request
 from spanserve.tracing.recording.custom import CustomEvent, CustomSpan
-from spanserve.tracing.recording.frozen import LATE
 from spanserve.tracing.recording.outlet import Scope
 from spanserve.tracing.recording.record import BatchRecord, ItemRecord, RequestRecord
+from spanserve.tracing.recording.table import LATE
 from spanserve.tracing.tracing import Tracing
 from support.gate import UNIX_NS, Sent, answered, begun, queued, released
+from support.oracle.expansion import Expansion
+from support.oracle.late import late_record
+from support.oracle.pieces import Pieces
 
 ENDS = ("answered", "bad_body", "refused", "left_in_queue", "left_released", "left_in_run", "lost")
 BATCH_ENDS = ("ok", "collate", "run", "split", "items")
@@ -61,7 +62,7 @@ class Workload:
         self._late()
 
     def expansion(self) -> Expansion:
-        """Return the expansion that the gate's exporter uses."""
+        """Return what makes the spans of records, one by one."""
         return Expansion(Pieces(UNIX_NS, batch_spans="linked" if self.linked else "full"))
 
     def spans(self) -> list[Span]:
@@ -69,7 +70,7 @@ class Workload:
         expand = self.expansion().spans
         requests = [each for each in self.requests if each.recording]
         batches = [each for each in self.batches if each.recording]
-        late = [thawed(each) for each in self.sent if each[0] == LATE]
+        late = [late_record(each) for each in self.sent if each[0] == LATE]
         return [span for each in (*requests, *batches, *late) for span in expand(each)]
 
     def _arrive(self) -> list[ItemRecord]:
@@ -197,7 +198,7 @@ class Workload:
             self.tracing.request_ended(record)
         if record.recording:
             self.early[id(record)] = self.expansion().spans(record)
-            self.counts[id(record)] = record.span_count(with_runs=not self.linked)
+            self.counts[id(record)] = spans_of_request(record, with_runs=not self.linked)
 
     def _user_code(self, record: Record, place: int, depth: int = 0) -> None:
         scope = self.tracing.scope(record, place)

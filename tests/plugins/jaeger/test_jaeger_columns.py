@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spanserve import Column, Links, Resource, Span, SpanKind, Spans, hookimpl
-from spanserve.tracing.expansion.expander import Expander
+from spanserve.tracing.expansion.expand import Expander
 from spanserve_jaeger.cells import OddCellsError, ids, integers, trace_ids
 from spanserve_jaeger.pace import Pace
 from spanserve_jaeger.packets import Encoded, Packet, PacketEncoder

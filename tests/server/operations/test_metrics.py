@@ -18,6 +18,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from spanserve import api, service
 from spanserve.batching.tally import BOUNDS_S, Durations, Tally
 from spanserve.tracing.recording.record import BatchRecord, ItemRecord
+from support.oracle.parts import waits
 from support.serving import metrics_of, serving, subprocess_server, until
 from support.traces import Keeps
 
@@ -184,8 +185,8 @@ def test_a_batch_s_waits_are_counted_as_each_item_has_them(
     tally, for_runner, for_peers = Tally(), Durations(), Durations()
     tally.ran(batch, items)
     for item in items:
-        waits = item.waits_ns(batch, released_ns)
-        for_runner.add(waits.for_runner_ns)
-        for_peers.add(waits.for_peers_ns)
+        runner_ns, peers_ns, _ = waits(item, batch, released_ns)
+        for_runner.add(runner_ns)
+        for_peers.add(peers_ns)
     assert vars(tally.waits_for_runner) == vars(for_runner)
     assert vars(tally.waits_for_peers) == vars(for_peers)

@@ -3,7 +3,7 @@
 import marshal
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import Any, Literal
 
 import pytest
@@ -11,25 +11,23 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from spanserve import AttributeValue, Event, Link, Span, SpanKind, Spans, hookimpl, span
-from spanserve.tracing.expansion.expander import Expander
-from spanserve.tracing.expansion.expansion import Expansion
-from spanserve.tracing.expansion.pieces import Pieces
+from spanserve.tracing.expansion.expand import Expander
 from spanserve.tracing.model import names
 from spanserve.tracing.model.failure import failure_of
 from spanserve.tracing.model.ids import RUN, item_place
 from spanserve.tracing.recording.base import MAX_CUSTOM_SPANS, Record
-from spanserve.tracing.recording.frozen import (
+from spanserve.tracing.recording.counting import spans_of_batch, spans_of_request
+from spanserve.tracing.recording.record import ItemRecord, RequestRecord
+from spanserve.tracing.recording.rows import Rows
+from spanserve.tracing.recording.table import (
     BATCH,
     LATE,
     LEAN_TABLE,
     REQUEST,
     TABLE,
-    TABLES,
     Frozen,
     write_link,
 )
-from spanserve.tracing.recording.record import ItemRecord, RequestRecord
-from spanserve.tracing.recording.rows import Rows
 from spanserve.tracing.scope import entered
 from spanserve.tracing.tracing import Tracing
 from support.gate import (
@@ -47,6 +45,8 @@ from support.gate import (
     run,
 )
 from support.leans import Call, Lean, batches_of_calls
+from support.oracle.expansion import Expansion
+from support.oracle.pieces import Pieces
 from support.traces import (
     Tree,
     check_all,
@@ -106,13 +106,12 @@ RUNS = "well", "with spans", "not"
 def made_of(sent: Sequence[Frozen], *, linked: bool) -> list[Span]:
     """Expand what was sent, as an exporter does."""
     expander = Expander(batch_spans="linked" if linked else "full", exceptions="full")
-    blocks = expander.blocks([each for each in sent if each[0] in TABLES], UNIX_NS)
-    others = [expander.spans(each, UNIX_NS) for each in sent if each[0] not in TABLES]
-    return [*Spans(blocks), *chain.from_iterable(others)]
+    return [*Spans(expander.blocks(sent, UNIX_NS))]
 
 
 def by_id(spans: Iterable[Span]) -> list[Span]:
-    return sorted(spans, key=lambda span: (span.trace_id, span.span_id))
+    plain = (each._replace(links=tuple(each.links), events=tuple(each.events)) for each in spans)
+    return sorted(plain, key=lambda span: (span.trace_id, span.span_id))
 
 
 def decoded(tracing: Tracing, **headers: str) -> RequestRecord:
@@ -330,7 +329,7 @@ def test_the_count_is_exact(draw: st.DataObject, *, linked: bool) -> None:
     expand = work.expansion().spans
     for batch in work.batches:
         if batch.recording:
-            assert batch.span_count() == len(expand(batch))
+            assert spans_of_batch(batch) == len(expand(batch))
     for record in work.requests:
         if record.recording:
             assert work.counts[id(record)] == len(expand(record))
@@ -711,7 +710,7 @@ def test_custom_spans_past_the_bound_are_said_on_the_root() -> None:
     check_trace(spans)
     assert spans[0].attributes["spanserve.custom_spans.lost"] == 5
     assert len(named("c", spans)) == MAX_CUSTOM_SPANS
-    assert record.span_count(with_runs=True) == len(spans)
+    assert spans_of_request(record, with_runs=True) == len(spans)
 
 
 def test_a_timeout_while_the_batch_runs_cuts_the_run_off() -> None:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from spanserve import Resource, Span, Spans, breathe, hookimpl
-from spanserve.tracing.expansion.expander import Expander
+from spanserve.tracing.expansion.expand import Expander
 from spanserve.tracing.export.checkpoint import hear_signs
-from spanserve.tracing.recording.frozen import LEAN_TABLE
+from spanserve.tracing.recording.table import LEAN_TABLE
 from spanserve_jaeger.packets import PacketEncoder
 from spanserve_zipkin.columns import body_of_columns
 from spanserve_zipkin.encode import Encoder
@@ -71,7 +71,7 @@ def spans_of_a_batch(steps: list[float]) -> tuple[Spans, int]:
     for lean in leans:
         lean.answer(fails=False)
     tracing.answered(batch, items)
-    expander = Expander(batch_spans="full", exceptions="full")
+    expander = Expander(batch_spans="full", exceptions="full", checkpoint=breathe)
     assert [record[0] for record in sent] == [LEAN_TABLE]
     before = len(steps)
     return Spans(expander.blocks(sent, 0)), len(steps) - before

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spanserve import ExportResult, Span, breathe
-from spanserve.tracing.expansion.expander import Expander
+from spanserve.tracing.expansion.expand import Expander
 from spanserve.tracing.export.delivery import DirectDelivery
 from spanserve.tracing.export.exporter import Drop, Exporter, QueueLimits, State
 from spanserve.tracing.export.outcome import FAILING
@@ -26,8 +26,9 @@ from spanserve.tracing.export.patience import (
 from spanserve.tracing.export.process.liveness import Watchdog
 from spanserve.tracing.export.queue import RecordQueue
 from spanserve.tracing.model.clock import Clock
-from spanserve.tracing.recording.frozen import Frozen, frozen_request
+from spanserve.tracing.model.columns import Block
 from spanserve.tracing.recording.record import RequestRecord
+from spanserve.tracing.recording.table import Frozen, frozen_request
 from support.gate import Watch, http_origin
 from support.serving import until
 
@@ -531,10 +532,10 @@ def test_a_record_that_cannot_be_expanded_costs_itself_and_is_said_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Odd(Expander):
-        def spans(self, frozen: Frozen, offset_ns: int) -> Sequence[Span]:
-            if frozen[2]["trace_id"].endswith(("1", "2")):
+        def blocks(self, tables: Sequence[Frozen], offset_ns: int) -> list[Block]:
+            if any(fields[0].endswith(("1", "2")) for _, _, fields, *_ in tables):
                 raise ValueError("odd")
-            return super().spans(frozen, offset_ns)
+            return super().blocks(tables, offset_ns)
 
     backend = Backend()
     each = exporter(backend, expander=Odd(batch_spans="full", exceptions="full"))
@@ -549,8 +550,8 @@ def test_a_record_that_cannot_be_expanded_costs_itself_and_is_said_once(
 def test_an_estimate_that_was_off_is_put_right_when_the_spans_are_made() -> None:
     backend = Backend()
     each = exporter(backend)
-    kind, _, fields = frozen_request(record(1, 3), with_runs=True)
-    each.put((kind, 7, fields))
+    kind, _, *fields = frozen_request(record(1, 3), with_runs=True)
+    each.put((kind, 7, *fields))
     assert each.recorded_spans == 7
     with running(each):
         pass

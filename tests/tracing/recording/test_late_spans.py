@@ -19,17 +19,17 @@ import pytest
 from fastapi import BackgroundTasks, FastAPI
 from opentelemetry import trace
 
-from spanserve import Span, TraceIds, api, current_trace, outgoing_headers, service, span
-from spanserve.tracing.expansion.expander import Expander
+from spanserve import Span, Spans, TraceIds, api, current_trace, outgoing_headers, service, span
+from spanserve.tracing.expansion.expand import Expander
 from spanserve.tracing.export.outcome import Drop
 from spanserve.tracing.model import names
 from spanserve.tracing.model.ids import RUN
 from spanserve.tracing.plugins.registry import load_plugin
 from spanserve.tracing.recording.base import MAX_CUSTOM_SPANS, Record
 from spanserve.tracing.recording.ending import Ending
-from spanserve.tracing.recording.frozen import LATE, REQUEST, Frozen
 from spanserve.tracing.recording.late import MAX_OPEN
 from spanserve.tracing.recording.record import BatchRecord, RequestRecord
+from spanserve.tracing.recording.table import LATE, REQUEST, Frozen
 from spanserve.tracing.scope import entered
 from support.backends import SINKS, backend
 from support.gate import (
@@ -780,7 +780,7 @@ def test_of_very_many_that_are_open_the_oldest_goes_out_as_it_is() -> None:
 
 def made_of(sent: Sequence[Frozen]) -> list[Span]:
     expander = Expander(batch_spans="full", exceptions="full")
-    return [each for record in sent for each in expander.spans(record, 0)]
+    return [*Spans(expander.blocks(sent, 0))]
 
 
 GOES_ON = """

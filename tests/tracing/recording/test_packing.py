@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spanserve.tracing.recording.frozen import PACKED, REQUEST, Frozen, span_count
 from spanserve.tracing.recording.packing import packed, unpacked
+from spanserve.tracing.recording.table import PACKED, REQUEST, Frozen, span_count
 
 scalars = (
     st.none()

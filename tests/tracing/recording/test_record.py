@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spanserve import hookimpl
+from spanserve.tracing.expansion.shape.rules import Waits, waits
+from spanserve.tracing.live.values import ItemRow, Values
 from spanserve.tracing.model.failure import MAX_MESSAGE_CHARS, MAX_STACK_CHARS, Failure, failure_of
 from spanserve.tracing.model.ids import (
     COLLATE,
@@ -161,6 +163,14 @@ def test_items_are_numbered_as_they_come() -> None:
     assert list(record.items) == items
 
 
+def waits_of(queued_ns: int, batch: BatchRecord, until_ns: int) -> Waits:
+    """Return how long an item waited until then, of which this is the batch."""
+    record = request()
+    item = ItemRecord(record, queued_ns, 0)
+    item.batch = batch
+    return waits(Values(include_batch_run=True), ItemRow(record, item), until_ns)
+
+
 @given(
     queued_ns=st.integers(1, 100),
     released=st.integers(0, 100),
@@ -173,15 +183,15 @@ def test_the_three_waits_are_never_negative_and_add_up_to_the_whole(
     released_ns = queued_ns + released
     batch = BatchRecord("/p", "full", 1, runner_free_ns=free_ns, released_ns=released_ns)
     until_ns = released_ns + started
-    waits = ItemRecord(None, queued_ns, 0).waits_ns(batch, until_ns)
-    assert sum(waits) == until_ns - queued_ns
-    assert min(waits) >= 0
-    assert waits.for_start_ns == started
+    found = waits_of(queued_ns, batch, until_ns)
+    assert sum(found) == until_ns - queued_ns
+    assert min(found) >= 0
+    assert found.for_start_ns == started
 
 
 def test_the_wait_is_for_the_busy_runner_then_for_peers_and_then_to_start() -> None:
     batch = BatchRecord("/p", "full", 1, runner_free_ns=30, released_ns=50)
-    assert ItemRecord(None, 10, 0).waits_ns(batch, 55) == (20, 20, 5)
+    assert waits_of(10, batch, 55) == (20, 20, 5)
 
 
 def test_a_failure_belongs_to_the_part_in_which_it_happened() -> None:

@@ -66,7 +66,7 @@ class Tally:
         """Count the times of a batch that ended."""
         released_ns = batch.released_ns
         ready_ns = min(batch.runner_free_ns, released_ns)
-        # As `ItemRecord.waits_ns` has it: those that came later did not wait for the runner.
+        # As the trace's queue spans have it: those that came later did not wait for the runner.
         queued_ns = [item.queued_ns for item in items]  # ascending: they are of a queue
         early = bisect_left(queued_ns, ready_ns)
         for_peers, for_runner = self.waits_for_peers, self.waits_for_runner

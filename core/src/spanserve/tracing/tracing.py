@@ -14,12 +14,12 @@ from spanserve.config.model import TracingConfig
 from spanserve.tracing.admission.admission import Admission
 from spanserve.tracing.admission.excluded import ExcludedPaths
 from spanserve.tracing.admission.http_attributes import Origin, origin_of
-from spanserve.tracing.expansion.pieces import Pieces
 from spanserve.tracing.export.build import exporter_of
 from spanserve.tracing.export.outcome import FAILING, Drop
 from spanserve.tracing.export.process.liveness import Watchdog
 from spanserve.tracing.live.listeners import Listeners
 from spanserve.tracing.live.records import Live, LiveBatchRecord, LiveRequestRecord
+from spanserve.tracing.live.values import SpanMaker
 from spanserve.tracing.model.clock import Clock, Ids, SteadyOffset
 from spanserve.tracing.model.ids import ROOT
 from spanserve.tracing.model.span import Resource
@@ -29,7 +29,6 @@ from spanserve.tracing.propagation import baggage
 from spanserve.tracing.propagation.baggage import BAGGAGE
 from spanserve.tracing.recording.base import Record
 from spanserve.tracing.recording.ending import Ending
-from spanserve.tracing.recording.frozen import Frozen
 from spanserve.tracing.recording.keeping import Rules
 from spanserve.tracing.recording.late import LateSpans
 from spanserve.tracing.recording.lean import decided_on, leans_of
@@ -37,6 +36,7 @@ from spanserve.tracing.recording.leans import Leans
 from spanserve.tracing.recording.outlet import Scope
 from spanserve.tracing.recording.record import BatchRecord, ItemRecord, RequestRecord
 from spanserve.tracing.recording.startup import StartupRecord
+from spanserve.tracing.recording.table import Frozen
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -303,9 +303,9 @@ class Tracing:
 
     def _new_live(self) -> Live:
         """Return what announces a record, with the offset of the clock as of now."""
-        pieces = Pieces(
+        maker = SpanMaker(
             self._offset_ns(),
             batch_spans=self._config.batch_spans,
             exceptions=self._config.exceptions,
         )
-        return Live(self._listeners.started, self._listeners.ended, pieces)
+        return Live(self._listeners.started, self._listeners.ended, maker)

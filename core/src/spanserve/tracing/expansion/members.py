@@ -18,7 +18,6 @@ from spanserve.tracing.recording.rows import (
 )
 
 _ROW: Final = np.dtype([(name, code) for name, code, _ in FIELDS])
-_MASK: Final = (1 << 64) - 1
 _MARKS: Final = np.dtype([(name, code) for name, code, _ in MARKS])
 
 
@@ -92,20 +91,3 @@ def _put(column: Cells, ends: Cells, given: Sequence[Cells | None]) -> None:
     for end, cells in zip(ends, given, strict=True):
         if cells is not None:
             column[end - len(cells) : end] = cells
-
-
-def those(chosen: Cells) -> Cells | slice:
-    """Return what takes the chosen rows: without a copy where those are all, as they mostly are."""
-    return slice(None) if chosen.all() else chosen
-
-
-def derived(root_id: Cells, step: int | Cells) -> Cells:
-    """Return what `derived_id` does, of many roots."""
-    ids = root_id + (np.uint64(step & _MASK) if isinstance(step, int) else step)
-    ids[ids == 0] = 1
-    return ids
-
-
-def length(ns: Cells) -> Cells:
-    """Return lengths as a column shows them."""
-    return ns.astype("timedelta64[ns]")

@@ -7,22 +7,20 @@ where it is called itself; `ProcessDelivery` (in `process`) has one do so in ano
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final, Protocol
+from typing import Protocol
 
-from spanserve.tracing.expansion.expander import Expander
-from spanserve.tracing.export.checkpoint import breathe, hear_signs
+from spanserve.tracing.expansion.expand import Expander
+from spanserve.tracing.export.checkpoint import hear_signs
 from spanserve.tracing.export.outcome import Drop, Outcome, outcome_of
 from spanserve.tracing.export.process.liveness import Liveness
 from spanserve.tracing.export.quiet import without_instrumentation
 from spanserve.tracing.hookspecs import ExportResult
-from spanserve.tracing.model.columns import Block, Spans
+from spanserve.tracing.model.columns import Block, Column, Spans
 from spanserve.tracing.model.failure import raised
 from spanserve.tracing.model.span import Span
-from spanserve.tracing.recording.frozen import TABLES, Frozen, span_count
+from spanserve.tracing.recording.table import Frozen, span_count
 
 log = logging.getLogger(__name__)
-
-RECORDS_A_STEP: Final = 16
 
 
 class Delivery(Protocol):
@@ -109,34 +107,25 @@ class DirectDelivery:
     def deliver(self, records: Sequence[Frozen], offset_ns: int) -> Outcome:
         """Expand the records, and hand all spans over in one call."""
         self._lost = 0
-        spans = Spans(
-            self._blocks([each for each in records if each[0] in TABLES], offset_ns),
-            self._others([each for each in records if each[0] not in TABLES], offset_ns),
-        )
+        blocks = self._blocks(records, offset_ns)
+        plain = [block for block in blocks if all(map(_is_plain, block))]
+        others = [block for block in blocks if not all(map(_is_plain, block))]
+        spans = Spans(plain, [*Spans(others)])
         outcome = self._handed_over(spans) if spans else Outcome()
         if self._lost:
             dropped = {**outcome.dropped, Drop.NOT_EXPANDED: self._lost}
             outcome = outcome._replace(dropped=dropped)
         return outcome._replace(spans=len(spans) + self._lost)
 
-    def _blocks(self, tables: Sequence[Frozen], offset_ns: int) -> Sequence[Block]:
+    def _blocks(self, records: Sequence[Frozen], offset_ns: int) -> Sequence[Block]:
         try:
-            return self._expander.blocks(tables, offset_ns)
-        except Exception:  # noqa: BLE001  # it is one table's fault: the others go out
+            return self._expander.blocks(records, offset_ns)
+        except Exception:  # noqa: BLE001  # it is one record's fault: the others go out
             blocks: list[Block] = []
-            for table in tables:
-                with self._losing(table):
-                    blocks += self._expander.blocks([table], offset_ns)
+            for record in records:
+                with self._losing(record):
+                    blocks += self._expander.blocks([record], offset_ns)
             return blocks
-
-    def _others(self, records: Sequence[Frozen], offset_ns: int) -> Sequence[Span]:
-        spans: list[Span] = []
-        for number, record in enumerate(records, 1):
-            with self._losing(record):
-                spans += self._expander.spans(record, offset_ns)
-            if number % RECORDS_A_STEP == 0:
-                breathe()
-        return spans
 
     @contextmanager
     def _losing(self, record: Frozen) -> Iterator[None]:
@@ -173,3 +162,9 @@ class DirectDelivery:
             log.debug("export_spans raised", exc_info=error)
             return Outcome({Drop.TRACER_RAISED: len(spans)}, len(spans), reason=raised(error))
         return outcome
+
+
+def _is_plain(column: Column) -> bool:
+    """Whether all encoders of columns know what is in it: not yet errors, events and their like."""
+    rare = column.events, column.failures, column.links and column.links.which
+    return not column.debug and all(each is None for each in rare)

@@ -17,7 +17,7 @@ from spanserve.tracing.export.process.liveness import HANGS_HERE, HANGS_THERE, L
 from spanserve.tracing.export.queue import RecordQueue
 from spanserve.tracing.model.clock import Clock
 from spanserve.tracing.model.failure import told
-from spanserve.tracing.recording.frozen import Frozen
+from spanserve.tracing.recording.table import Frozen
 
 __all__ = ["Counters", "Drop", "Exporter", "QueueLimits", "State"]
 

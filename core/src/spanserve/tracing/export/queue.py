@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Final
 
 from spanserve.tracing.export.outcome import Counters, Drop
-from spanserve.tracing.recording.frozen import Frozen, span_count
+from spanserve.tracing.recording.table import Frozen, span_count
 
 _PARTS: Final = 100
 """A full queue loses one of so many parts of it at once."""

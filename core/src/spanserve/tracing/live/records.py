@@ -9,11 +9,11 @@ batch's trace.
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-from spanserve.tracing.expansion.pieces import Pieces
-from spanserve.tracing.model import names
+from spanserve.tracing.expansion import shape
+from spanserve.tracing.expansion.shape import SpanShape
+from spanserve.tracing.live.values import AttemptRow, CustomRow, ItemRow, SpanMaker
 from spanserve.tracing.model.ids import COLLATE, DECODE, ENCODE, QUEUE, ROOT, RUN, SPLIT, item_place
 from spanserve.tracing.model.span import NO_ATTRIBUTES, Attributes, Span, SpanStart
 from spanserve.tracing.recording.attempt import Attempt, Retry
@@ -23,6 +23,9 @@ from spanserve.tracing.recording.record import BatchRecord, ItemRecord, RequestR
 
 _NOWHERE = -1
 
+Parts = Mapping[int, tuple[int, SpanShape, Any]]
+"""By part: where it lies in its record, its shape, and the row that has it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Live:
@@ -30,7 +33,7 @@ class Live:
 
     started: Callable[[SpanStart], None]
     ended: Callable[[Span], None]
-    pieces: Pieces
+    maker: SpanMaker
 
 
 class Announcer:
@@ -80,9 +83,13 @@ class _LiveCustoms(Record):
     ) -> CustomSpan:
         custom = super().custom_started(name, parent_place, now_ns, attributes, place)
         if (announcer := self.announcer) is not None and not custom.is_lost:
-            pieces = announcer.live.pieces
+            make = announcer.live.maker.span
             # As if it had no parent: it need not lie within its own.
-            announcer.start(custom.place, _NOWHERE, partial(pieces.custom, self, custom))
+            announcer.start(
+                custom.place,
+                _NOWHERE,
+                lambda end_ns: make(shape.CUSTOM, CustomRow(self, custom, end_ns)),
+            )
         return custom
 
     def custom_ended(self, span: CustomSpan, now_ns: int) -> None:
@@ -100,18 +107,18 @@ class LiveRequestRecord(_LiveCustoms, RequestRecord):
 
     def __init__(self, live: Live, *fields: Any) -> None:
         super().__init__(*fields)
-        self.pieces = live.pieces
+        self.maker = live.maker
         if self.sampled:
             self.announcer = Announcer(live)
 
     def started(self) -> None:
         """Announce the request itself, once its parent is known."""
         if self.announcer is not None:
-            self.announcer.start(ROOT, _NOWHERE, lambda _: self.pieces.server(self))
+            self.announcer.start(ROOT, _NOWHERE, lambda _: self.maker.span(shape.SERVER, self))
 
-    def _start(self, place: int, span: Callable[[], Span]) -> None:
+    def _start(self, place: int, part: SpanShape, row: Any) -> None:
         if self.announcer is not None:
-            self.announcer.start(place, ROOT, lambda _: span())
+            self.announcer.start(place, ROOT, lambda _: self.maker.span(part, row))
 
     def _end(self, place: int, now_ns: int) -> None:
         if self.announcer is not None:
@@ -119,10 +126,7 @@ class LiveRequestRecord(_LiveCustoms, RequestRecord):
 
     def decode_started(self, now_ns: int) -> None:
         super().decode_started(now_ns)
-        self._start(
-            DECODE,
-            lambda: self.pieces.part(self, names.DECODE, DECODE, self.decode_ns, self.decoded_ns),
-        )
+        self._start(DECODE, shape.DECODING, self)
 
     def decode_ended(self, now_ns: int) -> None:
         super().decode_ended(now_ns)
@@ -130,7 +134,7 @@ class LiveRequestRecord(_LiveCustoms, RequestRecord):
 
     def item_queued(self, item: ItemRecord) -> None:
         super().item_queued(item)
-        self._start(item_place(item.index, QUEUE), lambda: self.pieces.queue(self, item))
+        self._start(item_place(item.index, QUEUE), shape.WAITING, ItemRow(self, item))
 
     def item_dequeued(self, item: ItemRecord, now_ns: int) -> None:
         super().item_dequeued(item, now_ns)
@@ -138,12 +142,12 @@ class LiveRequestRecord(_LiveCustoms, RequestRecord):
 
     def plain_queued(self, now_ns: int) -> None:
         super().plain_queued(now_ns)
-        self._start(QUEUE, lambda: self.pieces.plain_queue(self))
+        self._start(QUEUE, shape.PLAIN_QUEUE, self)
 
     def plain_run_started(self, now_ns: int) -> None:
         super().plain_run_started(now_ns)
         self._end(QUEUE, now_ns)
-        self._start(RUN, lambda: self.pieces.plain_run(self))
+        self._start(RUN, shape.PLAIN_RUN, self)
 
     def plain_run_ended(self, now_ns: int) -> None:
         super().plain_run_ended(now_ns)
@@ -151,10 +155,7 @@ class LiveRequestRecord(_LiveCustoms, RequestRecord):
 
     def encode_started(self, now_ns: int) -> None:
         super().encode_started(now_ns)
-        self._start(
-            ENCODE,
-            lambda: self.pieces.part(self, names.ENCODE, ENCODE, self.encode_ns, self.encoded_ns),
-        )
+        self._start(ENCODE, shape.ENCODING, self)
 
     def encode_ended(self, now_ns: int) -> None:
         super().encode_ended(now_ns)
@@ -169,21 +170,21 @@ class LiveBatchRecord(_LiveCustoms, BatchRecord):
     """A batch's record that announces its boundaries, in its own trace or its only request's."""
 
     _items: Sequence[ItemRecord] = ()
-    _parts: Mapping[int, tuple[int, Callable[[], Span]]]
+    _parts: Parts
     _parts_announcer: Announcer | None = None
 
     def released(self, live: Live, items: Sequence[ItemRecord]) -> None:
         """Announce the batch itself, once its members are known."""
         self._items = items
-        pieces = live.pieces
+        make = live.maker.span
         request = items[0].request
         if self.recording and self.sampled:
             self.announcer = self._parts_announcer = Announcer(live)
-            self.announcer.start(ROOT, _NOWHERE, lambda _: pieces.batch(self))
-            self._parts = _parts_of_batch(pieces, self, self)
+            self.announcer.start(ROOT, _NOWHERE, lambda _: make(shape.BATCH, self))
+            self._parts = _parts_of_batch(self, self)
         elif self.size == 1 and isinstance(request, LiveRequestRecord):
             self._parts_announcer = request.announcer
-            self._parts = _parts_of_one(request, items[0], self)
+            self._parts = _parts_of_one(request, items[0])
 
     def collate_started(self, now_ns: int) -> None:
         super().collate_started(now_ns)
@@ -222,8 +223,9 @@ class LiveBatchRecord(_LiveCustoms, BatchRecord):
 
     def _start(self, part: int) -> None:
         if self._parts_announcer is not None:
-            place, span = self._parts[part]
-            self._parts_announcer.start(place, ROOT, lambda _: span())
+            announcer = self._parts_announcer
+            place, part_shape, row = self._parts[part]
+            announcer.start(place, ROOT, lambda _: announcer.live.maker.span(part_shape, row))
 
     def _end(self, part: int, now_ns: int) -> None:
         if self._parts_announcer is not None:
@@ -239,14 +241,14 @@ class LiveRetry(Retry):
         super().__init__(number, positions)
         self._batch = batch
         self._announcer = announcer
-        self._parts = _parts_of_batch(announcer.live.pieces, batch, self)
+        self._parts = _parts_of_batch(batch, self)
 
     def collate_started(self, now_ns: int) -> None:
         super().collate_started(now_ns)
         announcer, batch = self._announcer, self._batch
         announcer.end(COLLATE, now_ns)  # the batch's own, where it raised
-        span = announcer.live.pieces.retry
-        announcer.start(self.place(ROOT), ROOT, lambda _: span(batch, self))
+        make, row = announcer.live.maker.span, AttemptRow(batch, self)
+        announcer.start(self.place(ROOT), ROOT, lambda _: make(shape.RETRY, row))
         self._start(COLLATE)
 
     def run_started(self, now_ns: int) -> None:
@@ -265,34 +267,26 @@ class LiveRetry(Retry):
         self._announcer.end(self.place(ROOT), now_ns)
 
     def _start(self, part: int) -> None:
-        place, span = self._parts[part]
-        self._announcer.start(place, self.place(ROOT), lambda _: span())
+        place, part_shape, row = self._parts[part]
+        make = self._announcer.live.maker.span
+        self._announcer.start(place, self.place(ROOT), lambda _: make(part_shape, row))
 
 
-def _parts_of_batch(
-    pieces: Pieces, batch: BatchRecord, attempt: Attempt
-) -> Mapping[int, tuple[int, Callable[[], Span]]]:
-    """Return where the parts of one go lie in its batch's trace, and how they are made."""
+def _parts_of_batch(batch: BatchRecord, attempt: Attempt) -> Parts:
+    """Return the parts of one attempt, in its batch's trace."""
+    row = AttemptRow(batch, attempt)
     return {
-        COLLATE: (attempt.place(COLLATE), lambda: pieces.batch_collate(batch, attempt)),
-        RUN: (attempt.place(RUN), lambda: pieces.batch_run(batch, attempt)),
-        SPLIT: (attempt.place(SPLIT), lambda: pieces.batch_split(batch, attempt)),
+        COLLATE: (attempt.place(COLLATE), shape.BATCH_COLLATE, row),
+        RUN: (attempt.place(RUN), shape.BATCH_RUN, row),
+        SPLIT: (attempt.place(SPLIT), shape.BATCH_SPLIT, row),
     }
 
 
-def _parts_of_one(
-    request: LiveRequestRecord, item: ItemRecord, batch: BatchRecord
-) -> Mapping[int, tuple[int, Callable[[], Span]]]:
-    """Return where the parts of a batch of one lie in its request, and how they are made."""
-    pieces, index = request.pieces, item.index
+def _parts_of_one(request: LiveRequestRecord, item: ItemRecord) -> Parts:
+    """Return the parts of a batch of one, in its request's trace."""
+    row, index = ItemRow(request, item), item.index
     return {
-        COLLATE: (
-            item_place(index, COLLATE),
-            lambda: pieces.item_collate(request, item, batch),
-        ),
-        RUN: (
-            item_place(index, RUN),
-            lambda: pieces.item_run(request, item, batch, last=True),
-        ),
-        SPLIT: (item_place(index, SPLIT), lambda: pieces.item_split(request, item, batch)),
+        COLLATE: (item_place(index, COLLATE), shape.ITEM_COLLATE, row),
+        RUN: (item_place(index, RUN), shape.ITEM_RUN, row),
+        SPLIT: (item_place(index, SPLIT), shape.ITEM_SPLIT, row),
     }

@@ -109,7 +109,7 @@ def _column(group: Sequence[Span]) -> Column:
         common,
         which,
         {},
-        _links(links) if any(links) else None,
+        links_of(links) if any(links) else None,
         events=_events(events) if any(events) else None,
         debug=bool(debug),
     )
@@ -129,7 +129,7 @@ def _distinct(values: Sequence[Any]) -> tuple[Sequence[Any], Cells]:
     return [*objects.values()], np.array([places[id(value)] for value in values], np.intp)
 
 
-def _links(links: Sequence[Sequence[Link]]) -> Links:
+def links_of(links: Sequence[Sequence[Link]]) -> Links:
     every = [*chain.from_iterable(links)]
     return Links(
         _bounds(links),

@@ -18,10 +18,10 @@ _PARTS: Final = 8
 _ITEMS: Final = 1 << 8
 # Odd offsets, so that ids of all ranges look alike.
 FIRST_CUSTOM: Final = (1 << 40) + 12_345_679
-_COPIES: Final = (1 << 48) + 76_543_211
-_COPIES_OF_ITEM: Final = 1 << 20
-_RETRIES: Final = (1 << 56) + 34_567_891
-_RETRIES_OF_ITEM: Final = 1 << 12
+COPIES: Final = (1 << 48) + 76_543_211
+COPIES_OF_ITEM: Final = 1 << 20
+RETRIES: Final = (1 << 56) + 34_567_891
+RETRIES_OF_ITEM: Final = 1 << 12
 
 _GOLDEN: Final = 0x9E37_79B9_7F4A_7C15
 _MASK: Final = (1 << 64) - 1
@@ -53,13 +53,13 @@ def retry_place(number: int, part: int) -> int:
 
     `ROOT` is the span that holds the parts.
     """
-    return _RETRIES + number * _PARTS + part
+    return RETRIES + number * _PARTS + part
 
 
 def copy_place(index: int, place: int) -> int:
     """Return where the copy of a batch's span stands in the request of its item `index`."""
     if place < FIRST_CUSTOM:
         return item_place(index, place)
-    if place >= _RETRIES:
-        return place + index * _RETRIES_OF_ITEM
-    return _COPIES + index * _COPIES_OF_ITEM + place - FIRST_CUSTOM
+    if place >= RETRIES:
+        return place + index * RETRIES_OF_ITEM
+    return COPIES + index * COPIES_OF_ITEM + place - FIRST_CUSTOM

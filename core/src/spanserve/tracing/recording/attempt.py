@@ -45,11 +45,6 @@ class Attempt:
         failure = self.failure
         return self.ran_ns > 0 and (failure is None or self.part_of(failure) == SPLIT)
 
-    @property
-    def collated_ns(self) -> int:
-        """When the argument was there, or could not be made."""
-        return self.run_ns or (self.failure.time_ns if self.failure else self.ended_ns)
-
     def part_of(self, failure: Failure) -> int:
         """Return in which part this go, or an item in it, failed: `COLLATE`, `RUN`, `SPLIT`."""
         if not self.run_ns:

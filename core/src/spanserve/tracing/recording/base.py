@@ -115,15 +115,3 @@ class Record:
     def is_decided(self) -> bool:
         """Whether it is known, now that it left, if its trace is kept."""
         return True
-
-
-class LateRecord(Record):
-    """What is known of a trace that left before: the `finished` spans are all there is of it."""
-
-    sampled = recording = True
-
-    def __init__(self, trace_id: str, root_id: int, tracestate: str, *, debug: bool) -> None:
-        self.trace_id = trace_id
-        self.root_id = root_id
-        self.tracestate = tracestate
-        self.debug = debug

@@ -10,7 +10,13 @@ from typing import Final, cast
 
 from spanserve.tracing.recording.base import Record
 from spanserve.tracing.recording.custom import PlainCustom, plain_customs
-from spanserve.tracing.recording.frozen import (
+from spanserve.tracing.recording.keeping import Rules
+from spanserve.tracing.recording.lean import LeanRequest
+from spanserve.tracing.recording.lean_rows import ends_of, plain_leans
+from spanserve.tracing.recording.leans import Leans
+from spanserve.tracing.recording.record import BatchRecord, ItemRecord, RequestRecord
+from spanserve.tracing.recording.rows import MAX_REQUEST_ID, Rows
+from spanserve.tracing.recording.table import (
     LEAN_TABLE,
     Frozen,
     frozen_members,
@@ -20,12 +26,6 @@ from spanserve.tracing.recording.frozen import (
     write_link,
     write_record,
 )
-from spanserve.tracing.recording.keeping import Rules
-from spanserve.tracing.recording.lean import LeanRequest
-from spanserve.tracing.recording.lean_rows import ends_of, plain_leans
-from spanserve.tracing.recording.leans import Leans
-from spanserve.tracing.recording.record import BatchRecord, ItemRecord, RequestRecord
-from spanserve.tracing.recording.rows import MAX_REQUEST_ID, Rows
 
 _OK: Final = 200
 _SPANS_ALONE: Final = 7

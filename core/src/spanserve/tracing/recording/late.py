@@ -16,9 +16,9 @@ from typing import Final
 from spanserve.tracing.model.failure import failure_of
 from spanserve.tracing.recording.base import CUSTOMS, MAX_CUSTOM_SPANS, Record
 from spanserve.tracing.recording.custom import CustomSpan
-from spanserve.tracing.recording.frozen import Frozen, frozen_late, frozen_startup
 from spanserve.tracing.recording.outlet import Scope
 from spanserve.tracing.recording.startup import StartupRecord
+from spanserve.tracing.recording.table import Frozen, frozen_late, frozen_startup
 from spanserve.tracing.scope import entered
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ import marshal
 from typing import Any, Final
 
 from spanserve.tracing.model.attributes import plain_text
-from spanserve.tracing.recording.frozen import PACKED, Frozen
+from spanserve.tracing.recording.table import PACKED, Frozen
 
 _VERSION: Final = 2
 """Of marshal's format: the last that does not look for objects that are there twice, which takes a

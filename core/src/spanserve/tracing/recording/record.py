@@ -6,18 +6,15 @@ thread. The marks are written through methods, so that the records of a live tra
 announce each boundary where it happens and all others pay for none of it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from spanserve.tracing.admission.http_attributes import Origin
 from spanserve.tracing.model.failure import Failure
-from spanserve.tracing.model.ids import RUN
 from spanserve.tracing.recording.attempt import Attempt, Retry
 from spanserve.tracing.recording.base import Record
-from spanserve.tracing.recording.custom import CustomSpan
 from spanserve.tracing.recording.leans import Leans
 from spanserve.tracing.recording.rows import Rows
-from spanserve.tracing.recording.waits import Waits
 
 
 class RequestRecord(Record):
@@ -145,26 +142,6 @@ class RequestRecord(Record):
         alone = [item.batch for item in self.items if item.batch and item.batch.size == 1]
         return max(self.run_ns, *(batch.run_ns for batch in alone), 0)
 
-    def span_count(self, *, with_runs: bool) -> int:
-        """Return how many spans this ended record makes, for the bound of a queue."""
-        spans = 1 + len(self.finished)
-        for mark_ns in (self.decode_ns, self.queued_ns, self.run_ns, self.encode_ns):
-            if mark_ns and self.reached(mark_ns):
-                spans += 1
-        for item in self.items:
-            spans += 1
-            batch = item.batch
-            if batch is None or not self.reached(batch.started_ns):
-                continue
-            if batch.size == 1:
-                ran = self.reached(batch.run_ns)
-                spans += 1 + ran + (batch.split_started and self.reached(batch.ran_ns))
-            elif with_runs:
-                for attempt in self.attempts(item.position, batch):
-                    if self.reached(attempt.run_ns):
-                        spans += 1 + len(list(batch.customs_seen(attempt, self.ended_ns)))
-        return spans
-
 
 class TracedRequest(Protocol):
     """What a batch needs of the requests in it: their records, or what stands in their place."""
@@ -218,12 +195,6 @@ class ItemRecord:
         self.batch: BatchRecord | None = None
         self.failure: Failure | None = None
 
-    def waits_ns(self, batch: "BatchRecord", until_ns: int) -> Waits:
-        """Split the wait for this batch into the three things that it can be."""
-        released_ns = min(batch.released_ns, until_ns)
-        ready_ns = max(self.queued_ns, min(batch.runner_free_ns, released_ns))
-        return Waits(ready_ns - self.queued_ns, released_ns - ready_ns, until_ns - released_ns)
-
 
 class BatchRecord(Attempt, Record):
     """One batch, from its release to the last of its results.
@@ -263,6 +234,11 @@ class BatchRecord(Attempt, Record):
         return self.rows is not None or self.leans is not None
 
     @property
+    def retried(self) -> int:
+        """How many retries there were."""
+        return len(self.retries)
+
+    @property
     def is_usual(self) -> bool:
         """Whether it went well at once, and nobody asked for its trace."""
         unusual = self.failure or self.retries or self.debug or self.custom_lost
@@ -278,23 +254,7 @@ class BatchRecord(Attempt, Record):
         """Return the goes at the item at this position; the last decided what it gets."""
         return [self, *(retry for retry in self.retries if position in retry.positions)]
 
-    def customs_seen(self, attempt: Attempt, until_ns: int) -> Iterator[tuple[CustomSpan, int]]:
-        """Yield each custom span in the run of a go that began by then, and when it ended, or then.
-
-        That is what a member that ended then saw of them.
-        """
-        places = {attempt.place(RUN)}
-        for custom in tuple(self.custom_spans):  # parents before children
-            if custom.parent_place in places and custom.started_ns <= until_ns:
-                places.add(custom.place)
-                yield custom, min(custom.ended_ns or until_ns, until_ns)
-
     @property
     def is_decided(self) -> bool:
         """Whether it is known, now that it left, if its trace is kept."""
         return self.sampled or (self.pending == 0 and self.leans is None)
-
-    def span_count(self) -> int:
-        """Return how many spans this ended record makes."""
-        spans = 2 + (self.run_ns > 0) + self.split_started + len(self.finished)
-        return spans + sum(2 + (r.run_ns > 0) + r.split_started for r in self.retries)

@@ -48,7 +48,3 @@ class StartupRecord(Record):
         self.of_use = True
         if self.left_ns and self.recording and self.on_late_use is not None:
             self.on_late_use(self)
-
-    def span_count(self) -> int:
-        """Return how many spans this ended record makes."""
-        return 1 + len(self.finished)

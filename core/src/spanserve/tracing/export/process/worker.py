@@ -25,8 +25,8 @@ from spanserve.tracing.export.process.frames import read_frame, write_frame
 from spanserve.tracing.export.process.liveness import Liveness
 from spanserve.tracing.export.process.restarts import Restarts, clean_environment, ended_by
 from spanserve.tracing.model.span import Resource
-from spanserve.tracing.recording.frozen import Frozen, span_count
 from spanserve.tracing.recording.packing import packed, unpacked
+from spanserve.tracing.recording.table import Frozen, span_count
 
 try:
     import fcntl

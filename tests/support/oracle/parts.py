@@ -20,7 +20,7 @@ from spanserve.tracing.model.span import (
 from spanserve.tracing.recording.attempt import Attempt
 from spanserve.tracing.recording.base import Record
 from spanserve.tracing.recording.custom import CustomEvent, CustomSpan
-from spanserve.tracing.recording.record import ItemRecord, RequestRecord
+from spanserve.tracing.recording.record import BatchRecord, ItemRecord, RequestRecord
 
 INTERNAL = SpanKind.INTERNAL
 
@@ -193,3 +193,16 @@ def cut(record: Record, start_ns: int, end_ns: int) -> int:
 def failed_in(part: int, attempt: Attempt, failure: Failure | None) -> Failure | None:
     """Return a failure to the part in which it happened, and to no other."""
     return failure if failure is not None and attempt.part_of(failure) == part else None
+
+
+def collated_ns(attempt: Attempt) -> int:
+    """Return when the argument was there, or could not be made."""
+    failure = attempt.failure
+    return attempt.run_ns or (failure.time_ns if failure else attempt.ended_ns)
+
+
+def waits(item: ItemRecord, batch: BatchRecord, until_ns: int) -> tuple[int, int, int]:
+    """Return an item's wait for the runner, for its peers and for the start, in nanoseconds."""
+    released_ns = min(batch.released_ns, until_ns)
+    ready_ns = max(item.queued_ns, min(batch.runner_free_ns, released_ns))
+    return ready_ns - item.queued_ns, released_ns - ready_ns, until_ns - released_ns

@@ -1,8 +1,6 @@
 """One span of a record each: what it is called, where it lies, what is said of it; pure."""
 
 from spanserve.tracing.admission import http_attributes
-from spanserve.tracing.expansion.batch_pieces import BatchPieces
-from spanserve.tracing.expansion.parts import cut, failed_in
 from spanserve.tracing.model import names
 from spanserve.tracing.model.failure import Failure
 from spanserve.tracing.model.ids import (
@@ -26,6 +24,8 @@ from spanserve.tracing.recording.attempt import Attempt
 from spanserve.tracing.recording.base import Record
 from spanserve.tracing.recording.record import BatchRecord, ItemRecord, RequestRecord
 from spanserve.tracing.recording.startup import StartupRecord
+from support.oracle.batch_pieces import BatchPieces
+from support.oracle.parts import collated_ns, cut, failed_in, waits
 
 
 class Pieces(BatchPieces):
@@ -59,8 +59,8 @@ class Pieces(BatchPieces):
         cause, shown = self._cause(record)
         error, events = self._failed(shown, own)
         # A 4xx is no error of the server's; an answer that began and broke off is one.
-        broke_off = cause is not None and cause is record.failure and 200 <= record.status < 400  # noqa: PLR2004
-        if record.status >= 500 or broke_off:  # noqa: PLR2004
+        broke_off = cause is not None and cause is record.failure and 200 <= record.status < 400
+        if record.status >= 500 or broke_off:
             own.setdefault(names.ERROR_TYPE, cause.type if cause else f"{record.status}")
             error = error or ""
         return Span(
@@ -100,14 +100,14 @@ class Pieces(BatchPieces):
         end_ns = item.dequeued_ns
         if batch is not None:
             end_ns = cut(record, item.queued_ns, batch.started_ns)
-            waits = item.waits_ns(batch, end_ns)
+            for_runner, for_peers, for_start = waits(item, batch, end_ns)
             attributes |= {
                 names.BATCH_SIZE: batch.size,
                 names.BATCH_POSITION: item.position,
                 names.RELEASE_REASON: batch.reason,
-                names.WAIT_FOR_PEERS_MS: waits.for_peers_ns / 1e6,
-                names.WAIT_FOR_RUNNER_MS: waits.for_runner_ns / 1e6,
-                names.WAIT_FOR_START_MS: waits.for_start_ns / 1e6,
+                names.WAIT_FOR_PEERS_MS: for_peers / 1e6,
+                names.WAIT_FOR_RUNNER_MS: for_runner / 1e6,
+                names.WAIT_FOR_START_MS: for_start / 1e6,
             }
             if batch.recording:
                 attributes[names.BATCH_TRACE_ID] = batch.trace_id
@@ -148,7 +148,7 @@ class Pieces(BatchPieces):
     def item_collate(self, record: RequestRecord, item: ItemRecord, batch: BatchRecord) -> Span:
         """Return the collation of a batch of one, in its only request's trace."""
         place = item_place(item.index, COLLATE)
-        end_ns = batch.collated_ns
+        end_ns = collated_ns(batch)
         failure = failed_in(COLLATE, batch, _in_time(record, batch.failure))
         return self.part(
             record, names.COLLATE, place, batch.started_ns, end_ns, NO_ATTRIBUTES, failure

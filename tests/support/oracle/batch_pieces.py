@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 
-from spanserve.tracing.expansion.parts import INTERNAL, Parts, failed_in
 from spanserve.tracing.model import names
 from spanserve.tracing.model.ids import (
     COLLATE,
@@ -17,6 +16,7 @@ from spanserve.tracing.model.span import AttributeValue, Link, Span
 from spanserve.tracing.recording.attempt import Attempt, Retry
 from spanserve.tracing.recording.record import BatchRecord
 from spanserve.tracing.recording.rows import Member, members
+from support.oracle.parts import INTERNAL, Parts, collated_ns, failed_in
 
 
 def _members(record: BatchRecord) -> Iterable[Member]:
@@ -82,7 +82,7 @@ class BatchPieces(Parts):
 
     def batch_collate(self, record: BatchRecord, attempt: Attempt) -> Span:
         """Return the making of the method's argument, in the batch's own trace."""
-        start_ns, end_ns = attempt.started_ns, attempt.collated_ns
+        start_ns, end_ns = attempt.started_ns, collated_ns(attempt)
         return self._attempt_part(record, attempt, names.COLLATE, COLLATE, start_ns, end_ns)
 
     def batch_run(self, record: BatchRecord, attempt: Attempt) -> Span:

@@ -24,14 +24,16 @@ alone; only a copy ends where its request did.
 
 from collections.abc import Iterator
 
-from spanserve.tracing.expansion.pieces import Pieces
 from spanserve.tracing.model import names
 from spanserve.tracing.model.ids import DECODE, ENCODE
 from spanserve.tracing.model.span import Span
 from spanserve.tracing.recording.attempt import Attempt
-from spanserve.tracing.recording.base import LateRecord, Record
+from spanserve.tracing.recording.base import Record
+from spanserve.tracing.recording.counting import copies_seen
 from spanserve.tracing.recording.record import BatchRecord, ItemRecord, RequestRecord
 from spanserve.tracing.recording.startup import StartupRecord
+from support.oracle.late import LateRecord
+from support.oracle.pieces import Pieces
 
 
 class Expansion:
@@ -110,7 +112,7 @@ class Expansion:
     ) -> Iterator[Span]:
         pieces = self._pieces
         yield pieces.item_run(record, item, attempt, last=last)
-        for custom, end_ns in batch.customs_seen(attempt, record.ended_ns):
+        for custom, end_ns in copies_seen(batch, attempt, record.ended_ns):
             origin = batch.span_id(custom.place)
             yield pieces.copy(record, item, custom, end_ns, origin, failed=last)
 

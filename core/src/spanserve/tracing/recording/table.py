@@ -1,10 +1,13 @@
-"""Finished records as plain values: what waits for the exporter, and crosses to its process.
+"""What finished records leave behind, as plain values: what waits for the exporter.
 
-A record is frozen when it ends, into tuples and dicts of nothing but texts, numbers, bytes
-and None: those are what `marshal` writes, and at a tenth of `pickle`'s cost for objects.
-A usual request becomes a row of its batch (`rows`), and a batch that went well a table: its own
-fields once, and the rows, or less where all are usual (`lean_rows`). All others keep every field
-by its name, and come back as records: `thawed`.
+A table is written when a record ends, into tuples and dicts of nothing but texts, numbers, bytes
+and None: those are what `marshal` writes, at a tenth of `pickle`'s cost for objects, and what
+crosses to the exporter's process. Whoever makes spans reads the tables of many records at once
+(`expansion.read`).
+
+A usual request becomes a row of its batch (`rows`, and still less where all are usual:
+`lean_rows`). All others have a table of their own: the fields of the record, of its items, and of
+the batches that these were in, which do not wait for each other.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +18,11 @@ from spanserve.tracing.model import names
 from spanserve.tracing.model.failure import Failure
 from spanserve.tracing.recording.attempt import Retry
 from spanserve.tracing.recording.base import Record
+from spanserve.tracing.recording.counting import (
+    spans_of_batch,
+    spans_of_request,
+    spans_of_startup,
+)
 from spanserve.tracing.recording.custom import CustomSpan, PlainCustom
 from spanserve.tracing.recording.lean import LeanRequest
 from spanserve.tracing.recording.lean_rows import PlainLeans
@@ -39,7 +47,7 @@ Frozen = tuple[Any, ...]
 """A frozen record: its kind, one of those above, its number of spans, and its fields: bytes where
 it is packed (`packing`)."""
 
-_REQUEST_FIELDS: Final = (
+REQUEST_FIELDS: Final = (
     "trace_id",
     "root_id",
     "parent_id",
@@ -65,7 +73,7 @@ _REQUEST_FIELDS: Final = (
     "encoded_ns",
     "ended_ns",
 )
-_STARTUP_FIELDS: Final = ("trace_id", "root_id", "service", "custom_lost", "started_ns", "ended_ns")
+STARTUP_FIELDS: Final = ("trace_id", "root_id", "service", "custom_lost", "started_ns", "ended_ns")
 ITEM_FIELDS: Final = ("queued_ns", "depth", "index", "position", "dequeued_ns")
 BATCH_FIELDS: Final = (
     "trace_id",
@@ -85,9 +93,42 @@ BATCH_FIELDS: Final = (
 )
 
 
+RETRY_FIELDS: Final = ("number", "started_ns", "run_ns", "ran_ns", "ended_ns")
+TRACE_FIELDS: Final = ("trace_id", "root_id", "tracestate", "debug")
+
+_request_fields: Callable[[RequestRecord], Frozen] = attrgetter(*REQUEST_FIELDS)
+_startup_fields: Callable[[StartupRecord], Frozen] = attrgetter(*STARTUP_FIELDS)
+_item_fields: Callable[[ItemRecord], Frozen] = attrgetter(*ITEM_FIELDS)
+_retry_fields: Callable[[Retry], Frozen] = attrgetter(*RETRY_FIELDS)
+_trace_fields: Callable[[Record], Frozen] = attrgetter(*TRACE_FIELDS)
+
+
 def frozen_request(record: RequestRecord, *, with_runs: bool) -> Frozen:
-    """Freeze a request that ended; `with_runs` is whether its batch's run is in its trace."""
-    return REQUEST, record.span_count(with_runs=with_runs), _request_fields(record)
+    """Pack a request that ended; `with_runs` is whether its batch's run is in its trace.
+
+    It has copies of the batches that its items were in, as far as they are known.
+    """
+    numbers: dict[int, int] = {}
+    batches: list[Frozen] = []
+    items = []
+    for item in record.items:
+        batch, number = item.batch, -1
+        if batch is not None and (number := numbers.setdefault(id(batch), len(batches))) == len(
+            batches
+        ):
+            # Copies are made of what a request saw of its spans, whether or not they had ended.
+            batches.append(_plain_batch(batch, tuple(batch.custom_spans)))
+        items.append((number, _plain_failure(item.failure), *_item_fields(item)))
+    return (
+        REQUEST,
+        spans_of_request(record, with_runs=with_runs),
+        _request_fields(record),
+        tuple(record.origin),
+        _plain_failure(record.failure),
+        [_plain_custom(custom) for custom in record.finished],
+        items,
+        batches,
+    )
 
 
 def write_record(rows: Rows, record: RequestRecord, item: ItemRecord) -> None:
@@ -152,8 +193,7 @@ def frozen_members(batch: BatchRecord, rows: Rows) -> Frozen:
     """Freeze a batch whose last member's end is decided, with what the members left behind."""
     if rows.are_open:
         return frozen_table(TABLE, batch, rows.spans, rows.customs, rows.origins, rows.plain())
-    rest = _plain_rest(batch, batch.finished)
-    return BATCH, batch.span_count(), frozen_batch(batch), rows.plain(), *rest
+    return BATCH, spans_of_batch(batch), _plain_batch(batch, batch.finished), rows.plain()
 
 
 def frozen_table(  # noqa: PLR0917  # called for every batch: keywords would cost
@@ -170,17 +210,15 @@ def frozen_table(  # noqa: PLR0917  # called for every batch: keywords would cos
 
 
 def frozen_startup(record: StartupRecord) -> Frozen:
-    """Freeze the start of a process that ended, well or not."""
-    fields: dict[str, Any] = {name: getattr(record, name) for name in _STARTUP_FIELDS}
-    fields["failure"] = _plain_failure(record.failure)
-    fields["finished"] = [_plain_custom(custom) for custom in record.finished]
-    return STARTUP, record.span_count(), fields
+    """Pack the start of a process that ended, well or not."""
+    customs = [_plain_custom(custom) for custom in record.finished]
+    failure = _plain_failure(record.failure)
+    return STARTUP, spans_of_startup(record), _startup_fields(record), failure, customs
 
 
 def frozen_late(record: Record, spans: Sequence[CustomSpan], now_ns: int) -> Frozen:
-    """Freeze custom spans whose record left before: what is open goes out as it is now."""
-    fields = record.trace_id, record.root_id, record.tracestate, record.debug
-    return LATE, len(spans), fields, [_plain_late(span, now_ns) for span in spans]
+    """Pack custom spans whose record left before: what is open goes out as it is now."""
+    return LATE, len(spans), _trace_fields(record), [_plain_late(span, now_ns) for span in spans]
 
 
 def _plain_late(span: CustomSpan, now_ns: int) -> tuple[Any, ...]:
@@ -192,37 +230,17 @@ def _plain_late(span: CustomSpan, now_ns: int) -> tuple[Any, ...]:
     return tuple(fields)
 
 
-def _request_fields(record: RequestRecord) -> dict[str, Any]:
-    fields: dict[str, Any] = {name: getattr(record, name) for name in _REQUEST_FIELDS}
-    fields["origin"] = tuple(record.origin)
-    fields["failure"] = _plain_failure(record.failure)
-    fields["finished"] = [_plain_custom(custom) for custom in record.finished]
-    fields["items"] = [_plain_item(item) for item in record.items]
-    return fields
-
-
-def _plain_item(item: ItemRecord) -> tuple[Any, ...]:
-    batch = item.batch
+def _plain_batch(batch: BatchRecord, customs: Sequence[CustomSpan]) -> Frozen:
     return (
-        [getattr(item, name) for name in ITEM_FIELDS],
-        _plain_failure(item.failure),
-        # Copies are made of what a request saw of the batch's spans, whether or not they had ended.
-        batch and (frozen_batch(batch), *_plain_rest(batch, tuple(batch.custom_spans))),
-    )
-
-
-def _plain_rest(batch: BatchRecord, customs: Sequence[CustomSpan]) -> tuple[Any, ...]:
-    """Freeze what most batches have none of."""
-    return (
+        frozen_batch(batch),
         _plain_failure(batch.failure),
         [_plain_custom(custom) for custom in customs],
         [_plain_retry(retry) for retry in batch.retries],
     )
 
 
-def _plain_retry(retry: Retry) -> tuple[Any, ...]:
-    marks = retry.started_ns, retry.run_ns, retry.ran_ns, retry.ended_ns
-    return retry.number, tuple(retry.positions), marks, _plain_failure(retry.failure)
+def _plain_retry(retry: Retry) -> Frozen:
+    return tuple(retry.positions), _plain_failure(retry.failure), *_retry_fields(retry)
 
 
 def _plain_failure(failure: Failure | None) -> tuple[Any, ...] | None:
