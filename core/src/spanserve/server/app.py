@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from starlette.routing import Match
 
 from spanserve.batching.batcher import Batcher
@@ -34,7 +35,8 @@ from spanserve.server.operations.metrics import ServerMetrics
 from spanserve.server.operations.routes import add_operations
 from spanserve.server.operations.sibling_metrics import Siblings
 from spanserve.server.plain import PlainEndpoint
-from spanserve.server.routes import add_route
+from spanserve.server.resolving import resolver_of
+from spanserve.server.routes import add_route, sender
 from spanserve.server.running import Running, start_error
 from spanserve.service.bundle.load import LoadedService
 from spanserve.service.spec import ApiSpec
@@ -189,9 +191,18 @@ def _add_inference(
     for endpoint in endpoints:
         route = add_route(app, endpoint, front)
         if endpoint.spec.is_dependent or app.router.dependencies:
-            front.dependents[endpoint.spec.route] = shortened(app, route, endpoint)
+            _shorten(app, route, endpoint, front)
     if models:
         add_inference(app, models, front)
+
+
+def _shorten(app: App, route: APIRoute, endpoint: Endpoint, front: FrontDoor) -> None:
+    """Find the shortest way to an endpoint with dependencies."""
+    sent = sender(endpoint, front)
+    front.dependents[endpoint.spec.route] = shortened(app, route, endpoint, sent)
+    resolver = resolver_of(app, route, endpoint, sent)
+    if resolver is not None:
+        front.resolvers[endpoint] = resolver
 
 
 def _configure(app: FastAPI, service: LoadedService) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
 from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.types import ExceptionHandler
 
 from spanserve.server.endpoint import Endpoint
 from spanserve.server.http.answer import Answer, Streamed
@@ -30,7 +31,7 @@ _RESPONSE: Final = "spanserve_response"
 _OK: Final = 200
 
 
-class _Answered(Response):
+class Answered(Response):
     """An endpoint's answer, with what dependencies set on FastAPI's response to be."""
 
     def __init__(
@@ -56,6 +57,21 @@ class _Answered(Response):
             await self.background()
 
 
+async def answered(
+    exchange: Exchange, answering: Answering, asked: Response, sender: Sender
+) -> Answered:
+    """Return an endpoint's answer as a response.
+
+    Raises what the endpoint failed with: dependencies with `yield` and the user's own handlers hear
+    of it.
+    """
+    failures = exchange.failures = []
+    answer = await answering(exchange)
+    for error, _ in failures:
+        raise error
+    return Answered(exchange, answer, asked, sender)
+
+
 def dependent_handler(
     name: str, injected: Sequence[Parameter], answering: Answering, sender: Sender
 ) -> Callable[..., Any]:
@@ -72,7 +88,7 @@ def dependent_handler(
         exchange: Exchange = request.scope[SCOPE_KEY]
         exchange.receive = request.receive
         exchange.injected = {key: value for key, value in values.items() if key in wanted}
-        return _Answered(exchange, await answering(exchange), values[response_name], sender)
+        return await answered(exchange, answering, values[response_name], sender)
 
     handle.__name__ = name
     handle.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # how a signature is set
@@ -99,8 +115,8 @@ def keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(name, kind, default=default, annotation=annotation)
 
 
-def shortened(app: FastAPI, route: APIRoute, endpoint: Endpoint) -> App | None:
-    """Return the shortest way to a route that keeps FastAPI's meaning; None: by the app alone.
+def shortened(app: FastAPI, route: APIRoute, endpoint: Endpoint, sender: Sender) -> App | None:
+    """Return the shortest way to a route that is FastAPI's own; None: by the app alone.
 
     What is left out is the search for the route, and the last resort for exceptions, which the
     endpoint's own stands in for.
@@ -111,13 +127,20 @@ def shortened(app: FastAPI, route: APIRoute, endpoint: Endpoint) -> App | None:
         )
     except ImportError:
         return None
-    handlers = {
-        kind: handler
-        for kind, handler in app.exception_handlers.items()
-        if kind not in {500, Exception}
-    }
-    inner = ExceptionMiddleware(AsyncExitStackMiddleware(route.app), handlers=handlers)
-    found: Mapping[str, Any] = {
+    handlers = handlers_of(app)
+    inner = with_handlers(handlers, endpoint, sender, AsyncExitStackMiddleware(route.app))
+    found = found_route(app, route)
+
+    async def short(scope: Scope, receive: Receive, send: Send) -> None:
+        scope.update(found)
+        await inner(scope, receive, send)
+
+    return short
+
+
+def found_route(app: FastAPI, route: APIRoute) -> Mapping[str, Any]:
+    """Return what FastAPI adds to the scope of a request once it has found its route."""
+    return {
         "app": app,
         "router": app.router,
         "route": route,
@@ -125,14 +148,30 @@ def shortened(app: FastAPI, route: APIRoute, endpoint: Endpoint) -> App | None:
         "path_params": {},
     }
 
-    async def short(scope: Scope, receive: Receive, send: Send) -> None:
-        scope.update(found)
+
+def handlers_of(app: FastAPI) -> Mapping[Any, ExceptionHandler]:
+    """Return an app's handlers of exceptions, without the last resort."""
+    handlers = app.exception_handlers.items()
+    return {kind: handler for kind, handler in handlers if kind not in {500, Exception}}
+
+
+def with_handlers(
+    handlers: Mapping[Any, ExceptionHandler], endpoint: Endpoint, sender: Sender, inner: App
+) -> App:
+    """Return an endpoint's app with these handlers of exceptions, its own being the last."""
+    handled = ExceptionMiddleware(inner, handlers=handlers)
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         exchange: Exchange = scope[SCOPE_KEY]
         try:
-            await inner(scope, receive, send)
+            await handled(scope, receive, send)
         except Exception as error:
             if exchange.status:  # the answer began
                 raise
-            await send_answer(send, endpoint.refused(exchange, error), [])
+            known = exchange.answer_to(error)
+            if known is not None:
+                await sender(exchange, known, send)
+            else:
+                await send_answer(send, endpoint.refused(exchange, error), [])
 
-    return short
+    return answer

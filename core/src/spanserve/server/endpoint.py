@@ -20,6 +20,7 @@ from spanserve.server.http.answer import (
     RequestError,
     Streamed,
     body_timed_out,
+    cause_of,
     in_parts,
     request_error,
     timed_out,
@@ -209,6 +210,13 @@ class Endpoint(ABC):
 
     def refused(self, exchange: Exchange, error: Exception) -> Answer:
         """Return the answer to a failed request, which goes nowhere where the client left."""
+        answer = self._refused(exchange, error)
+        if exchange.failures is not None:
+            cause = cause_of(error)
+            exchange.failures.append((cause if isinstance(cause, Exception) else error, answer))
+        return answer
+
+    def _refused(self, exchange: Exchange, error: Exception) -> Answer:
         if isinstance(error, (AbandonedError, ClientLeftError)):
             exchange.client_left = True
             forget_frames(error)

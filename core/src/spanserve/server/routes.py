@@ -111,10 +111,16 @@ def guarded_route(endpoint: Endpoint, door: Door, sent: Sender) -> type[APIRoute
         async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
             exchange: Exchange = scope[SCOPE_KEY]
             refused = door.refusal(exchange)
-            if refused is None:
-                await super().handle(scope, receive, send)
+            if refused is not None:
+                await sent(exchange, endpoint.refused(exchange, refused), send)
                 return
-            await sent(exchange, endpoint.refused(exchange, refused), send)
+            try:
+                await super().handle(scope, receive, send)
+            except Exception as error:
+                answer = exchange.answer_to(error)
+                if answer is None:
+                    raise
+                await sent(exchange, answer, send)
 
     return GuardedRoute
 

@@ -199,10 +199,15 @@ _HEADER_TEXT: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _PLAIN_STATUSES: Final = frozenset({404, 405, 413})
 
 
+def cause_of(error: BaseException) -> BaseException:
+    """Return what the user's code raised, where that is what an exception stands for."""
+    cause = error.__cause__ if isinstance(error, (RunFailedError, CarriedError)) else None
+    return cause or error
+
+
 def request_error(error: BaseException) -> RequestError:
     """Return what the client learns of an exception."""
-    if isinstance(error, (RunFailedError, CarriedError)) and error.__cause__ is not None:
-        error = error.__cause__
+    error = cause_of(error)
     for kind, explain in _EXPLANATIONS:
         if isinstance(error, kind):
             return explain(error)

@@ -41,6 +41,11 @@ _TRACED_HEAD: Final = b"x-request-id: %b\r\nx-trace-id: %b\r\nserver-timing: " +
 NOTHING_INJECTED: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
+async def nothing_left() -> Message:
+    """Return what is left to receive of a request whose body is there."""
+    return {"type": "http.disconnect"}
+
+
 class ClientLeftError(Exception):
     """The client closed the connection before it had its answer."""
 
@@ -53,6 +58,7 @@ class Exchange(LeanRequest):
         "body_length",
         "client_left",
         "failure",
+        "failures",
         "injected",
         "is_read",
         "limit_ms",
@@ -75,6 +81,8 @@ class Exchange(LeanRequest):
         self.decision = UNDECIDED
         self.failure: Failure | None = None
         """What went wrong in the server, or in the user's code outside a batch."""
+        self.failures: list[tuple[Exception, Answer]] | None = None
+        """What its endpoint failed with and would answer, where someone else is to hear of it."""
         self.client_left = False
         self.is_read = False
         """Whether the body was read, so that what can be received next is the client's leaving."""
@@ -86,6 +94,10 @@ class Exchange(LeanRequest):
         """What the guard said of its head."""
         self.timing: tuple[int, int] | None = None
         """Nanoseconds in the queue and in the run."""
+
+    def answer_to(self, error: Exception) -> Answer | None:
+        """Return what its endpoint would answer to what it failed with; None: it did not."""
+        return next((answer for each, answer in self.failures or () if each is error), None)
 
     @property
     def full_record(self) -> RequestRecord:
@@ -263,3 +275,11 @@ class Traffic:
 
     def __init__(self) -> None:
         self.answered: Counter[tuple[str, int]] = Counter()
+
+
+def path_below_root(scope: Scope) -> str:
+    """Return a request's path without the prefix that a proxy in front stripped."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    below = path[len(root) :]
+    return below if root and path.startswith(root) and below.startswith("/") else path

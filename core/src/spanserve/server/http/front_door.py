@@ -7,8 +7,7 @@ much, and nothing on that way would do anything for it.
 """
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from spanserve.errors import forget_frames
@@ -20,42 +19,28 @@ from spanserve.server.formats.streaming import send_stream
 from spanserve.server.http.answer import (
     NOBODY,
     Answer,
-    BodyError,
     RequestError,
     Streamed,
     given_up,
     too_large,
 )
 from spanserve.server.http.exchange import (
-    SCOPE_KEY,
     Exchange,
-    Message,
     Receive,
     Scope,
     Send,
     Traffic,
+    nothing_left,
+    path_below_root,
     send_answer,
 )
 from spanserve.server.http.headers import HeadersRead, read_headers
-from spanserve.server.http.receive import LimitedReceive
+from spanserve.server.http.through_app import App, ThroughApp
+from spanserve.server.resolving import Resolver
 from spanserve.tracing.model.clock import Ids
-from spanserve.tracing.model.failure import failure_of
-from spanserve.tracing.model.ids import ROOT
-from spanserve.tracing.recording.record import RequestRecord
-from spanserve.tracing.scope import entered
 from spanserve.tracing.tracing import Tracing
 
-log = logging.getLogger(__name__)
-
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-
 _NO_SCOPE: Final[Scope] = {}
-
-
-async def _nothing_left() -> Message:
-    """Return what is left to receive of a request whose body is there."""
-    return {"type": "http.disconnect"}
 
 
 class FrontDoor:
@@ -85,6 +70,11 @@ class FrontDoor:
         self.access = access
         self.dependents: dict[str, App | None] = {}
         """The shortest ways to endpoints with dependencies, by their paths; None: by the app."""
+        self.resolvers: dict[Endpoint, Resolver] = {}
+        """What resolves those of endpoints that need not the app."""
+        self.through = ThroughApp(
+            self.traffic, tracing, max_request_bytes=max_request_bytes, trace_headers=trace_headers
+        )
         self._direct: bool | None = None
         self.max_request_bytes = max_request_bytes
         self._tracing = tracing
@@ -111,9 +101,9 @@ class FrontDoor:
                     exchange, path, endpoint, too_large(self.max_request_bytes), send
                 )
             elif endpoint is None or not self.direct or scope["method"] != "POST":
-                await self._through(self._app, exchange, endpoint, send)
+                await self.through(self._app, exchange, endpoint, send)
             elif path in self.dependents:
-                await self._through(self.dependents[path] or self._app, exchange, endpoint, send)
+                await self.through(self.dependents[path] or self._app, exchange, endpoint, send)
             else:
                 await self._straight(exchange, endpoint, send)
         except BaseException as error:
@@ -121,9 +111,13 @@ class FrontDoor:
             asyncio.get_running_loop().call_soon(forget_frames, error)
             raise
         finally:
-            self.end(exchange)
-            if self.access is not None:
-                self.access.note(self._entry(exchange))
+            self.see_out(exchange)
+
+    def see_out(self, exchange: Exchange) -> None:
+        """See a request out that has a scope, after its last byte."""
+        self.end(exchange)
+        if self.access is not None:
+            self.access.note(self._entry(exchange))
 
     def _entry(self, exchange: Exchange) -> Entry:
         scope = exchange.scope
@@ -201,7 +195,8 @@ class FrontDoor:
         return {
             path.encode(): endpoint
             for path, endpoint in self._endpoints.items()
-            if isinstance(endpoint, BatchEndpoint) and path not in self.dependents
+            if isinstance(endpoint, BatchEndpoint)
+            and (path not in self.dependents or endpoint in self.resolvers)
         }
 
     def begin(
@@ -228,7 +223,7 @@ class FrontDoor:
 
         It has no ids yet where it is traced.
         """
-        Exchange.__init__(request, _NO_SCOPE, _nothing_left, read, self._now_ns())
+        Exchange.__init__(request, _NO_SCOPE, nothing_left, read, self._now_ns())
         if not (endpoint.is_traced or request.request_id):
             request.request_id = self._new_id()
 
@@ -253,6 +248,11 @@ class FrontDoor:
         request.record = request.write_record(request.item, decoded_ns, status)
         self.end(request)
 
+    async def give_up(self, exchange: Exchange, endpoint: Endpoint, send: Send) -> None:
+        """Answer that the server does not wait any more, as it stops."""
+        answer = given_up().answer(exchange.request_id, exchange.trace_id)
+        await self._short(exchange, self.note(exchange, endpoint, answer), send)
+
     async def _straight(self, exchange: Exchange, endpoint: Endpoint, send: Send) -> None:
         try:
             answer: Answer | Streamed = await endpoint.answer(exchange)
@@ -268,58 +268,6 @@ class FrontDoor:
             return
         common = exchange.headers(self._now_ns(), tracing=self.trace_headers)
         await send_answer(send, answer, common)
-
-    async def _through(
-        self, app: App, exchange: Exchange, endpoint: Endpoint | None, send: Send
-    ) -> None:
-        """Let FastAPI answer; the common headers are added as its answer passes by."""
-        scope, record = exchange.scope, exchange.record
-        scope[SCOPE_KEY] = exchange
-        answered = False
-
-        async def watched(message: Message) -> None:
-            nonlocal answered
-            if message["type"] == "http.response.start":
-                if endpoint is not None and not exchange.status:  # a dependency's refusal, a 405
-                    self.traffic.answered[endpoint.spec.route, message["status"]] += 1
-                exchange.status = message["status"]
-                if record is not None:
-                    _describe(record, scope, message["status"])
-                common = exchange.headers(self._now_ns(), tracing=self.trace_headers)
-                message["headers"] = [*message.get("headers", ()), *common]
-            await send(message)
-            is_last = message["type"] == "http.response.body" and not message.get("more_body")
-            answered = answered or is_last
-
-        exchange.receive = receive = LimitedReceive(exchange, endpoint, self.max_request_bytes)
-        try:
-            with entered(self._tracing.scope(exchange.context, ROOT)):
-                await app(scope, receive, watched)
-        except Exception as error:
-            if not (answered and isinstance(error, BodyError)):  # else middleware read the body
-                self._note_failure(exchange, error, answered=answered)
-            if not answered:
-                raise
-            forget_frames(error)
-        finally:
-            # The record keeps the scope: nothing of these may form a cycle.
-            del scope[SCOPE_KEY]
-            exchange.receive = _nothing_left
-
-    def _note_failure(self, exchange: Exchange, error: Exception, *, answered: bool) -> None:
-        record = exchange.record
-        if record is not None:
-            record.status = record.status or 500
-            record.failure = record.failure or failure_of(error, self._now_ns())
-        if answered:
-            # To raise it would close the connection under the client's next request.
-            where = f"{exchange.scope['method']} {exchange.scope['path']}"
-            with entered(self._tracing.scope(exchange.context, ROOT)):
-                log.error(
-                    "%s failed for request %s: %r",
-                    *(where, exchange.request_id, error),
-                    exc_info=error,
-                )
 
     def note(self, exchange: Exchange, endpoint: Endpoint, answer: Answer) -> Answer:
         """Count an endpoint's answer, and return it; or `NOBODY`, where the client left."""
@@ -358,19 +306,3 @@ class FrontDoor:
         self.traffic.answered[endpoint.spec.route, status] += 1
         if exchange.record is not None:
             exchange.record.endpoint = endpoint.spec.route
-
-
-def path_below_root(scope: Scope) -> str:
-    """Return a request's path without the prefix that a proxy in front stripped."""
-    path: str = scope["path"]
-    root: str = scope.get("root_path", "")
-    below = path[len(root) :]
-    return below if root and path.startswith(root) and below.startswith("/") else path
-
-
-def _describe(record: RequestRecord, scope: Scope, status: int) -> None:
-    record.status = status
-    route = scope.get("route")
-    path = getattr(route, "path", None)
-    if isinstance(path, str):
-        record.route = path

@@ -11,20 +11,18 @@ from typing import Any, Final
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from spanserve.server.access.guard import OPEN, Guard, Verdict
 from spanserve.server.app import App
-from spanserve.server.connections.keep_alive import KeepAlive
-from spanserve.server.connections.limited_httptools import LimitedHttpTools
 from spanserve.server.connections.limits import MAX_HEADERS
 from spanserve.server.connections.phases import BODY, HEAD, NOTHING
 from spanserve.server.connections.refusals import NO_HOST, is_host
 from spanserve.server.endpoint import BatchEndpoint
-from spanserve.server.http.answer import JSON_ONLY, Answer, RequestError
+from spanserve.server.http.answer import RequestError
+from spanserve.server.http.dependent import DependentRequest
 from spanserve.server.http.direct import DirectRequest
-from spanserve.server.http.exchange import send_answer
+from spanserve.server.http.direct_answers import DirectAnswers
 from spanserve.server.http.front_door import FrontDoor
 from spanserve.server.http.head_cache import Known, sent_head
 from spanserve.server.http.headers import COMMONEST, HeadersRead, is_json, read_fields
@@ -38,7 +36,7 @@ _MOST_TRIES: Final = 4
 _NO_GUARD: Final = Guard(None, None, routes=())
 
 
-class DirectProtocol(KeepAlive, LimitedHttpTools):
+class DirectProtocol(DirectAnswers):
     """One connection."""
 
     def __init__(
@@ -61,8 +59,6 @@ class DirectProtocol(KeepAlive, LimitedHttpTools):
         self._known: Known | None = None
         self._tries = _MOST_TRIES
         self._chunks: list[bytes] = []
-        self._default_headers: list[tuple[bytes, bytes]] | None = None
-        self._head = b""
         self._fields: dict[bytes, bytes] = {}
         self._is_bare = True
         self._is_usual = False
@@ -183,12 +179,8 @@ class DirectProtocol(KeepAlive, LimitedHttpTools):
             and b"content-encoding" not in self._fields
             and self._is_short()
             and is_json(self._fields)
-            and (self._last is None or self._last.response_complete)
+            and (self.last is None or self.last.response_complete)
         )
-
-    @property
-    def _last(self) -> RequestResponseCycle | DirectRequest | None:
-        return self.cycle
 
     def _begin_as_usual(self) -> None:
         """Begin uvicorn's way, with what was read so far."""
@@ -237,68 +229,19 @@ class DirectProtocol(KeepAlive, LimitedHttpTools):
     def _begun(
         self, endpoint: BatchEndpoint, head: Head, read: HeadersRead, verdict: Verdict
     ) -> DirectRequest:
-        assert self._front is not None  # noqa: S101  # else there were no endpoints
-        request = DirectRequest(self, self._front, endpoint, head, read)
+        front = self._front
+        assert front is not None  # noqa: S101  # else there were no endpoints
+        resolver = front.resolvers.get(endpoint) if front.resolvers else None
+        if resolver is None:
+            request = DirectRequest(self, front, endpoint, head, read)
+        else:
+            request = DependentRequest(self, front, endpoint, head, read, resolver)
         if verdict is not OPEN:
             request.verdict = verdict
         # To uvicorn it is a cycle, and a task to cancel: it has what is used of either.
         self.cycle = request  # type: ignore[assignment]
         self.tasks.add(request)  # type: ignore[arg-type]
         return request
-
-    def send_answer(self, request: DirectRequest, answer: Answer, now_ns: int) -> None:
-        """Send an answer in one write, where it is an ordinary one."""
-        if answer.headers is not JSON_ONLY or self.flow.write_paused:
-            self._send_as_usual(request, answer, now_ns)
-            return
-        headers = self.server_state.default_headers
-        if headers is not self._default_headers:  # once a second: the date is among them
-            self._default_headers = headers
-            self._head = b"".join(b"%b: %b\r\n" % each for each in (*headers, *JSON_ONLY))
-        # Unlike uvicorn's, without a look at each header: these are our own words.
-        self.transport.write(
-            b"%b%b%b%bcontent-length: %d\r\n\r\n%b"
-            % (
-                STATUS_LINE[answer.status],
-                self._head,
-                request.head_lines(now_ns),
-                b"" if request.keep_alive else b"connection: close\r\n",
-                len(answer.body),
-                answer.body,
-            )
-        )
-        request.response_complete = True
-        if not request.keep_alive:
-            self.transport.close()
-        self.on_response_complete()
-
-    def _send_as_usual(self, request: DirectRequest, answer: Answer, now_ns: int) -> None:
-        """Send an answer uvicorn's way: it minds a slow client, and the answer's own headers."""
-        common = request.header_list(now_ns)
-
-        async def app(_scope: Any, _receive: Any, send: Any) -> None:
-            await send_answer(send, answer, common)
-
-        cycle = RequestResponseCycle(
-            scope={"method": "POST"},  # type: ignore[typeddict-item]  # all that it reads
-            transport=self.answers,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=False,
-            default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=False,
-            keep_alive=request.keep_alive,
-            on_response=self.on_response_complete,
-        )
-        if self._last is request:
-            self.cycle = cycle
-        self._start_asgi_task(cycle, app)
-
-    def request_done(self, request: DirectRequest) -> None:
-        """Forget a request."""
-        self.tasks.discard(request)
 
     def fail_body(self, error: RequestError) -> None:
         """End a request whose body does not come, or not in time."""
@@ -311,10 +254,6 @@ class DirectProtocol(KeepAlive, LimitedHttpTools):
         self.end_reading(error)
         request.refuse(error)
 
-    def broken(self) -> None:
-        """Close the connection."""
-        self.transport.close()
-
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget a request whose body did not come."""
         super().connection_lost(exc)
@@ -322,17 +261,3 @@ class DirectProtocol(KeepAlive, LimitedHttpTools):
             self._open.abandoned()
             self._held = self._open = None
             self._chunks.clear()
-
-    def on_response_complete(self) -> None:
-        """Go on with the next request, or wait for it; a refusal that waited is last."""
-        self.server_state.total_requests += 1
-        if self._due is not None and not self.answering:
-            self._send_refusal()
-        if self.transport.is_closing():
-            return
-        self.flow.resume_reading()
-        if self.pipeline:
-            cycle, app = self.pipeline.pop()
-            self._start_asgi_task(cycle, app)
-            return
-        self.idle()
