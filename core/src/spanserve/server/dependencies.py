@@ -17,6 +17,7 @@ from starlette.types import ExceptionHandler
 from spanserve.server.endpoint import Endpoint
 from spanserve.server.http.answer import Answer, Streamed
 from spanserve.server.http.exchange import SCOPE_KEY, Exchange, Receive, Scope, Send, send_answer
+from spanserve.server.http.receive import Remembered
 from spanserve.service.arguments import Parameter
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -86,7 +87,8 @@ def dependent_handler(
     async def handle(**values: Any) -> Response:
         request: Request = values[request_name]
         exchange: Exchange = request.scope[SCOPE_KEY]
-        exchange.receive = request.receive
+        receive = request.receive
+        exchange.receive = receive.again if isinstance(receive, Remembered) else receive
         exchange.injected = {key: value for key, value in values.items() if key in wanted}
         return await answered(exchange, answering, values[response_name], sender)
 
@@ -133,7 +135,7 @@ def shortened(app: FastAPI, route: APIRoute, endpoint: Endpoint, sender: Sender)
 
     async def short(scope: Scope, receive: Receive, send: Send) -> None:
         scope.update(found)
-        await inner(scope, receive, send)
+        await inner(scope, Remembered(receive), send)
 
     return short
 

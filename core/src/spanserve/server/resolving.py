@@ -15,6 +15,7 @@ from fastapi.dependencies import utils
 from fastapi.exceptions import FastAPIError, RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.datastructures import QueryParams
+from starlette.exceptions import HTTPException
 
 from spanserve.server.dependencies import (
     App,
@@ -99,7 +100,14 @@ class Resolver:
         self._endpoint = endpoint
         self._sender = sender
         self.found = found_route(app, route)
-        self._with_handlers = partial(with_handlers, handlers_of(app), endpoint, sender)
+        self._handlers = handlers = handlers_of(app)
+        self._with_handlers = partial(with_handlers, handlers, endpoint, sender)
+
+    def handles(self, error: BaseException) -> bool:
+        """Say whether the app has a handler for what a method raised."""
+        kinds: tuple[Any, ...] = type(error).__mro__
+        status = (error.status_code,) if isinstance(error, HTTPException) else ()
+        return any(kind in self._handlers for kind in (*status, *kinds))
 
     def answer_of(self, resolution: "Resolution") -> App:
         """Return what answers a request by its resolution, exceptions by the app's handlers."""
@@ -126,17 +134,17 @@ class Resolution:
 
     __slots__ = ("_resolver", "after", "asked", "background", "before", "error")
 
-    def __init__(self, resolver: Resolver) -> None:
+    def __init__(self, resolver: Resolver, error: BaseException | None = None) -> None:
+        """`error` is what the method raised, where it was called by now."""
         self._resolver = resolver
         self.asked = Asked()
         self.before, self.after = AsyncExitStack(), AsyncExitStack()
         """What ends before the answer goes out, and after it."""
-        self.error: BaseException | None = None
+        self.error = error
         self.background: Any = None
 
     async def solve(self, scope: Scope, receive: Receive) -> bool:
         """Resolve all; says whether nothing is left to do but to answer."""
-        scope.update(self._resolver.found)
         scope[_BEFORE], scope[_AFTER] = self.before, self.after
         try:
             solved = await self._resolver.solve(self, PlainRequest(scope, receive))

@@ -11,6 +11,7 @@ from spanserve.server.dependencies import Sender, dependent_handler, keyword
 from spanserve.server.endpoint import Endpoint
 from spanserve.server.http.answer import Answer, ErrorBody, RequestError, Streamed
 from spanserve.server.http.exchange import SCOPE_KEY, Exchange, Receive, Scope, Send, send_answer
+from spanserve.server.http.receive import Remembered
 from spanserve.service.arguments import Parameter
 from spanserve.service.codecs.media import JSON
 
@@ -115,7 +116,7 @@ def guarded_route(endpoint: Endpoint, door: Door, sent: Sender) -> type[APIRoute
                 await sent(exchange, endpoint.refused(exchange, refused), send)
                 return
             try:
-                await super().handle(scope, receive, send)
+                await super().handle(scope, Remembered(receive), send)
             except Exception as error:
                 answer = exchange.answer_to(error)
                 if answer is None:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Protocol
 
 from spanserve.server.endpoint import BatchEndpoint
-from spanserve.server.http.answer import Answer
+from spanserve.server.http.answer import Answer, cause_of
 from spanserve.server.http.direct import Connection, DirectRequest
 from spanserve.server.http.exchange import (
     SCOPE_KEY,
@@ -76,22 +76,22 @@ class DependentRequest(DirectRequest):
         self._task = self._connection.loop.create_task(self._resolve(body))
 
     async def _resolve(self, body: bytes) -> None:
+        resolution, scope = Resolution(self._resolver), self._new_scope()
         try:
-            scope = self._connection.scope_of(self.head)
-            resolution = Resolution(self._resolver)
-            if await self._is_resolved(resolution, scope):
-                self._task = None
-                super().start(body)
-            else:
-                self.scope = scope
-                answering = partial(self._answer, resolution)
-                await self._connection.answer_by(answering, self, body)
+            is_all = await self._is_resolved(resolution, scope)
         except Exception:
             log.exception("request %s could not be answered", self.request_id)
             self._connection.broken()
-        finally:
-            if self._task is not None:
-                self._leave()
+            self._leave()
+        else:
+            if is_all:
+                self._task = None
+                super().start(body)
+            else:
+                await self._answer(resolution, scope, body)
+
+    def _new_scope(self) -> Scope:
+        return {**self._connection.scope_of(self.head), **self._resolver.found}
 
     async def _is_resolved(self, resolution: Resolution, scope: Scope) -> bool:
         """Resolve the dependencies; says whether that is all."""
@@ -107,10 +107,18 @@ class DependentRequest(DirectRequest):
             del scope[SCOPE_KEY]
         return is_all and self.record is None
 
-    async def _answer(
+    async def _answer(self, resolution: Resolution, scope: Scope, body: bytes) -> None:
+        """Answer from where the dependencies are resolved, or something has failed."""
+        self.scope = scope
+        try:
+            await self._connection.answer_by(partial(self._by_app, resolution), self, body)
+        finally:
+            self._leave()
+
+    async def _by_app(
         self, resolution: Resolution, _scope: Scope, receive: Receive, send: Send
     ) -> None:
-        """Answer by ASGI, from where the dependencies are resolved or have failed."""
+        """Answer by ASGI."""
         self._ask = self.receive = receive
         front, endpoint = self._front, self._endpoint
         try:
@@ -131,13 +139,25 @@ class DependentRequest(DirectRequest):
         self.scope = {}
         self.receive = self._ask = nothing_left
         self._connection.request_done(self)
-        del self._connection
+        del self._connection, self.item
 
     def _give_up(self) -> None:
         if self._task is None:
             super()._give_up()
         else:
             self._task.cancel()
+
+    def _refuse(self, error: Exception) -> None:
+        """Answer with an error, which the app may have a handler for."""
+        raised = cause_of(error)
+        if raised is error or not self._resolver.handles(raised):
+            super()._refuse(error)
+            return
+        self._done = True
+        if self._timer is not None:
+            self._timer.cancel()
+        answering = self._answer(Resolution(self._resolver, raised), self._new_scope(), b"")
+        self._task = self._connection.loop.create_task(answering)
 
     def _end(self, answer: Answer, encoded_ns: int = 0) -> None:
         super()._end(answer, encoded_ns)

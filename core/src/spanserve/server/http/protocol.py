@@ -48,7 +48,8 @@ class DirectProtocol(DirectAnswers):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         app = config.loaded_app  # not ours where uvicorn has put something around it
-        plain = not self.access_log and self.limit_concurrency is None
+        # By what was asked for: a logger may have handlers that nobody wanted lines for.
+        plain = not config.access_log and self.limit_concurrency is None
         self._app = app if isinstance(app, (App, Entrance)) and plain else None
         self._front: FrontDoor | None = None
         self._routes: dict[bytes, BatchEndpoint] | None = None if self._app else {}

@@ -1,8 +1,10 @@
 """What the app reads of a request's body."""
 
+from collections import deque
+
 from spanserve.server.endpoint import Endpoint
 from spanserve.server.http.answer import too_large
-from spanserve.server.http.exchange import Exchange, Message
+from spanserve.server.http.exchange import Exchange, Message, Receive
 
 
 class LimitedReceive:
@@ -32,3 +34,22 @@ class LimitedReceive:
             if self._length > self._limit:
                 raise too_large(self._limit)
         return message
+
+
+class Remembered:
+    """Receives a body for dependencies, and what they read of it once more for the endpoint."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._given: deque[Message] = deque()
+
+    async def __call__(self) -> Message:
+        """Return the next message."""
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._given.append(message)
+        return message
+
+    async def again(self) -> Message:
+        """Return the next message, from the first one on."""
+        return self._given.popleft() if self._given else await self._receive()
