@@ -15,7 +15,7 @@ from spanserve.config.model import Config
 from spanserve.server.app import App, create_app
 from spanserve.server.connections.limited_h11 import LimitedH11
 from spanserve.server.connections.limited_httptools import LimitedHttpTools
-from spanserve.server.http.protocol import DirectProtocol
+from spanserve.server.direct.protocol import DirectProtocol
 from spanserve.tracing.model.span import Resource
 from spanserve.tracing.tracing import Tracing
 from support.serving import DEADLINE_S, service_of

@@ -162,7 +162,7 @@ def _running(app: FastAPI, config: Config, http: Any) -> Iterator[int]:
                 app,
                 http=http or http_protocol(),
                 log_config=None,
-                access_log=config.server.access_log,
+                access_log=False,
                 lifespan="on",
                 ws="auto",
                 server_header=False,

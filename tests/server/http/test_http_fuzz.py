@@ -20,7 +20,7 @@ from uvicorn.server import ServerState
 
 from spanserve.server.connections.limited_h11 import LimitedH11
 from spanserve.server.connections.limited_httptools import LimitedHttpTools
-from spanserve.server.http.protocol import DirectProtocol
+from spanserve.server.direct.protocol import DirectProtocol
 
 CASES: Final = int(os.environ.get("SPANSERVE_FUZZ_CASES", "3000"))
 SEED: Final = int(os.environ.get("SPANSERVE_FUZZ_SEED", "1"))

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,7 +36,7 @@ from spanserve.server.operations.metrics import ServerMetrics
 from spanserve.server.operations.routes import add_operations
 from spanserve.server.operations.sibling_metrics import Siblings
 from spanserve.server.plain import PlainEndpoint
-from spanserve.server.resolving import resolver_of
+from spanserve.server.resolving import missing, resolver_of
 from spanserve.server.routes import add_route, sender
 from spanserve.server.running import Running, start_error
 from spanserve.service.bundle.load import LoadedService
@@ -188,6 +189,13 @@ def create_app(
 def _add_inference(
     app: App, endpoints: Sequence[Endpoint], models: Mapping[str, Model], front: FrontDoor
 ) -> None:
+    lacking = ", ".join(missing())
+    if lacking and any(each.spec.is_dependent for each in endpoints):
+        log.warning(
+            "fastapi %s has not all that the short way of requests with dependencies needs (%s); "
+            "they go FastAPI's own",
+            *(version("fastapi"), lacking),
+        )
     for endpoint in endpoints:
         route = add_route(app, endpoint, front)
         if endpoint.spec.is_dependent or app.router.dependencies:

@@ -1,7 +1,6 @@
 """One HTTP request on its way through the server, and its answer's common headers."""
 
 import asyncio
-from collections import Counter
 from collections.abc import (
     Awaitable,
     Callable,
@@ -268,13 +267,6 @@ async def send_answer(send: Send, answer: Answer, common: list[tuple[bytes, byte
     common.extend(answer.headers)
     await send({"type": "http.response.start", "status": answer.status, "headers": common})
     await send({"type": "http.response.body", "body": answer.body})
-
-
-class Traffic:
-    """Requests, counted by endpoint and status for `/metrics`."""
-
-    def __init__(self) -> None:
-        self.answered: Counter[tuple[str, int]] = Counter()
 
 
 def path_below_root(scope: Scope) -> str:

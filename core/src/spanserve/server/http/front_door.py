@@ -29,13 +29,13 @@ from spanserve.server.http.exchange import (
     Receive,
     Scope,
     Send,
-    Traffic,
     nothing_left,
     path_below_root,
     send_answer,
 )
 from spanserve.server.http.headers import HeadersRead, read_headers
 from spanserve.server.http.through_app import App, ThroughApp
+from spanserve.server.http.traffic import Traffic
 from spanserve.server.resolving import Resolver
 from spanserve.tracing.model.clock import Ids
 from spanserve.tracing.tracing import Tracing
@@ -62,7 +62,8 @@ class FrontDoor:
         tracing: Tracing,
         trace_headers: bool,
     ) -> None:
-        self.traffic = Traffic()
+        self.traffic = traffic = Traffic()
+        self.note, self.count = traffic.note, traffic.count
         self._app = app
         self._endpoints = endpoints
         self._is_direct = direct
@@ -269,13 +270,6 @@ class FrontDoor:
         common = exchange.headers(self._now_ns(), tracing=self.trace_headers)
         await send_answer(send, answer, common)
 
-    def note(self, exchange: Exchange, endpoint: Endpoint, answer: Answer) -> Answer:
-        """Count an endpoint's answer, and return it; or `NOBODY`, where the client left."""
-        if not exchange.reached():
-            answer = NOBODY
-        self.count(exchange, endpoint, answer.status)
-        return answer
-
     async def stream(
         self,
         exchange: Exchange,
@@ -296,13 +290,6 @@ class FrontDoor:
             await send_stream(exchange, send, answer, headers)
         finally:
             status = NOBODY.status if exchange.client_left else answer.status
-            self.count(exchange, endpoint, status)
+            self.traffic.count(exchange, endpoint, status)
             if record is not None:
                 record.status = status
-
-    def count(self, exchange: Exchange, endpoint: Endpoint, status: int) -> None:
-        """Count an answer of this status, and name the endpoint in the record."""
-        exchange.status = status
-        self.traffic.answered[endpoint.spec.route, status] += 1
-        if exchange.record is not None:
-            exchange.record.endpoint = endpoint.spec.route

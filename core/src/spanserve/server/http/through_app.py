@@ -13,10 +13,10 @@ from spanserve.server.http.exchange import (
     Receive,
     Scope,
     Send,
-    Traffic,
     nothing_left,
 )
 from spanserve.server.http.receive import LimitedReceive
+from spanserve.server.http.traffic import Traffic
 from spanserve.tracing.model.failure import failure_of
 from spanserve.tracing.model.ids import ROOT
 from spanserve.tracing.recording.record import RequestRecord

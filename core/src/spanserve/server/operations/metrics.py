@@ -18,7 +18,7 @@ from spanserve.batching.tally import BOUNDS_S, Durations
 from spanserve.running.protocol import Runner
 from spanserve.server.access.access_log import AccessLog
 from spanserve.server.access.guard import Guard
-from spanserve.server.http.exchange import Traffic
+from spanserve.server.http.traffic import Traffic
 from spanserve.tracing.export.exporter import Drop
 from spanserve.tracing.recording.keeping import ERROR, SLOW
 from spanserve.tracing.tracing import Tracing

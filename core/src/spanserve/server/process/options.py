@@ -40,7 +40,7 @@ def http_protocol() -> type[asyncio.Protocol]:
     try:
         # They need httptools.
         from spanserve.server.connections.limited_httptools import LimitedHttpTools  # noqa: PLC0415
-        from spanserve.server.http import protocol, upstream  # noqa: PLC0415
+        from spanserve.server.direct import protocol, upstream  # noqa: PLC0415
     except ImportError as error:
         log.warning("requests are read by h11, which costs more time: %s", error)
         return LimitedH11

@@ -8,8 +8,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 
 from spanserve.server.connections.keep_alive import KeepAlive
 from spanserve.server.connections.limited_httptools import LimitedHttpTools
+from spanserve.server.direct.request import DirectRequest
 from spanserve.server.http.answer import JSON_ONLY, Answer
-from spanserve.server.http.direct import DirectRequest
 from spanserve.server.http.exchange import Scope, send_answer
 from spanserve.server.http.through_app import App
 from spanserve.tracing.admission.head import Head

@@ -15,8 +15,8 @@ from uvicorn.server import ServerState
 from spanserve import api, service
 from spanserve.config.model import Config
 from spanserve.server.app import create_app
-from spanserve.server.http.head_cache import sent_head
-from spanserve.server.http.protocol import DirectProtocol
+from spanserve.server.direct.head_cache import sent_head
+from spanserve.server.direct.protocol import DirectProtocol
 from spanserve.tracing.model.span import Resource
 from spanserve.tracing.tracing import Tracing
 from support.serving import DEADLINE_S, service_of

@@ -18,13 +18,13 @@ from spanserve.server.app import App
 from spanserve.server.connections.limits import MAX_HEADERS
 from spanserve.server.connections.phases import BODY, HEAD, NOTHING
 from spanserve.server.connections.refusals import NO_HOST, is_host
+from spanserve.server.direct.answers import DirectAnswers
+from spanserve.server.direct.dependent import DependentRequest
+from spanserve.server.direct.head_cache import Known, sent_head
+from spanserve.server.direct.request import DirectRequest
 from spanserve.server.endpoint import BatchEndpoint
 from spanserve.server.http.answer import RequestError
-from spanserve.server.http.dependent import DependentRequest
-from spanserve.server.http.direct import DirectRequest
-from spanserve.server.http.direct_answers import DirectAnswers
 from spanserve.server.http.front_door import FrontDoor
-from spanserve.server.http.head_cache import Known, sent_head
 from spanserve.server.http.headers import COMMONEST, HeadersRead, is_json, read_fields
 from spanserve.server.process.starting import Entrance
 from spanserve.tracing.admission.client import Client

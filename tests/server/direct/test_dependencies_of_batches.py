@@ -28,9 +28,11 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from spanserve import api, service
+from spanserve import api, current_trace, service, span
+from spanserve.server.direct.dependent import DependentRequest
+from spanserve.server.resolving import PlainRequest, Resolution
 from support.serving import serving, until
-from support.traces import Keeps, tree
+from support.traces import Keeps, is_batch, tree
 
 steps: list[Any] = []
 """What dependencies and background tasks did, in order."""
@@ -193,7 +195,7 @@ class Doubling:
 
 def methods() -> dict[str, Any]:
     def method(name: str, dependencies: list[Any]) -> Any:
-        def run(self: Any, numbers: list[int]) -> list[int]:
+        def run(_self: Any, numbers: list[int]) -> list[int]:
             return [doubled(number) for number in numbers]
 
         run.__name__ = name
@@ -273,13 +275,21 @@ REQUESTS: Final[list[tuple[str, dict[str, str], int]]] = [
 WAYS: Final = ("short", "no private parts", "middleware", "httptools", "h11")
 
 
+def renamed(solve: Any) -> Any:
+    """Return FastAPI's solver as one whose parameters have other names."""
+
+    async def other(**given: Any) -> Any:
+        return await solve(**given)
+
+    return other
+
+
 @pytest.fixture(scope="module", params=WAYS)
 def client(request: pytest.FixtureRequest) -> Any:
     way = request.param
     with pytest.MonkeyPatch.context() as patch:
         if way == "no private parts":
-            solve = utils.solve_dependencies
-            patch.setattr(utils, "solve_dependencies", lambda **given: solve(**given))
+            patch.setattr(utils, "solve_dependencies", renamed(utils.solve_dependencies))
         with (
             serving(
                 Behind if way == "middleware" else Ours,
@@ -319,3 +329,220 @@ async def test_a_dependency_of_a_batch_means_what_it_means_in_fastapi(
         assert given.headers.get_list(name) == wanted.headers.get_list(name), name
     assert until(lambda: steps == their_steps, 5), (steps, their_steps)
     assert given.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("path", ["/waiting", "/late"])
+def test_what_comes_after_the_answer_keeps_no_client_waiting(
+    client: httpx.Client, path: str
+) -> None:
+    steps.clear()
+    answered.clear()
+    answer = client.post(path, json=7)  # it would not come: what comes after it waits for us
+    assert [answer.json(), steps] == [14, ["method"]]
+    assert client.post("/bare", json=7, headers={"X-Tenant": "a"}).json() == 14
+    answered.set()
+    assert until(lambda: steps[-1] is True, 5)
+
+
+def test_an_exit_of_a_dependency_ends_its_request_alone(client: httpx.Client) -> None:
+    assert client.post("/exiting", json=7).status_code == 500
+    assert client.post("/bare", json=7, headers={"X-Tenant": "a"}).json() == 14
+
+
+def test_dependencies_are_asked_for_each_request_with_a_head_that_is_known() -> None:
+    asked = (
+        b"POST /bare HTTP/1.1\r\nHost: x\r\nX-Tenant: a\r\nContent-Type: application/json\r\n"
+        b"Content-Length: 1\r\n\r\n7"
+    )
+    steps.clear()
+    with (
+        serving(Ours) as server,
+        socket.create_connection(("127.0.0.1", server.port)) as connection,
+    ):
+        for number in (1, 2, 3):
+            connection.sendall(asked)
+            got = connection.recv(4096)
+            assert got.startswith(b"HTTP/1.1 200 OK\r\n")
+            assert got.endswith(b"\r\n\r\n14")
+            assert steps == ["tenant", "method"] * number
+
+
+def test_overrides_hold_for_a_batch() -> None:
+    with serving(Ours) as server:
+        server.app.dependency_overrides[tenant] = lambda: "replaced"
+        assert httpx.post(f"{server.url}/bare", json=1).json() == 2
+        server.app.dependency_overrides[tenant] = sync_session
+        steps.clear()
+        answer = httpx.post(f"{server.url}/bare", json=1, headers={"X-Tenant": "a"})
+    assert answer.json() == 2
+    assert steps == ["open sync", "method", "close sync"]
+
+
+async def slow() -> None:
+    await asyncio.sleep(0.1)
+
+
+async def watching(request: Request) -> None:
+    note("asked")
+    while not await request.is_disconnected():  # noqa: ASYNC110  # as users have to
+        await asyncio.sleep(0.01)
+    note("left")
+
+
+async def patient() -> AsyncIterator[None]:
+    try:
+        note("open")
+        await asyncio.Event().wait()
+        yield
+    finally:
+        note("closed")
+
+
+async def spanned() -> None:
+    trace = current_trace()
+    assert trace is not None
+    note(trace.trace_id)
+    with span("auth"):
+        await asyncio.sleep(0)
+
+
+@service
+class Slow:
+    """A batch method for each dependency that takes its time."""
+
+    @api(batch=True, dependencies=[Depends(slow)])
+    def slow(self, numbers: list[int]) -> list[int]:
+        return [doubled(number) for number in numbers]
+
+    @api(batch=True, dependencies=[Depends(watching)])
+    def watching(self, numbers: list[int]) -> list[int]:
+        return [doubled(number) for number in numbers]
+
+    @api(batch=True, dependencies=[Depends(patient)])
+    def patient(self, numbers: list[int]) -> list[int]:
+        return [doubled(number) for number in numbers]
+
+    @api(batch=True, dependencies=[Depends(spanned), Depends(tenant)])
+    def spanned(self, numbers: list[int]) -> list[int]:
+        return [number * 2 for number in numbers]
+
+
+BOTH: Final = pytest.mark.parametrize("http", [None, "httptools"])
+
+
+@BOTH
+def test_dependencies_take_of_the_time_that_an_answer_may_take(http: Any) -> None:
+    with serving(Slow, http=http) as server:
+        late = httpx.post(f"{server.url}/slow", json=7, headers={"X-Request-Timeout-Ms": "50"})
+        assert [late.status_code, late.json()["code"]] == [504, "timed_out"]
+        assert httpx.post(f"{server.url}/slow", json=7).json() == 14
+
+
+@BOTH
+def test_nothing_runs_for_a_client_that_left_while_its_dependencies_were_resolved(
+    http: Any,
+) -> None:
+    steps.clear()
+    with serving(Slow, http=http) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(
+                b"POST /watching HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                b"Content-Length: 1\r\n\r\n7"
+            )
+            assert until(lambda: steps == ["asked"])
+        counted = 'spanserve_requests_total{endpoint="/watching",status="499"}'
+        assert until(lambda: server.metrics().get(counted) == 1)
+    assert steps[:2] == ["asked", "left"]
+
+
+def test_a_server_that_stops_gives_up_what_waits_in_dependencies() -> None:
+    steps.clear()
+    config = {"server": {"drain_timeout_s": 1}}
+    given: list[httpx.Response] = []
+    with serving(Slow, config) as server:
+        asking = threading.Thread(
+            target=lambda: given.append(httpx.post(f"{server.url}/patient", json=7))
+        )
+        asking.start()
+        assert until(lambda: steps == ["open"])
+    asking.join(10)
+    assert given[0].status_code == 503
+    assert steps == ["open", "closed"]
+
+
+@BOTH
+def test_spans_of_dependencies_are_in_the_trace_of_their_request(http: Any) -> None:
+    keeps = Keeps()
+    with (
+        serving(Slow, tracers=[("keeps", keeps, {})], http=http) as server,
+        httpx.Client(base_url=server.url) as client,
+    ):
+        steps.clear()
+        for _ in range(2):
+            answer = client.post("/spanned", json=7, headers={"X-Tenant": "a"})
+            assert answer.json() == 14
+            assert steps[0] == answer.headers["x-trace-id"]
+            steps.clear()
+        assert client.post("/spanned", json=7, headers={"X-Tenant": "refused"}).status_code == 403
+        assert client.post("/spanned", json="a", headers={"X-Tenant": "a"}).status_code == 422
+    kept = tree(span for span in keeps.spans if not is_batch(span))
+    steps_of_one = ("auth", "decode", "queue", "collate", "run", "split", "encode")
+    whole: Any = {name: {} for name in steps_of_one}
+    assert [each for name, each in kept.items() if "/spanned" in name] == [
+        whole,
+        whole,
+        {"auth": {}},
+        {"auth": {}, "decode": {}},
+    ]
+
+
+def test_a_request_with_dependencies_leaves_nothing_behind(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with serving(Ours) as server, httpx.Client(base_url=server.url) as client:
+        for path in ("/bare", "/sessions", "/setting"):
+            assert client.post(path, json=7, headers={"X-Tenant": "a"}).is_success
+        assert client.post("/bare", json=418, headers={"X-Tenant": "a"}).status_code == 418
+        gc.collect()
+        left = [each for each in gc.get_objects() if isinstance(each, (Resolution, PlainRequest))]
+        requests = [each for each in gc.get_objects() if isinstance(each, DependentRequest)]
+        assert left == []
+        assert len(requests) <= 1  # the connection keeps its last one
+    (failed,) = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
+    assert failed.startswith("/bare failed for a batch of 1")
+
+
+def test_where_fastapi_lacks_something_the_start_says_so_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    with serving(Ours):
+        pass
+    assert "short way" not in caplog.text
+    monkeypatch.setattr(utils, "solve_dependencies", renamed(utils.solve_dependencies))
+    with serving(Ours):
+        pass
+    said = [each for each in caplog.messages if "solve_dependencies" in each]
+    assert len(said) == 1
+    assert said[0].endswith("they go FastAPI's own")
+
+
+def test_the_access_log_and_the_metrics_know_of_them(capsys: pytest.CaptureFixture[str]) -> None:
+    with (
+        serving(Ours, {"server": {"access_log": True}}) as server,
+        httpx.Client(base_url=server.url) as client,
+    ):
+        for headers, number in (
+            ({"X-Tenant": "a"}, 7),
+            ({"X-Tenant": "refused"}, 7),
+            ({"X-Tenant": "a"}, 418),
+            ({}, 7),
+        ):
+            client.post("/bare", json=number, headers=headers)
+        client.post("/sessions", json=7, headers={"X-Tenant": "a"})
+        metrics = server.metrics()
+    counted = 'spanserve_requests_total{endpoint="%s",status="%d"}'
+    assert [metrics[counted % ("/bare", each)] for each in (200, 403, 418, 422)] == [1, 1, 1, 1]
+    assert metrics[counted % ("/sessions", 200)] == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if "POST /" in line]
+    assert [line.split('"')[2].split()[0] for line in lines] == ["200", "403", "418", "422", "200"]

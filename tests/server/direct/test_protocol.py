@@ -18,9 +18,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from spanserve import api, service
 from spanserve.batching.item import Item
 from spanserve.server.connections.limited_httptools import LimitedHttpTools
-from spanserve.server.http import upstream
+from spanserve.server.direct import upstream
+from spanserve.server.direct.protocol import DirectProtocol
 from spanserve.server.http.exchange import Exchange
-from spanserve.server.http.protocol import DirectProtocol
 from support.conversations import PROTOCOLS, Talk, app_of, post
 from support.conversations import served as served_app
 from support.serving import DEADLINE_S, metrics_of

@@ -10,9 +10,9 @@ from collections.abc import Awaitable
 from functools import partial
 from typing import Protocol
 
+from spanserve.server.direct.request import Connection, DirectRequest
 from spanserve.server.endpoint import BatchEndpoint
 from spanserve.server.http.answer import Answer, cause_of
-from spanserve.server.http.direct import Connection, DirectRequest
 from spanserve.server.http.exchange import (
     SCOPE_KEY,
     Exchange,
