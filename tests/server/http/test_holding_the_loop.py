@@ -1,7 +1,7 @@
 """No request of arrays or lines keeps the others waiting: how late a timer of the server's is.
 
 Run as a script it prints the figures, of bodies of so many megabytes: `python
-tests/server/http/test_holding_the_loop.py 20`.
+tests/server/http/test_holding_the_loop.py 20`, with `tests` in PYTHONPATH.
 """
 
 import io
@@ -89,24 +89,13 @@ class Late:
         """Return the worst lateness since the last time, in ms."""
         return float(self._client.get("/late").text)
 
-    def spinning(self) -> float:
-        """Return what it is where the loop is never held: other programs have the processor."""
-        return self._median(lambda: self._client.get("/spin", params={"seconds": 0.1}))
-
     def meanwhile(self, case: Case) -> float:
         """Return the worst lateness while a request is answered."""
-
-        def send() -> None:
-            answer = self._client.post(case.path, content=case.body, headers=case.headers)
-            assert answer.status_code == case.status, answer.text[:500]
-
-        return self._median(send)
-
-    def _median(self, act: Any) -> float:
         found = []
         for _ in range(TIMES):
             self.asked()
-            act()
+            answer = self._client.post(case.path, content=case.body, headers=case.headers)
+            assert answer.status_code == case.status, answer.text[:500]
             found.append(self.asked())
         return median(found)
 
@@ -125,9 +114,7 @@ CASES: Final = cases(int(MEGABYTES * 1e6))
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_long_request_holds_the_loop_for_a_moment_only(late: Late, name: str) -> None:
-    held_ms = late.meanwhile(CASES[name])
-    # Where others have the processors, a timer is late whatever the loop does.
-    assert held_ms <= MOST_MS + 3 * late.spinning()
+    assert late.meanwhile(CASES[name]) <= MOST_MS
 
 
 def told(megabytes: float) -> Iterator[str]:
@@ -137,7 +124,6 @@ def told(megabytes: float) -> Iterator[str]:
         httpx.Client(base_url=server.url, timeout=600) as client,
     ):
         late = Late(client)
-        yield f"{'nothing is held':22} {late.spinning():7.1f} ms"
         for name, case in cases(int(megabytes * 1e6)).items():
             yield f"{name:22} {late.meanwhile(case):7.1f} ms"
 

@@ -27,6 +27,8 @@ from support.zipkin_sink import ZipkinSink
 
 MAX_SPANS = 500
 REQUESTS = 400
+MAX_BATCH_SIZE = 16
+SPANS_OF_A_BATCH = 7 * MAX_BATCH_SIZE + 6
 
 
 async def all_answered(url: str) -> dict[str, float]:
@@ -44,7 +46,8 @@ def write_config(path: Path, url: str) -> str:
         "excluded_urls": UNTRACED,
         "queue": {"max_spans": MAX_SPANS, "flush_interval_ms": 10, "retry_for_s": 600},
     }
-    path.write_text(json.dumps({"tracing": tracing, "server": {"drain_timeout_s": 5}}))
+    server, batching = {"drain_timeout_s": 5}, {"max_batch_size": MAX_BATCH_SIZE}
+    path.write_text(json.dumps({"tracing": tracing, "server": server, "batching": batching}))
     return str(path)
 
 
@@ -55,8 +58,9 @@ def check_counts(metrics: dict[str, float]) -> None:
     waiting = metrics[f"spanserve_spans_waiting{{{tracer}}}"]
     dropped = sum(v for k, v in metrics.items() if k.startswith("spanserve_spans_dropped_total"))
     assert recorded > MAX_SPANS * 4
-    # What waits is the queue and, at most, one export that is under way or handed over again.
-    assert waiting <= MAX_SPANS + 512 + 10
+    # What waits is the queue and, at most, one export that is under way or handed over again:
+    # the last batch of those that are enough for it comes with all of its spans.
+    assert waiting <= MAX_SPANS + (MAX_SPANS - 1 + SPANS_OF_A_BATCH)
     assert dropped > 0
     assert recorded >= waiting + dropped
 

@@ -608,6 +608,21 @@ def test_the_books_add_up_whatever_the_tracer_answers(
 HANDS_OVER = cast("FunctionType", RecordQueue._look_after).__code__  # noqa: SLF001  # a race in it
 
 
+def test_the_books_add_up_at_every_moment() -> None:
+    each = exporter(Backend(), max_spans=20, max_export_spans=2)
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with running(each):
+            for number in range(1, 5_001):
+                put(each, record(number))
+                recorded, waiting, counters = each.accounts()
+                gone = counters.delivered + counters.unconfirmed + sum(counters.dropped.values())
+                assert recorded == waiting + gone
+    finally:
+        sys.setswitchinterval(interval_s)
+
+
 @contextmanager
 def held_up_at(line: int) -> Iterator[None]:
     """Let the other threads get ahead before each time that this one runs a line."""

@@ -209,13 +209,13 @@ class ServerMetrics(Collector):
             labels=label,
         )
         for exporter in self._tracing.exporters:
-            name, counters = exporter.name, exporter.counters
-            recorded.add_metric([name], exporter.recorded_spans)
+            name, (spans, waiting_spans, counters) = exporter.name, exporter.accounts()
+            recorded.add_metric([name], spans)
             exported.add_metric([name, "delivered"], counters.delivered)
             exported.add_metric([name, "unconfirmed"], counters.unconfirmed)
             for why in Drop:
                 dropped.add_metric([name, why.value], counters.dropped[why])
-            waiting.add_metric([name], exporter.waiting_spans)
+            waiting.add_metric([name], waiting_spans)
             paused.add_metric([name], exporter.paused_s)
         failures = self._tracing.failures
         for tracer in self._tracing.tracers:

@@ -7,11 +7,12 @@ and the one that stops it share the lock of the books, since a thread that hangs
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from spanserve.tracing.export.delivery import Delivery
 from spanserve.tracing.export.limits import QueueLimits
-from spanserve.tracing.export.outcome import FAILING, Counters, Drop, Outcome, State
+from spanserve.tracing.export.outcome import FAILING, Accounts, Counters, Drop, Outcome, State
 from spanserve.tracing.export.patience import Patience, Pause
 from spanserve.tracing.export.process.liveness import HANGS_HERE, HANGS_THERE, Liveness
 from spanserve.tracing.export.queue import RecordQueue
@@ -84,6 +85,12 @@ class Exporter:
     def waiting_spans(self) -> int:
         """Spans that are queued, or in hand: being delivered, perhaps not for the first time."""
         return self._queue.waiting_spans + self._in_hand
+
+    def accounts(self) -> Accounts:
+        """Return all numbers as they are at one moment: on the thread that puts records."""
+        with self._books:
+            counters = replace(self.counters, dropped=self.counters.dropped.copy())
+            return Accounts(self.recorded_spans, self.waiting_spans, counters)
 
     @property
     def paused_s(self) -> float:

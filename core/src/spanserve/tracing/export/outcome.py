@@ -50,6 +50,14 @@ class Counters:
     dropped: Counter[Drop] = field(default_factory=lambda: Counter(dict.fromkeys(Drop, 0)))
 
 
+class Accounts(NamedTuple):
+    """The spans that were recorded: those that wait, and what became of the others."""
+
+    recorded: int
+    waiting: int
+    counters: Counters
+
+
 NOTHING_DROPPED: Final[Mapping[Drop, int]] = {}
 
 
