@@ -97,6 +97,7 @@ DEPENDENCIES = {
     "spanserve",
     "starlette",
     "typer",
+    "typing_extensions",
     "uvicorn",
     "yaml",
 }

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from spanserve import Column, Event, Link, Links, Span, SpanKind, Spans
+from spanserve import Column, Event, Events, Link, Links, Span, SpanKind, Spans
 
 HEX = "0123456789abcdef"
 WORD = st.text("abcXYZ019._:/+=@-", min_size=1, max_size=36)
@@ -19,6 +19,25 @@ COMMON = st.dictionaries(
     st.sampled_from(["1.2.3.4", "::1", "a", "", 7, -1, 1.5, True, 'é"\\', "\ud800"]),
     max_size=4,
 )
+
+
+ODD_CELLS: Any = {
+    "f8": st.floats(),
+    "?": st.booleans(),
+    "i4": st.integers(-9, 9),
+    "U": st.sampled_from(["", "é", '"', "binaryAnnotations", "\ud800"]),
+    "S": st.sampled_from([b"binaryAnnotations", b'a"', b"\\", b"\n", b"x"]),
+    "u8": st.integers(0, (1 << 64) - 1),
+    "m": st.integers(-(10**9), 10**9),
+    "O": st.sampled_from(["a", 1, None, True, "\ud800"]),
+}
+
+
+def odd_cells(draw: st.DrawFn, rows: int) -> np.ndarray[Any, Any]:
+    """Draw cells that are none of the usual: negative, too large, to be escaped, of any type."""
+    kind = draw(st.sampled_from(sorted(ODD_CELLS)))
+    drawn = draw(st.lists(ODD_CELLS[kind], min_size=rows, max_size=rows))
+    return np.array(drawn, "timedelta64[ns]" if kind == "m" else kind)
 
 
 def cells(draw: st.DrawFn, rows: int, kind: str) -> np.ndarray[Any, Any]:
@@ -114,6 +133,7 @@ ATTRIBUTES: st.SearchStrategy[Any] = st.dictionaries(
     SCALARS | st.lists(SCALARS, max_size=3) | st.sampled_from(["10.0.0.1", "::1", 80]),
     max_size=6,
 )
+ERRORS = TEXTS.map("e{}".format)  # none that says that there is no error
 TIMES_NS = st.integers(1_000, (1 << 62) - 1)
 
 
@@ -128,12 +148,13 @@ def any_spans(draw: st.DrawFn) -> Span:
     """Draw any span that keeps the contract of `Span`."""
     states = st.sampled_from(["", "a=1", "a=|"])
     times = draw(st.tuples(TIMES_NS, TIMES_NS))
+    span_id = draw(hex_ids(16))
     return Span(
         draw(st.sampled_from(["run", "POST /predict"]) | TEXTS),
         draw(st.sampled_from(SpanKind)),
         draw(hex_ids(32)),
-        draw(hex_ids(16)),
-        draw(st.none() | hex_ids(16)),
+        span_id,
+        draw(st.none() | hex_ids(16).filter(lambda parent_id: parent_id != span_id)),
         min(times),
         max(times),
         draw(ATTRIBUTES),
@@ -144,7 +165,58 @@ def any_spans(draw: st.DrawFn) -> Span:
             )
         ),
         draw(st.lists(st.builds(Event, TEXTS, TIMES_NS, ATTRIBUTES), max_size=3)),
-        draw(st.none() | TEXTS),
+        draw(st.none() | ERRORS),
         draw(st.booleans()),
         draw(states),
     )
+
+
+def some(draw: st.DrawFn, one: st.SearchStrategy[Any], rows: int) -> tuple[list[Any], Any]:
+    """Draw some values, and which of them each row has."""
+    values = draw(st.lists(one, min_size=1, max_size=3))
+    places = st.integers(0, len(values) - 1)
+    return values, np.array(draw(st.lists(places, min_size=rows, max_size=rows)), np.intp)
+
+
+def events(draw: st.DrawFn, rows: int) -> Events:
+    """Draw the events of a column's spans."""
+    counts = draw(st.lists(st.integers(0, 2), min_size=rows, max_size=rows))
+    times = draw(st.lists(TIMES_NS, min_size=sum(counts), max_size=sum(counts)))
+    common, which = some(draw, st.builds(Event, TEXTS, st.just(0), ATTRIBUTES), sum(counts))
+    bounds = np.array([0, *np.cumsum(counts)], np.intp)
+    return Events(bounds, np.array(times, np.int64), common, which)
+
+
+@st.composite
+def enriched(draw: st.DrawFn, column: Column) -> Column:
+    """Draw a column that has more of what few columns have."""
+    rows = len(column.span_id)
+    if draw(st.booleans()):
+        errors, failures = some(draw, ERRORS, rows)
+        column = column._replace(errors=errors, failures=failures)
+    if draw(st.booleans()):
+        column = column._replace(events=events(draw, rows))
+    if draw(st.booleans()):
+        key = draw(st.sampled_from(["odd", "error", "otlp.link.3", "client.address"]))
+        if not any(key in each for each in column.common):
+            column = column._replace(own={**column.own, key: odd_cells(draw, rows)})
+    if column.links is not None and draw(st.booleans()):
+        total = len(column.links.span_id)
+        said = st.dictionaries(TEXTS, st.integers(), max_size=2)
+        states = st.sampled_from(["", "a=1", "|"])
+        one = st.builds(Link, st.just(""), st.just(""), said, states, st.booleans())
+        common, which = some(draw, one, total)
+        more = {**column.links.attributes, "odd": odd_cells(draw, total)}
+        own = more if draw(st.booleans()) else column.links.attributes
+        column = column._replace(
+            links=column.links._replace(attributes=own, common=common, which=which)
+        )
+    return column._replace(debug=draw(st.booleans()))
+
+
+@st.composite
+def any_calls(draw: st.DrawFn) -> Spans:
+    """Draw any columns, and any spans beside them."""
+    blocks = draw(calls(fewest_links=0)).blocks
+    richer = [[draw(enriched(column)) for column in block] for block in blocks]
+    return Spans(richer, draw(st.lists(any_spans(), max_size=3)))

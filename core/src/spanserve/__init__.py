@@ -11,7 +11,7 @@ from spanserve.tracing.export.answers import (
     http_verdict,
     retry_after_s,
 )
-from spanserve.tracing.export.checkpoint import breathe
+from spanserve.tracing.export.checkpoint import breathe, checkpoint
 from spanserve.tracing.export.halving import Sent, send_in_parts
 from spanserve.tracing.hookspecs import ExportResult, hookimpl
 from spanserve.tracing.model.columns import Column, Events, Links, Spans, hex_digits
@@ -62,6 +62,7 @@ __all__ = [
     "baggage",
     "breathe",
     "bundle_path",
+    "checkpoint",
     "columns_of",
     "current_trace",
     "grpc_verdict",

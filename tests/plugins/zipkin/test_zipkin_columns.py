@@ -1,7 +1,8 @@
 """Columns as Zipkin's JSON: what they say is what each of their spans says alone."""
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -11,18 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spanserve import Column, Resource, Span, SpanKind, Spans
-from spanserve_zipkin.cells import (
+from spanserve_zipkin.encode import Encoder
+from spanserve_zipkin.encoding.cells import (
     Text,
     digits,
     milliseconds,
     quoted_digits,
     quoted_milliseconds,
 )
-from spanserve_zipkin.columns import body_of_columns
-from spanserve_zipkin.encode import Encoder, body_of
-from support.columns import calls, columns
+from spanserve_zipkin.encoding.rows import body_of, lengths_of
+from support.columns import any_calls, calls, columns
 from support.zipkin_rules import read_spans, violations
 
+LINK = re.compile(r"([0-9a-f]{32}\|[0-9a-f]{16}\|[^|]*)\|(\{.*\})\|0")
 RESOURCE = Resource("digits é", {"service.version": "1"})
 
 
@@ -33,28 +35,34 @@ def numbers(span: dict[str, Any]) -> dict[str, Any]:
 
 
 def number(text: str) -> Any:
-    if "||{" in text:
-        head, _, rest = text.partition("||")
-        return head, json.loads(rest.removesuffix("|0"))
+    if link := LINK.fullmatch(text):
+        return link[1], json.loads(link[2])
     try:
         return float(text)
     except ValueError:
         return text
 
 
-def by_id(spans: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return sorted(map(numbers, spans), key=lambda span: json.dumps(span, sort_keys=True))
+def in_order(spans: list[dict[str, Any]]) -> list[str]:
+    return sorted(json.dumps(numbers(span), sort_keys=True) for span in spans)
 
 
 @settings(max_examples=200, deadline=None)
-@given(calls())
+@given(any_calls())
 def test_columns_say_what_each_of_their_spans_says_alone(spans: Spans) -> None:
     encoder = Encoder(RESOURCE)
-    body = body_of_columns(spans, encoder)
-    assert body is not None
-    found = read_spans(body)
+    found = written(encoder, spans)
     assert [violations(span) for span in found] == [[] for _ in found]
-    assert by_id(found) == by_id(read_spans(body_of(encoder.encode([*spans]).pieces)))
+    alone = [each for span in spans for each in written(encoder, [span])]
+    assert in_order(found) == in_order(alone)
+
+
+def written(encoder: Encoder, spans: Sequence[Span]) -> list[dict[str, Any]]:
+    encoded = encoder.encode(spans)
+    assert (encoded.rejected, encoded.failure) == (0, None)
+    assert sum(rows.count for rows in encoded.rows) == len(spans)
+    assert lengths_of(encoded.rows) == [len(text) for rows in encoded.rows for text in rows.texts()]
+    return read_spans(body_of(encoded.rows))
 
 
 def column_of(**fields: Any) -> Column:
@@ -79,34 +87,65 @@ def column_of(**fields: Any) -> Column:
     [
         {"common": [{"error": "e"}]},
         {"common": [{"otlp.link.0": "a"}]},
-        {"kind": SpanKind.SERVER},
+        {"own": {"error": np.array([0])}},
+        {"own": {"client.address": np.array(["1.2.3.4"])}, "kind": SpanKind.SERVER},
         {"kind": SpanKind.SERVER, "own": {"network.peer.port": np.array([80])}},
+        {"kind": SpanKind.CLIENT, "own": {"network.peer.port": np.array([80])}},
+        {"own": {"x": np.array([-1])}},
+        {"own": {"x": np.array([1 << 63], np.uint64), "y": np.array([7])}},
+        {"own": {"x": np.array([b"binaryAnnotations"]), "y": np.array([b'"'])}},
+        {"own": {"x": np.array([1.5]), "y": np.array([True]), "z": np.array(["é"])}},
     ],
 )
-def test_what_means_more_than_a_tag_is_left_to_those_who_look_at_each_span(
-    odd: dict[str, Any],
-) -> None:
-    assert body_of_columns(Spans([[column_of(**odd)]]), Encoder(RESOURCE)) is None
+def test_what_is_odd_in_a_column_is_written_as_in_a_span(odd: dict[str, Any]) -> None:
+    column = column_of(**odd)
+    encoder = Encoder(RESOURCE)
+    assert written(encoder, Spans([[column]])) == written(encoder, [*column.spans()])
 
 
-def test_one_span_beside_the_columns_that_cannot_be_encoded_leaves_all_to_the_other_way() -> None:
-    broken = Span("x", SpanKind.INTERNAL, "1" * 32, "1" * 16, None, None, 2)  # type: ignore[arg-type]
-    assert body_of_columns(Spans([[column_of()]], [broken]), Encoder(RESOURCE)) is None
+def test_the_callers_port_belongs_to_its_address_alone() -> None:
+    proxied = {"client.address": "1.2.3.4", "network.peer.address": "5.6.7.8"}
+    direct = {"client.address": "1.2.3.4", "network.peer.address": "1.2.3.4"}
+    ports = {"network.peer.port": np.array([80], np.uint16)}
+    ends = [
+        written(
+            Encoder(RESOURCE), Spans([[column_of(kind=SpanKind.SERVER, common=[x], own=ports)]])
+        )
+        for x in (proxied, direct)
+    ]
+    assert [(span["remoteEndpoint"], "tags" in span) for [span] in ends] == [
+        ({"ipv4": "1.2.3.4"}, True),
+        ({"ipv4": "1.2.3.4", "port": 80}, True),
+    ]
+    assert [span["tags"].get("network.peer.port") for [span] in ends] == ["80", None]
+
+
+def test_one_broken_row_of_a_column_costs_no_other() -> None:
+    three = column_of(
+        trace_id=np.array([b"1" * 32] * 3),
+        span_id=np.arange(1, 4, dtype=np.uint64),
+        parent_id=np.zeros(3, np.uint64),
+        start_ns=np.full(3, 10**18),
+        end_ns=np.full(3, 10**18),
+        common=[{}, 7],
+        which=np.array([0, 1, 0]),
+    )
+    encoded = Encoder(RESOURCE).encode(Spans([[three]]))
+    assert encoded.rejected == 1
+    assert [span["id"][-1] for span in read_spans(body_of(encoded.rows))] == ["1", "3"]
 
 
 def test_spans_beside_the_columns_come_after_them() -> None:
     other = Span("other", SpanKind.INTERNAL, "1" * 32, "2" * 16, None, 10**18, 10**18 + 5)
-    body = body_of_columns(Spans([[column_of()]], [other]), Encoder(RESOURCE))
-    assert body is not None
-    assert [span["name"] for span in read_spans(body)] == ["run", "other"]
-    assert body_of_columns(Spans([]), Encoder(RESOURCE)) == bytearray(b"[]")
+    spans = Spans([[column_of()]], [other])
+    assert [span["name"] for span in written(Encoder(RESOURCE), spans)] == ["run", "other"]
+    assert body_of(Encoder(RESOURCE).encode(Spans([])).rows) == b"[]"
 
 
 def test_spans_may_have_nothing_in_common_in_more_than_one_way() -> None:
     column = column_of(common=[{}, {}], own={"x": np.array([7])})
-    body = body_of_columns(Spans([[column]]), Encoder(RESOURCE))
-    assert body is not None
-    assert [span["tags"] for span in read_spans(body)] == [{"x": "7"}]
+    found = written(Encoder(RESOURCE), Spans([[column]]))
+    assert [span["tags"] for span in found] == [{"x": "7"}]
 
 
 @pytest.mark.parametrize("rows", [1, 2])
@@ -122,9 +161,8 @@ def test_cells_may_be_fields_of_records(rows: int) -> None:
         which=np.zeros(rows, int),
         own={"word": words},
     )
-    body = body_of_columns(Spans([[column]]), Encoder(RESOURCE))
-    assert body is not None
-    found = [(span["traceId"], span["id"], span["tags"]["word"]) for span in read_spans(body)]
+    spans = written(Encoder(RESOURCE), Spans([[column]]))
+    found = [(span["traceId"], span["id"], span["tags"]["word"]) for span in spans]
     assert found == [("1" * 32, f"{7:016x}", "x"), ("2" * 32, f"{8:016x}", "xy")][:rows]
 
 

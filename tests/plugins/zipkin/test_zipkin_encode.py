@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spanserve import Event, Link, Resource, Span, SpanKind
-from spanserve_zipkin.encode import Encoder, body_of
+from spanserve_zipkin.encode import Encoder
+from spanserve_zipkin.encoding.rows import body_of
 from support.zipkin_rules import read_spans, violations
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
@@ -31,8 +32,8 @@ def encoded(span: Span, resource: Resource = RESOURCE) -> str:
     result = Encoder(resource).encode([span])
     if result.failure is not None:
         raise result.failure
-    assert len(result.pieces) == 1
-    return body_of(result.pieces).decode()[1:-1]
+    assert sum(rows.count for rows in result.rows) == 1
+    return body_of(result.rows).decode()[1:-1]
 
 
 def decode(span: Span, resource: Resource = RESOURCE) -> dict[str, Any]:
@@ -80,7 +81,7 @@ def test_a_full_span_has_every_member_in_its_place() -> None:
         '{"timestamp":1700000000000007,'
         '"value":"\\"exception\\": {\\"exception.type\\":\\"ValueError\\",\\"n\\":1}"}],'
         '"tags":{"http.route":"/predict","http.response.status_code":"500",'
-        '"client.address":"10.1.2.3","client.port":"51234","ok":"false","share_ms":"0.25",'
+        '"ok":"false","share_ms":"0.25",'
         '"shape":"[64,8]","names":"[\\"é\\",\\"\\\\\\"\\"]","service.version":"1.2",'
         '"otel.status_code":"ERROR","error":"it broke",'
         '"linked.trace_ids":"11111111111111111111111111111111",'
@@ -230,7 +231,7 @@ def test_the_spans_own_error_wins_over_attributes() -> None:
 
 
 def test_links_win_over_attributes_of_the_same_name() -> None:
-    attributes = {"otlp.link.0": "forged", "otlp.link.7": "forged", "linked.trace_ids": "forged"}
+    attributes = {"otlp.link.2": "forged", "otlp.link.7": "forged", "linked.trace_ids": "forged"}
     links = [Link("1" * 32, "2" * 16), Link("3" * 32, "4" * 16), Link("1" * 32, "5" * 16)]
     assert tags_of(attributes=attributes, links=links) == {
         "linked.trace_ids": f"{'1' * 32}, {'3' * 32}",
@@ -238,7 +239,38 @@ def test_links_win_over_attributes_of_the_same_name() -> None:
         "otlp.link.1": f"{'3' * 32}|{'4' * 16}||{{}}|0",
         "otlp.link.2": f"{'1' * 32}|{'5' * 16}||{{}}|0",
     }
-    assert tags_of(attributes=attributes) == {"linked.trace_ids": "forged"}
+    alone = {"otlp.link.0": "forged", **attributes}
+    assert tags_of(attributes=alone) == {"linked.trace_ids": "forged"}
+
+
+def test_of_links_the_ids_of_their_traces_may_stand_alone() -> None:
+    links = [Link("1" * 32, "2" * 16, {"position": 3}), Link("3" * 32, "4" * 16, {"position": 4})]
+    result = Encoder(RESOURCE, links="ids").encode([make_span(links=links, attributes={"size": 2})])
+    [decoded] = read_spans(body_of(result.rows))
+    assert decoded["tags"] == {"size": "2", "linked.trace_ids": f"{'1' * 32}, {'3' * 32}"}
+
+
+@pytest.mark.parametrize(
+    ("attributes", "left"),
+    [
+        ({"client.address": "1.2.3.4", "network.peer.address": "1.2.3.4", "network.peer.port": 9},
+         set()),
+        ({"client.address": "1.2.3.4", "network.peer.address": "5.6.7.8", "network.peer.port": 9},
+         {"network.peer.address", "network.peer.port"}),
+        ({"client.address": "1.2.3.4", "client.port": 7}, set()),
+        ({"client.address": "1.2.3.4", "client.port": 0}, {"client.port"}),
+        ({"client.address": "fe80::1%eth0", "client.port": 7}, {"client.address"}),
+        ({"client.address": "name", "network.peer.address": "5.6.7.8"}, {"client.address"}),
+        ({"network.peer.port": 9}, {"network.peer.port"}),
+    ],
+)  # fmt: skip
+def test_a_server_span_says_its_clients_address_once(
+    attributes: dict[str, Any], left: set[str]
+) -> None:
+    decoded = decode(make_span(kind=SpanKind.SERVER, attributes=attributes))
+    assert set(decoded.get("tags", {})) == left
+    internal = decode(make_span(attributes=attributes))
+    assert set(internal["tags"]) == set(attributes)
 
 
 def test_no_bar_is_left_in_annotations() -> None:
@@ -377,9 +409,11 @@ def test_any_span_is_taken_and_its_values_return(span: Span) -> None:
 def test_a_list_of_spans_is_written_as_each_of_them_alone(several: list[Span]) -> None:
     encoder = Encoder(RESOURCE)
     first = encoder.encode(several)
-    assert body_of(first.pieces).decode() == f"[{','.join(map(encoded, several))}]"
-    assert encoder.encode(several) == first
-    assert (first.spans, first.rejected, first.failure) == (several, 0, None)
+    assert (first.rejected, first.failure) == (0, None)
+    body = body_of(first.rows)
+    assert body_of(encoder.encode(several).rows) == body
+    alone = [span for each in several for span in read_spans(f"[{encoded(each)}]".encode())]
+    assert sorted(map(repr, read_spans(body))) == sorted(map(repr, alone))
 
 
 @given(st.lists(st.dictionaries(keys, scalars, max_size=3), max_size=4))
@@ -399,5 +433,5 @@ def test_links_hold_the_json_of_their_attributes(several: list[dict[str, Any]]) 
 def test_one_span_that_cannot_be_encoded_costs_no_other() -> None:
     several = [make_span(), make_span(start_ns=None), make_span(name="\ud800"), make_span(name=7)]
     result = Encoder(RESOURCE).encode(several)
-    assert (result.spans, result.rejected) == ([several[0], *several[2:]], 1)
-    assert [span["name"] for span in read_spans(body_of(result.pieces))] == ["run", "\ufffd", "7"]
+    assert result.rejected == 1
+    assert [span["name"] for span in read_spans(body_of(result.rows))] == ["run", "\ufffd", "7"]

@@ -4,6 +4,7 @@ import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from email.utils import formatdate
 from typing import Any
 
@@ -20,10 +21,12 @@ from spanserve import (
     SpanKind,
     Spans,
     Verdict,
+    columns_of,
     retry_after_s,
 )
 from spanserve_zipkin.delivery import Delivery
 from spanserve_zipkin.encode import Encoded
+from spanserve_zipkin.encoding.rows import Rows
 from spanserve_zipkin.settings import ZipkinSettings
 from spanserve_zipkin.target import is_loopback, redacted
 from spanserve_zipkin.tracer import Zipkin
@@ -59,6 +62,14 @@ def closed_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
+
+
+def plain(result: ExportResult) -> ExportResult:
+    """Return a result whose spans can be compared."""
+    retry = [
+        span._replace(links=tuple(span.links), events=tuple(span.events)) for span in result.retry
+    ]
+    return replace(result, retry=retry)
 
 
 def holds(word: bytes) -> Callable[[bytes], bool]:
@@ -230,9 +241,9 @@ def test_columns_that_were_too_long_for_a_post_go_out_in_several_from_then_on() 
     with ZipkinSink() as sink, started(sink.url) as tracer:
         sink.refuse_if(lambda body: len(body) > 160_000, 413)
         assert tracer.export_spans(make_columns(255, 1)) == ExportResult(delivered=256)
-        assert [request.status for request in sink.requests] == [413, 413, 202, 202]
+        assert [request.status for request in sink.requests] == [413, 202, 202]
         assert tracer.export_spans(make_columns(255, 1001)) == ExportResult(delivered=256)
-        assert [request.status for request in sink.requests[4:]] == [202] * 3
+        assert [request.status for request in sink.requests[3:]] == [202] * 3
         assert len(sink.spans) == 512
         assert sink.violations == []
 
@@ -256,7 +267,7 @@ def test_of_columns_in_several_posts_those_that_were_not_taken_are_handed_back()
         tracer.export_spans(make_columns(255, 1))
         sink.refuse_if(holds(f"{1001 + 100:016x}".encode()), 503, b"busy")  # in the second of three
         result = tracer.export_spans(make_columns(255, 1001))
-        assert [request.status for request in sink.requests[4:]] == [202, 503]
+        assert [request.status for request in sink.requests[3:]] == [202, 503]
         assert (result.delivered, len(result.retry), result.reason) == (
             86,
             170,
@@ -281,11 +292,11 @@ def test_a_single_span_that_is_too_large_is_rejected() -> None:
 def test_bodies_are_cut_at_their_limit() -> None:
     sizes: list[int] = []
 
-    def post(body: bytes) -> Answer:
+    def post(body: bytearray) -> Answer:
         sizes.append(len(body))
         return Answer(Verdict.TAKEN)
 
-    encoded = Encoded(make_spans(10), ["," + "x" * 299] * 10)
+    encoded = Encoded(columns_of(make_spans(10)).columns, [Rows([b"," + b"x" * 299], 10)])
     delivery = Delivery(post, max_body_bytes=1000)
     assert delivery.deliver(encoded) == ExportResult(delivered=10)
     assert sizes == [901, 901, 901, 301]
@@ -296,8 +307,8 @@ def test_a_transient_answer_hands_the_spans_back(status: int) -> None:
     spans = make_spans(3)
     with ZipkinSink() as sink, started(sink.url) as tracer:
         sink.answer(status, {"Retry-After": "7"}, b"later\nplease", times=1)
-        assert tracer.export_spans(spans) == ExportResult(
-            retry=tuple(spans), retry_after_s=7, reason=f"answered {status}: later please"
+        assert plain(tracer.export_spans(spans)) == ExportResult(
+            retry=spans, retry_after_s=7, reason=f"answered {status}: later please"
         )
         assert tracer.export_spans(spans) == ExportResult(delivered=3)
         assert sink.violations == []
@@ -333,8 +344,8 @@ def test_a_hanging_server_costs_the_timeout_and_hands_the_spans_back() -> None:
     spans = make_spans(3)
     with ZipkinSink() as sink, started(sink.url, timeout_s=0.05) as tracer:
         sink.hang(times=1)
-        assert tracer.export_spans(spans) == ExportResult(
-            retry=tuple(spans), reason="no answer within 0.05 s"
+        assert plain(tracer.export_spans(spans)) == ExportResult(
+            retry=spans, reason="no answer within 0.05 s"
         )
 
 
@@ -342,8 +353,8 @@ def test_a_reset_connection_hands_the_spans_back() -> None:
     spans = make_spans(3)
     with ZipkinSink() as sink, started(sink.url) as tracer:
         sink.reset(times=1)
-        assert tracer.export_spans(spans) == ExportResult(
-            retry=tuple(spans), reason="the connection broke: Connection reset by peer"
+        assert plain(tracer.export_spans(spans)) == ExportResult(
+            retry=spans, reason="the connection broke: Connection reset by peer"
         )
         assert tracer.export_spans(spans) == ExportResult(delivered=3)
         assert sink.connections == 2
@@ -352,16 +363,16 @@ def test_a_reset_connection_hands_the_spans_back() -> None:
 def test_a_refused_connection_hands_the_spans_back() -> None:
     spans = make_spans(3)
     with started(f"http://127.0.0.1:{closed_port()}/api/v2/spans") as tracer:
-        assert tracer.export_spans(spans) == ExportResult(
-            retry=tuple(spans), reason="cannot connect: Connection refused"
+        assert plain(tracer.export_spans(spans)) == ExportResult(
+            retry=spans, reason="cannot connect: Connection refused"
         )
 
 
 def test_a_name_that_does_not_resolve_hands_the_spans_back() -> None:
     spans = make_spans(1)
     with started("http://nobody.invalid:9411/api/v2/spans") as tracer:
-        assert tracer.export_spans(spans) == ExportResult(
-            retry=tuple(spans), reason="the host's name cannot be resolved"
+        assert plain(tracer.export_spans(spans)) == ExportResult(
+            retry=spans, reason="the host's name cannot be resolved"
         )
 
 
@@ -375,9 +386,10 @@ def test_what_was_delivered_before_a_failure_is_not_sent_again() -> None:
             Answer(Verdict.TAKEN),
         ]
     )
-    delivery = Delivery(lambda _body: next(answers), max_body_bytes=900)
-    result = delivery.deliver(Encoded(spans, ["," + "x" * 299] * len(spans)))
-    assert result == ExportResult(delivered=3, retry=tuple(spans[3:]), reason="gone")
+    delivery = Delivery(lambda _body: next(answers), max_body_bytes=901)
+    columns = columns_of(spans).columns
+    result = delivery.deliver(Encoded(columns, [Rows([b"," + b"x" * 299], len(spans))]))
+    assert plain(result) == ExportResult(delivered=3, retry=spans[3:], reason="gone")
 
 
 def test_a_long_answer_is_cut_and_secrets_in_it_masked() -> None:
@@ -519,6 +531,6 @@ def test_a_stopped_sink_that_comes_back_is_found_again() -> None:
     with ZipkinSink() as sink, started(sink.url) as tracer:
         assert tracer.export_spans(spans) == ExportResult(delivered=1)
         sink.answer(503, {"Connection": "close"}, times=1)
-        assert tracer.export_spans(spans).retry == tuple(spans)
+        assert [*tracer.export_spans(spans).retry] == spans
         assert tracer.export_spans(spans).delivered == 1
         assert sink.connections == 2

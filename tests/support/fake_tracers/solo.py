@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from spanserve import ExportResult, Resource, Span, breathe, hookimpl
+from spanserve import ExportResult, Resource, Span, checkpoint, hookimpl
 
 HOME = Path(os.environ["SOLO_HOME"]) if "SOLO_HOME" in os.environ else Path()
 
@@ -45,11 +45,11 @@ class Solo:
         while told("hang"):
             time.sleep(0.01)
         if told("wait"):
-            breathe(60)
+            checkpoint(60)
             (HOME / "waits").touch()
             time.sleep(60)
         if told("slow"):
-            breathe(60)
+            checkpoint(60)
             time.sleep(3)
         if told("retry"):
             (HOME / "retry").unlink()

@@ -1,4 +1,4 @@
-"""Long work lets others go first, and is done in steps."""
+"""Long work yields the CPU between its steps."""
 
 import sys
 import threading
@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from spanserve import Resource, Span, Spans, breathe, hookimpl
+from spanserve import Resource, Span, Spans, breathe, checkpoint, hookimpl
 from spanserve.tracing.expansion.expand import Expander
 from spanserve.tracing.export.checkpoint import hear_signs
 from spanserve.tracing.recording.table import LEAN_TABLE
 from spanserve_jaeger.packets import PacketEncoder
-from spanserve_zipkin.columns import body_of_columns
 from spanserve_zipkin.encode import Encoder
 from support.gate import Sent, gate, ran, released
 from support.leans import Call, Lean
@@ -33,14 +32,14 @@ def test_whoever_waits_for_the_interpreter_gets_it() -> None:
     sys.setswitchinterval(1_000)  # nobody is made to let go of it
     try:
         go_on.release()
-        breaths = 0
-        while not went_on.is_set() and breaths < 1_000_000:
-            breathe()
-            breaths += 1
+        signs = 0
+        while not went_on.is_set() and signs < 1_000_000:
+            checkpoint()
+            signs += 1
     finally:
         sys.setswitchinterval(interval_s)
     other.join()
-    assert 0 < breaths < 1_000_000
+    assert 0 < signs < 1_000_000
 
 
 class Quiet:
@@ -53,10 +52,10 @@ class Quiet:
 
 @pytest.fixture
 def steps() -> Iterator[list[float]]:
-    """Give a list that grows at each breath."""
-    breaths: list[float] = []
-    hear_signs(breaths.append)
-    yield breaths
+    """Give a list that grows at each checkpoint."""
+    signs: list[float] = []
+    hear_signs(signs.append)
+    yield signs
     hear_signs(None)
 
 
@@ -71,7 +70,7 @@ def spans_of_a_batch(steps: list[float]) -> tuple[Spans, int]:
     for lean in leans:
         lean.answer(fails=False)
     tracing.answered(batch, items)
-    expander = Expander(batch_spans="full", exceptions="full", checkpoint=breathe)
+    expander = Expander(batch_spans="full", exceptions="full", checkpoint=checkpoint)
     assert [record[0] for record in sent] == [LEAN_TABLE]
     before = len(steps)
     return Spans(expander.blocks(sent, 0)), len(steps) - before
@@ -80,7 +79,7 @@ def spans_of_a_batch(steps: list[float]) -> tuple[Spans, int]:
 @pytest.mark.parametrize(
     "export",
     [
-        lambda spans: body_of_columns(spans, Encoder(RESOURCE)),
+        lambda spans: Encoder(RESOURCE).encode(spans),
         lambda spans: PacketEncoder(RESOURCE).encode(spans),
     ],
     ids=["zipkin", "jaeger"],
@@ -94,3 +93,11 @@ def test_columns_are_made_and_written_one_in_a_step(
     before = len(steps)
     assert export(spans)
     assert len(steps) - before >= columns
+
+
+def test_the_name_of_spanserve_0_1_still_works_and_says_how_it_is_called_now(
+    steps: list[float],
+) -> None:
+    with pytest.warns(DeprecationWarning, match=r"called checkpoint\(\) now"):
+        breathe()
+    assert len(steps) == 1

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spanserve import ExportResult, Span, breathe
+from spanserve import ExportResult, Span, checkpoint
 from spanserve.tracing.expansion.expand import Expander
 from spanserve.tracing.export.delivery import DirectDelivery
 from spanserve.tracing.export.exporter import Drop, Exporter, QueueLimits, State
@@ -463,7 +463,7 @@ def test_a_call_that_gives_signs_of_life_does_not_hang() -> None:
 
     def slow(_: Sequence[Span]) -> None:
         for quiet_for_s in (0, 20):
-            breathe(quiet_for_s)
+            checkpoint(quiet_for_s)
             said.release()
             assert go_on.acquire(timeout=WAIT_S)
 

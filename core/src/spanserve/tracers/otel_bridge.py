@@ -23,7 +23,7 @@ from spanserve.tracers.otel_answers import (
     with_session,
 )
 from spanserve.tracing.export.answers import Answer, Verdict
-from spanserve.tracing.export.checkpoint import breathe
+from spanserve.tracing.export.checkpoint import checkpoint
 from spanserve.tracing.export.halving import send_in_parts
 from spanserve.tracing.hookspecs import ExportResult
 from spanserve.tracing.model.span import Attributes, Event, Link, Resource, Span, SpanKind
@@ -146,7 +146,7 @@ class OtelExport:
         self._exporter.shutdown()
 
     def _sent(self, readable: Sequence[ReadableSpan]) -> Answer:
-        breathe(2 * self._timeout_s)  # a connection that had been closed is made once more
+        checkpoint(2 * self._timeout_s)  # a connection that had been closed is made once more
         with listening(self._loggers) as listener:
             try:
                 result = self._exporter.export(readable)

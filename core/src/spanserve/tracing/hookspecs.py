@@ -146,7 +146,7 @@ def export_spans(spans: Sequence[Span]) -> ExportResult | None:
     delivered before, marked `spanserve.late`. Custom spans need not lie within their parents.
     Thread: the exporter's, never two calls at once for a tracer. It may block: meanwhile new
     spans wait in a bounded queue that drops its oldest. A call that gives no sign of life for
-    `tracing.queue.hang_after_s`, by `breathe()`, hangs: the log says so once, and a process is
+    `tracing.queue.hang_after_s`, by `checkpoint()`, hangs: the log says so once, and a process is
     killed and started anew, without the spans of the call. OpenTelemetry's instrumentation is
     suppressed during the call.
     None means that all were delivered. Spans in `ExportResult.retry` are handed over

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from spanserve import Column, Links, SpanKind, breathe
+from spanserve import Column, Links, SpanKind, checkpoint
 from spanserve_jaeger.cells import Integer, OddCellsError, doubles, ids, integers, trace_ids, words
 from spanserve_jaeger.encode import SpanEncoder
 from spanserve_jaeger.records import Block
@@ -63,7 +63,7 @@ class ColumnEncoder:
         self, column: Column, shared: "_Ids", start: Integer, duration: Integer
     ) -> Iterable[Part]:
         """Return the parts of Span structs."""
-        breathe()
+        checkpoint()
         links = column.links
         yield from shared.identity(column)
         yield _TEXT + text(column.name)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from spanserve import ExportResult, Resource, Span, Spans, breathe
+from spanserve import ExportResult, Resource, Span, Spans, checkpoint
 from spanserve_jaeger.pace import Pace
 from spanserve_jaeger.packets import Packet, PacketEncoder
 from spanserve_jaeger.records import joined
@@ -97,7 +97,7 @@ class UdpSender:
             self.close()
 
     def _resolved(self) -> Sequence[Any]:
-        breathe(_RESOLVING_S)
+        checkpoint(_RESOLVING_S)
         self._resolved_s = self._clock_s()
         return self._resolve(self._address, self._port, type=socket.SOCK_DGRAM)
 

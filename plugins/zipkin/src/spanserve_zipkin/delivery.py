@@ -1,9 +1,12 @@
 """Encoded spans to posts: as few as can be, and a bad span must not take good ones along."""
 
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from itertools import accumulate
 
-from spanserve import Answer, ExportResult, Verdict, send_in_parts
-from spanserve_zipkin.encode import Encoded, body_of
+from spanserve import Answer, ExportResult, Spans, Verdict, part_of, send_in_parts
+from spanserve_zipkin.encode import Encoded
+from spanserve_zipkin.encoding.rows import body_of, lengths_of, parts_of
 
 DEFAULT_MAX_BODY_BYTES = 4_000_000  # servers and what stands before them take 5 to 10 MB
 _MIN_BODY_BYTES = 64_000
@@ -14,17 +17,19 @@ class Delivery:
     """Sends spans through `post`. Learns how large a body may be, where a server says it."""
 
     def __init__(
-        self, post: Callable[[bytes], Answer], *, max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
+        self,
+        post: Callable[[bytearray], Answer],
+        *,
+        max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
     ) -> None:
         self._post = post
         self.max_body_bytes = max_body_bytes
 
     def deliver(self, encoded: Encoded) -> ExportResult:
-        """Post all spans, in order, and say what became of them."""
-        spans, pieces = encoded.spans, encoded.pieces
+        """Post all spans, and say what became of them."""
 
         def send(part: range) -> Answer:
-            body = body_of(pieces[part.start : part.stop])
+            body = body_of(parts_of(encoded.rows, part.start, part.stop))
             answer = self._post(body)
             if answer.verdict is Verdict.TOO_LARGE and len(part) > 1:
                 self._learn(len(body))
@@ -34,7 +39,7 @@ class Delivery:
         return ExportResult(
             delivered=sent.delivered,
             rejected=sent.rejected,
-            retry=tuple(spans[index] for index in sent.left),
+            retry=_spans(encoded, sent.left),
             retry_after_s=sent.retry_after_s,
             reason=sent.reason,
         )
@@ -48,20 +53,31 @@ class Delivery:
         self.max_body_bytes = min(self.max_body_bytes, max(refused_bytes // 2, _MIN_BODY_BYTES))
 
     def _chunks(self, encoded: Encoded) -> list[range]:
-        """Cut the spans into bodies by their indices; the size of each is at most the limit."""
-        spans, pieces = len(encoded.spans), encoded.pieces
-        # So many bytes a character takes at most: enough to do without encoding each span here.
-        widest = 2 if all(map(str.isascii, pieces)) else 6
-        if spans and sum(map(len, pieces)) * widest + 2 < self.max_body_bytes:
-            return [range(spans)]
+        """Cut the spans into bodies by their numbers; the size of each is at most the limit."""
+        rows = encoded.rows
+        count = sum(each.count for each in rows)
+        if sum(map(len, rows)) < self.max_body_bytes:
+            return [range(count)] if count else []
+        ends = [*accumulate(lengths_of(rows))]
         chunks = []
-        first, size = 0, 0
-        for index in range(spans):
-            length = len(body_of(pieces[index : index + 1])) - 1  # a comma for brackets
-            if size + length > self.max_body_bytes and index > first:
-                chunks.append(range(first, index))
-                first, size = index, 0
-            size += length
-        if first < spans:
-            chunks.append(range(first, spans))
+        first = start = 0
+        while first < count:
+            # One byte more: brackets for a comma.
+            last = max(bisect_right(ends, start + self.max_body_bytes - 1), first + 1)
+            chunks.append(range(first, last))
+            first, start = last, ends[last - 1]
         return chunks
+
+
+def _spans(encoded: Encoded, numbers: Sequence[int]) -> Spans | tuple[()]:
+    """Return the spans of these numbers, which ascend, in columns."""
+    if not numbers:
+        return ()
+    columns = []
+    first = previous = numbers[0]
+    for number in [*numbers[1:], -1]:
+        if number != previous + 1:
+            columns += part_of(encoded.columns, first, previous + 1)
+            first = number
+        previous = number
+    return Spans([[column] for column in columns])

@@ -73,3 +73,9 @@ class ZipkinSettings(BaseModel):
         description="auto: gzip, except for a Zipkin on this machine, where it costs "
         "more than it saves.",
     )
+    links: Literal["full", "ids"] = Field(
+        default="full",
+        description="What a batch's tags say of its members: full, the ids of their traces and "
+        "each link whole, which Jaeger and OpenTelemetry's Collector read; ids, those of the "
+        "traces alone, so that a page that sorts tags shows size and reason first.",
+    )

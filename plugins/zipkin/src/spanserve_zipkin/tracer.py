@@ -1,21 +1,17 @@
 """The hooks of the Zipkin tracer."""
 
-import logging
 import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
-from spanserve import ExportResult, Resource, Span, Spans, Verdict, hookimpl
-from spanserve_zipkin.columns import body_of_columns
+from spanserve import ExportResult, Resource, Span, Spans, hookimpl
 from spanserve_zipkin.delivery import Delivery
 from spanserve_zipkin.encode import Encoder
 from spanserve_zipkin.network import check_ca_file, proxy_of
 from spanserve_zipkin.settings import ZipkinSettings
 from spanserve_zipkin.target import path_warnings, query_path, redacted, viewer_url
 from spanserve_zipkin.transport import Transport
-
-log = logging.getLogger(__name__)
 
 _FULL = 0.9
 """As full as a body may be by what its spans may take: not all take the same."""
@@ -83,75 +79,41 @@ class _Exporter:
 
     def __init__(self, settings: ZipkinSettings, resource: Resource) -> None:
         self._url = settings.url
-        self._encoder = Encoder(resource)
+        self._encoder = Encoder(resource, links=settings.links)
         self._transport = Transport(settings)
         self._delivery = Delivery(self._transport.post)
         self._span_bytes = 0.0
-        self._said = False
 
     def export(self, spans: Sequence[Span]) -> ExportResult:
         limit = self._delivery.max_body_bytes
-        result = self._export(spans)
-        if result.delivered and limit == self._delivery.max_body_bytes:
-            self._delivery.grow()
-        return result
-
-    def _export(self, spans: Sequence[Span]) -> ExportResult:
-        if not isinstance(spans, Spans):
-            return self._export_each(spans)
-        posts = deque(filter(len, spans.parts(self._posts(spans))))
+        posts = deque(filter(len, Spans.joined([spans]).parts(self._posts(spans))))
         total = ExportResult()
         while posts and not total.retry:
-            total = _both(total, self._export_columns(posts.popleft()))
-        # The others would fare no better now.
-        return replace(total, retry=Spans.joined([total.retry, *posts])) if posts else total
+            total = _both(total, self._deliver(posts.popleft()))
+        if posts:  # the others would fare no better now
+            total = replace(total, retry=Spans.joined([total.retry, *posts]))
+        if total.delivered and limit == self._delivery.max_body_bytes:
+            self._delivery.grow()
+        return total
 
-    def _posts(self, spans: Spans) -> int:
+    def _posts(self, spans: Sequence[Span]) -> int:
         """Return how many posts it takes, by what a span took in the last."""
         body_bytes = len(spans) * self._span_bytes
         return max(1, math.ceil(body_bytes / (_FULL * self._delivery.max_body_bytes)))
 
-    def _export_columns(self, spans: Spans) -> ExportResult:
-        """Send spans in one post; span by span where that cannot be, or is refused."""
-        body = self._body(spans)
-        if body is not None:
-            self._span_bytes = len(body) / max(1, len(spans))
-        if body is not None and len(body) <= self._delivery.max_body_bytes:
-            answer = self._transport.post(body)
-            if answer.verdict is Verdict.TAKEN:
-                return ExportResult(delivered=len(spans))
-            if answer.verdict is Verdict.LATER:
-                retry_after_s, reason = answer.retry_after_s, answer.reason
-                return ExportResult(retry=spans, retry_after_s=retry_after_s, reason=reason)
-            if answer.verdict is Verdict.REFUSED:
-                return ExportResult(rejected=len(spans), reason=answer.reason)
-        return self._export_each(spans)
-
-    def _export_each(self, spans: Sequence[Span]) -> ExportResult:
-        """Write span by span, in as many posts as it takes."""
+    def _deliver(self, spans: Spans) -> ExportResult:
         encoded = self._encoder.encode(spans)
+        self._span_bytes = sum(map(len, encoded.rows)) / len(spans)
         result = self._delivery.deliver(encoded)
         if not encoded.rejected:
             return result
         lost, failure = encoded.rejected, type(encoded.failure).__name__
         reason = f"{lost} spans cannot be encoded ({failure})"
-        return ExportResult(
-            delivered=result.delivered,
+        return replace(
+            result,
             rejected=result.rejected + lost,
-            retry=result.retry,
-            retry_after_s=result.retry_after_s,
             reason=f"{reason}; {result.reason}" if result.reason else reason,
         )
-
-    def _body(self, spans: Spans) -> bytearray | None:
-        """Return the body of a post with all spans at once, or None where that cannot be had."""
-        try:
-            return body_of_columns(spans, self._encoder)
-        except Exception:
-            if not self._said:
-                log.exception("columns cannot be written, and spans are one by one: a defect")
-            self._said = True
-            return None
 
     def trace_url(self, trace_id: str) -> str | None:
         return viewer_url(self._url, trace_id)

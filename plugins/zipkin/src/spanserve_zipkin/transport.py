@@ -19,7 +19,7 @@ from urllib3.exceptions import (
 )
 from urllib3.exceptions import TimeoutError as NoAnswerError
 
-from spanserve import Answer, Verdict, breathe, http_verdict, retry_after_s
+from spanserve import Answer, Verdict, checkpoint, http_verdict, retry_after_s
 from spanserve_zipkin.network import way_to
 from spanserve_zipkin.settings import ZipkinSettings
 from spanserve_zipkin.target import (
@@ -61,7 +61,7 @@ class Transport:
             headers["Content-Encoding"] = "gzip"
             body = gzip.compress(body, compresslevel=1, mtime=0)
         headers["Content-Length"] = str(len(body))
-        breathe(2 * self._settings.timeout_s)  # to connect, and to get an answer
+        checkpoint(2 * self._settings.timeout_s)  # to connect, and to get an answer
         try:
             response = self._urlopen(
                 "POST",
@@ -138,7 +138,7 @@ def chunks(body: bytes | bytearray) -> Iterator[memoryview]:
         return
     for start in range(0, len(view), CHUNK_BYTES):
         yield view[start : start + CHUNK_BYTES]
-        breathe()
+        checkpoint()
 
 
 def _content(response: urllib3.BaseHTTPResponse) -> bytes:

@@ -6,7 +6,7 @@ from typing import Final
 
 from spanserve.config.model import TracingConfig
 from spanserve.tracing.expansion.expand import Expander
-from spanserve.tracing.export.checkpoint import breathe
+from spanserve.tracing.export.checkpoint import checkpoint
 from spanserve.tracing.export.delivery import Delivery, DirectDelivery
 from spanserve.tracing.export.exporter import Exporter, QueueLimits
 from spanserve.tracing.export.process.worker import Assignment, ProcessDelivery
@@ -50,7 +50,9 @@ def _delivery_of(tracer: LoadedTracer, config: TracingConfig, resource: Resource
     here = DirectDelivery(
         lambda spans: hook.export_spans(spans=spans),
         lambda deadline_s: hook.tracer_stopping(deadline_s=deadline_s),
-        Expander(batch_spans=config.batch_spans, exceptions=config.exceptions, checkpoint=breathe),
+        Expander(
+            batch_spans=config.batch_spans, exceptions=config.exceptions, checkpoint=checkpoint
+        ),
     )
     if tracer.isolation != "process" or config.exporter != "process":
         return here

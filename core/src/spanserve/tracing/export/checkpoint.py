@@ -1,9 +1,11 @@
-"""Room for others, between the steps of long work; and a sign of life."""
+"""Yield the CPU between the steps of a long export; it is a sign of life, too."""
 
 import os
 import threading
 import time
 from collections.abc import Callable
+
+from typing_extensions import deprecated
 
 
 class _Heard(threading.local):
@@ -15,8 +17,8 @@ class _Heard(threading.local):
 _heard = _Heard()
 
 
-def breathe(quiet_for_s: float = 0.0) -> None:
-    """Let others go first: to be called between the steps of a long export, after some 100 µs each.
+def checkpoint(quiet_for_s: float = 0.0) -> None:
+    """Yield the CPU: to be called between the steps of a long export, after some 100 µs each.
 
     On a thread of the server that is the event loop, which needs the interpreter; in an exporter's
     process, whoever shares its processor: who wants it back may have to wait for the next tick of
@@ -30,6 +32,12 @@ def breathe(quiet_for_s: float = 0.0) -> None:
     _give_way()
     if _heard.by is not None:
         _heard.by(quiet_for_s)
+
+
+@deprecated("breathe() is called checkpoint() now; the old name goes with spanserve 0.3")
+def breathe(quiet_for_s: float = 0.0) -> None:
+    """Call `checkpoint`, which is the name since 0.2; goes with 0.3."""
+    checkpoint(quiet_for_s)
 
 
 def hear_signs(by: Callable[[float], None] | None) -> None:

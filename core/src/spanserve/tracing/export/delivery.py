@@ -94,7 +94,7 @@ class DirectDelivery:
         return record
 
     def report_to(self, liveness: Liveness) -> None:
-        """Let this hear what the tracer says on this thread, by `breathe`."""
+        """Let this hear what the tracer says on this thread, by `checkpoint`."""
         hear_signs(liveness.sign)
 
     def start(self) -> None:

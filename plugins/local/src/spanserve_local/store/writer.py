@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from spanserve import Resource, Span, breathe
+from spanserve import Resource, Span, checkpoint
 from spanserve_local.place import make_private
 from spanserve_local.store import body, summary, table
 from spanserve_local.store.gather import Gathered, gathered
@@ -61,7 +61,7 @@ class Writer:
         """
         connection = self._connected()
         chunks = [gathered(part) for part in _parts(spans)]
-        breathe()
+        checkpoint()
         with self._transaction(connection):
             connection.execute(
                 "INSERT OR IGNORE INTO resources (id, service, attributes) VALUES (?, ?, ?)",
@@ -209,7 +209,7 @@ class Writer:
             if count >= least or (count > 1 and traces >= FULL_TRACES):
                 with self._transaction(connection):
                     self._put_together(connection, level)
-                breathe()
+                checkpoint()
 
     def _put_together(self, connection: sqlite3.Connection, level: int) -> None:
         rows = connection.execute(

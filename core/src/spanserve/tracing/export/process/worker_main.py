@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import Any, BinaryIO
 
 from spanserve.tracing.expansion.expand import Expander
-from spanserve.tracing.export.checkpoint import breathe, hear_signs
+from spanserve.tracing.export.checkpoint import checkpoint, hear_signs
 from spanserve.tracing.export.delivery import DirectDelivery
 from spanserve.tracing.export.outcome import Outcome
 from spanserve.tracing.export.process.frames import read_frame, write_frame
@@ -161,7 +161,9 @@ def _delivery(assignment: Assignment) -> DirectDelivery:
         lambda spans: hook.export_spans(spans=spans),
         lambda deadline_s: hook.tracer_stopping(deadline_s=deadline_s),
         Expander(
-            batch_spans=assignment.batch_spans, exceptions=assignment.exceptions, checkpoint=breathe
+            batch_spans=assignment.batch_spans,
+            exceptions=assignment.exceptions,
+            checkpoint=checkpoint,
         ),
     )
 

@@ -1,0 +1,1 @@
+"""The parts of Zipkin's JSON: columns of values as text, and rows of it."""
