@@ -11,7 +11,7 @@ import pytest
 
 from spanserve.commands.loopback import keep_loopback_direct
 
-pytest_plugins = ("support.processes", "support.real_servers")
+pytest_plugins = ("support.processes", "support.real_servers", "support.viewing")
 
 
 def pytest_configure() -> None:

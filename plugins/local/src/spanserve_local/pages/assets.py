@@ -1,6 +1,7 @@
 """The viewer's scripts and styles."""
 
 import hashlib
+from collections.abc import Iterator
 from importlib.resources.abc import Traversable
 from typing import Final
 
@@ -20,14 +21,10 @@ _TYPES: Final = {
 
 
 class Assets:
-    """The files of one folder, and no others; each is read once."""
+    """The files of one folder and its folders, and no others; each is read once."""
 
     def __init__(self, folder: Traversable) -> None:
-        self._files = {
-            each.name: each
-            for each in (folder.iterdir() if folder.is_dir() else ())
-            if each.is_file() and each.name.rpartition(".")[2] in _TYPES
-        }
+        self._files = dict(_below(folder))
         self._read: dict[str, tuple[bytes, str]] = {}
 
     def answer(self, name: str, request: Request) -> Response:
@@ -43,3 +40,11 @@ class Assets:
             return Response(status_code=304, headers=headers)
         kind = _TYPES[name.rpartition(".")[2]]
         return Response(content, media_type=kind, headers=headers)
+
+
+def _below(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, Traversable]]:
+    for each in folder.iterdir() if folder.is_dir() else ():
+        if each.is_dir():
+            yield from _below(each, f"{prefix}{each.name}/")
+        elif each.name.rpartition(".")[2] in _TYPES:
+            yield f"{prefix}{each.name}", each

@@ -46,7 +46,7 @@ def _batches(entries: Entries, rows: Cells) -> dict[str, Any]:
         "ran_ms": _times(_after(run, columns["run_us"][rows])),
         "ended_ms": _times(start + columns["duration_ns"][rows]),
         "size": columns["batch_size"][rows].tolist(),
-        "reason": [entries.names[each] or None for each in columns["reason"][rows].tolist()],
+        "reason": _reasons(entries, rows),
         "error": columns["error"][rows].astype(int).tolist(),
     }
 
@@ -55,6 +55,7 @@ def _requests(entries: Entries, rows: Cells, batches: Cells) -> dict[str, Any]:
     columns = entries.columns
     start = columns["start_ns"][rows]
     queued = _moment(start, columns["queued_us"][rows])
+    run = _moment(start, columns["run_at_us"][rows])
     peers, runner = columns["peers_us"][rows], columns["runner_us"][rows]
     waited = np.maximum(peers, 0) + np.maximum(runner, 0)
     return {
@@ -62,14 +63,21 @@ def _requests(entries: Entries, rows: Cells, batches: Cells) -> dict[str, Any]:
         "start_ms": _times(start),
         "queued_ms": _times(queued),
         "released_ms": _times(_after(queued, waited)),
-        "run_ms": _times(_moment(start, columns["run_at_us"][rows])),
+        "run_ms": _times(run),
+        "ran_ms": _times(_after(run, columns["run_us"][rows])),
         "ended_ms": _times(start + columns["duration_ns"][rows]),
+        "size": columns["batch_size"][rows].tolist(),
+        "reason": _reasons(entries, rows),
         "batch": _places(entries, rows, batches),
         "wait_peers_ms": _lengths(peers),
         "wait_runner_ms": _lengths(runner),
         "wait_start_ms": _lengths(columns["to_start_us"][rows]),
         "error": columns["error"][rows].astype(int).tolist(),
     }
+
+
+def _reasons(entries: Entries, rows: Cells) -> list[str | None]:
+    return [entries.names[each] or None for each in entries.columns["reason"][rows].tolist()]
 
 
 def _places(entries: Entries, requests: Cells, batches: Cells) -> list[int]:
