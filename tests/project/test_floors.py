@@ -93,6 +93,7 @@ DEPENDENCIES = {
     "prometheus_client",
     "pydantic",
     "pydantic_core",
+    "python_multipart",
     "rich",
     "spanserve",
     "starlette",

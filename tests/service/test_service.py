@@ -91,6 +91,7 @@ def test_a_service_is_read_whole() -> None:
         dependencies=(),
         tags=(),
         returns=npt.NDArray[np.int64],
+        media_type="",
         codec=predict.codec,
     )
     assert isinstance(predict.codec, ArrayBatchCodec)
@@ -335,11 +336,10 @@ def unmarked(method: Any) -> Any:
         (variadic, {}, "variadic takes *xs; name each parameter"),
         (keywords, {}, "keywords takes **xs; name each parameter"),
         (positional, {}, "positional: 'x' is positional-only; drop the '/'"),
-        (generator, {}, "generator yields; to stream an answer write an async generator"),
         (async_generator, {"batch": True}, "async_generator yields; to stream an answer write"),
         (asynchronous, {"threads": 2}, "asynchronous: threads is for sync methods"),
         (asynchronous, {"batch": True}, "asynchronous is async, but a batch method runs on the"),
-        (two, {"batch": True}, "two: a batch method takes exactly one parameter, the batch ("),
+        (two, {"batch": True}, "two: a batch method takes exactly one parameter, the batch, or"),
         (generator, {"batch": True}, "generator yields"),
         (defaulted, {"batch": True}, "defaulted: the batch is always given; drop the default"),
         (keyword_only, {"batch": True}, "keyword_only: 'xs' is keyword-only; drop the '*'"),

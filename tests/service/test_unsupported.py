@@ -61,6 +61,15 @@ OWN = {"parameter", "only parameter", "text", "stream", "default", "without a ty
 """Places where it is."""
 
 
+FORMS = {
+    **{key: {"parameter", "only parameter", "text", "stream"} for key in ("File", "Form")},
+    "UploadFile": {
+        *("parameter", "only parameter", "text", "stream", "keyword", "optional", "alias")
+    },
+}
+"""Places where it makes the body a form."""
+
+
 def sections(text: str) -> dict[str, str]:
     """Sources by the comment above each."""
     parts = re.split(r"^# (.+)\n", text, flags=re.MULTILINE)
@@ -273,7 +282,11 @@ def made(marker: str) -> str:
 
 def check(what: str, place: str, source: str, written: str) -> None:
     """Check that it is resolved where it is a parameter's own, and refused elsewhere."""
-    if what in INJECTED and place in OWN:
+    if what in FORMS and place in FORMS[what]:
+        assert spec_of(source, written).apis[0].codec.reads == ("multipart/form-data",)
+    elif what.endswith("Response") and place == "result":
+        assert spec_of(source, written).apis[0].codec.gives == ()
+    elif what in INJECTED and place in OWN:
         assert [each.name for each in spec_of(source, written).apis[0].injected] == ["it"]
     elif what in INJECTED and place == "batch":
         assert "takes exactly one parameter, the batch" in refused(source, written)
@@ -306,19 +319,47 @@ def test_a_type_of_fastapi_s_is_resolved_or_refused(kind: str, place: str) -> No
 
 
 @pytest.mark.parametrize("place", ["parameter", "only parameter", "text", "optional", "union"])
-@pytest.mark.parametrize("kind", ["bytes", "bytearray", "Annotated[bytes, Field(max_length=3)]"])
-def test_a_body_of_bytes_is_refused(kind: str, place: str) -> None:
+@pytest.mark.parametrize("kind", ["bytearray", "dict[str, bytes]", "memoryview"])
+def test_bytes_that_are_no_body_are_refused(kind: str, place: str) -> None:
     assert "take text (pydantic's Base64Bytes)" in refused(PLACES[place], kind)
 
 
+@pytest.mark.parametrize("kind", ["bytes", "Annotated[bytes, Field(max_length=3)]"])
+def test_bytes_are_a_body_an_item_or_a_part_of_a_form(kind: str) -> None:
+    reads = {
+        place: spec_of(PLACES[place], kind).apis[0].codec.reads
+        for place in ("only parameter", "optional", "item", "parameter")
+    }
+
+    raw, form = ("*/*",), ("multipart/form-data",)
+    assert reads == {"only parameter": raw, "optional": raw, "item": raw, "parameter": form}
+
+
 @pytest.mark.parametrize("place", ["result", "results"])
-@pytest.mark.parametrize("kind", ["bytes", "dict[str, bytearray]", "memoryview | None"])
-def test_a_result_of_bytes_is_refused(kind: str, place: str) -> None:
-    assert "bytes have no JSON form; return text" in refused(PLACES[place], kind)
+@pytest.mark.parametrize("kind", ["dict[str, bytes]", "dict[str, bytearray]", "memoryview | None"])
+def test_a_result_with_bytes_in_it_is_refused(kind: str, place: str) -> None:
+    assert "bytes have no JSON form; return bytes alone" in refused(PLACES[place], kind)
 
 
-def test_items_of_bytes_are_refused() -> None:
-    assert "a body of bytes is not read" in refused(PLACES["item"], "bytes")
+@pytest.mark.parametrize("place", ["result", "results"])
+def test_a_result_of_bytes_goes_out_as_it_is(place: str) -> None:
+    assert spec_of(PLACES[place], "bytes").apis[0].codec.gives == ("application/octet-stream",)
+
+
+@pytest.mark.parametrize(
+    ("options", "method", "words"),
+    [
+        ("accepts=('image/png',)", "x: int", "accepts is for a body of bytes"),
+        ("accepts='image/png'", "x: bytes", "give a list of media types"),
+        ("accepts=('png',)", "x: bytes", "'png', which is no media type"),
+        ("media_type='image/png'", "x: int", "media_type is for bytes that are returned"),
+        ("media_type='a\\r\\nb: c'", "x: int", "write a media type, as image/png"),
+    ],
+)
+def test_media_that_nothing_would_heed_are_refused(options: str, method: str, words: str) -> None:
+    source = f"class S:\n    @api({options})\n    def m(self, {method}) -> int: ..."
+
+    assert words in refused(source, "int")
 
 
 def test_the_lines_say_where_why_and_what_to_write_instead() -> None:
@@ -327,15 +368,15 @@ def test_the_lines_say_where_why_and_what_to_write_instead() -> None:
         "there: callers could send it in the body; write a parameter of its own for it, "
         "NAME: Annotated[TYPE, Depends(...)]"
     )
-    assert refused(PLACES["result"], "Response") == (
-        "S.m: the result declares Response, but the server encodes what an @api method returns; "
+    assert refused(PLACES["results"], "Response") == (
+        "S.m: the result declares Response, but the server encodes what it returns; "
         "return the value itself, raise HTTPException for another status, "
-        "or write a route of your own with it in configure_app(app)"
+        "or write a plain method that returns the Response alone"
     )
     assert refused(PLACES["model"], "UploadFile") == (
-        "S.m: parameter 'x' declares UploadFile (in Item.it), but forms and files are not read; "
-        "take JSON or an array (application/x-npy), "
-        "or write a route of your own with it in configure_app(app)"
+        "S.m: parameter 'x' declares UploadFile (in Item.it), but only a plain method's own "
+        "parameters are parts of a form; "
+        "write a parameter of its own, NAME: UploadFile, without batch=True"
     )
 
 

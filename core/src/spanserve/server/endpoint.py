@@ -7,7 +7,8 @@ FastAPI's routing and from FastAPI's own handling alike.
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import cached_property
 from typing import Any, TypeVar
 
 from spanserve.batching.batch import RunFailedError
@@ -15,6 +16,7 @@ from spanserve.batching.batcher import AbandonedError, Batcher, ExpiredError
 from spanserve.batching.item import Item, Waiter
 from spanserve.errors import forget_frames
 from spanserve.server.http.answer import (
+    JSON_ONLY,
     NOBODY,
     Answer,
     RequestError,
@@ -28,7 +30,7 @@ from spanserve.server.http.answer import (
 )
 from spanserve.server.http.exchange import ClientLeftError, Exchange, within
 from spanserve.server.http.pacing import paced
-from spanserve.service.codecs.json import LONG_BODY_BYTES, BatchCodec, PlainCodec
+from spanserve.service.codecs.json import LONG_BODY_BYTES, BatchCodec, CallCodec
 from spanserve.service.codecs.media import JSON
 from spanserve.service.results.large_results import STEP_ENTRIES, encoded, weight
 from spanserve.service.spec import ApiSpec
@@ -43,17 +45,28 @@ log = logging.getLogger(__name__)
 class Endpoint(ABC):
     """What batch and plain endpoints have in common: a codec, a limit, an error contract."""
 
-    codec: BatchCodec | PlainCodec
+    codec: BatchCodec | CallCodec
 
     @property
     def formats(self) -> tuple[str, ...]:
         """The formats that a body may be in."""
-        return (JSON,)
+        return self.codec.reads
 
     @property
     def answers(self) -> tuple[str, ...]:
         """The formats that an answer may be in; the first is the usual one."""
-        return self.formats
+        return self.codec.gives
+
+    @property
+    def speaks_json(self) -> bool:
+        """Whether bodies and answers are JSON, unless a request says otherwise."""
+        return self.codec.has_json
+
+    @cached_property
+    def result_headers(self) -> Sequence[tuple[bytes, bytes]]:
+        """The headers of a result's answer."""
+        [given, *_] = self.codec.gives or (JSON,)
+        return JSON_ONLY if given == JSON else [(b"content-type", given.encode())]
 
     def __init__(
         self,
@@ -85,7 +98,7 @@ class Endpoint(ABC):
         self.reads(exchange)
         try:
             body = await self.body(exchange)
-            value = await self.decoded(body)
+            value = await self.value(exchange, body)
         except Exception as error:  # noqa: BLE001  # every error has an answer, or is the client's leaving
             return self.refused(exchange, error)
         finally:
@@ -96,6 +109,10 @@ class Endpoint(ABC):
     def member(self, exchange: Exchange) -> TracedRequest | None:
         """Return what a batch is told of a request."""
         return exchange.record or (exchange if self._is_member else None)
+
+    async def value(self, exchange: Exchange, body: bytes) -> Any:  # noqa: ARG002  # some need its head
+        """Return the value of a request's body."""
+        return await self.decoded(body)
 
     async def decoded(self, body: bytes) -> Any:
         """Return a body's value; that of a long one is made in steps, as far as there are any."""
@@ -183,7 +200,7 @@ class Endpoint(ABC):
             record.encode_started(self._now_ns())
         try:
             if weight(result) <= STEP_ENTRIES:
-                return Answer(200, encode(result))
+                return Answer(200, encode(result), self.result_headers)
             return in_parts(await paced(encoded(result, encode)))
         finally:
             if record is not None:

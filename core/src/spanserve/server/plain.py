@@ -3,26 +3,50 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from starlette.responses import Response
+
 from spanserve.batching.call import Call, on_loop, on_runner
+from spanserve.running.methods import call_of
 from spanserve.server.endpoint import Endpoint
+from spanserve.server.formats.multipart import parts_of
+from spanserve.server.formats.responses import streamed, whole
 from spanserve.server.http.answer import Answer, RequestError, Streamed, not_given, not_taken
 from spanserve.server.http.exchange import Exchange, unless_left
+from spanserve.server.http.pacing import paced
 from spanserve.server.running import Running
-from spanserve.service.codecs.json import PlainCodec
-from spanserve.service.codecs.media import chosen, media_type
+from spanserve.service.codecs.json import CallCodec
+from spanserve.service.codecs.media import JSON, OCTETS, chosen, is_taken, media_type
+from spanserve.service.files.forms import FormCodec
+from spanserve.service.results.responses import Whole
 from spanserve.service.spec import ApiSpec
+from spanserve.tracing.recording.record import RequestRecord
 
 
 class PlainEndpoint(Endpoint):
     """Answers each request with a call of its own."""
 
-    codec: PlainCodec
+    codec: CallCodec
 
     def __init__(self, spec: ApiSpec, service: Running, **options: Any) -> None:
         super().__init__(spec, **options)
         self.codec = spec.plain_codec
         self._service = service
-        self._method = getattr(service.cls, spec.name)
+        self._method = call_of(service.cls, spec)
+
+    async def value(self, exchange: Exchange, body: bytes) -> Any:
+        """Return the arguments that a body holds; a form's parts are read in steps."""
+        if not isinstance(self.codec, FormCodec):
+            return await self.decoded(body)
+        parts = await paced(parts_of(body, exchange.header(b"content-type")))
+        return self.codec.of_parts(parts)
+
+    async def encoded(self, exchange: Exchange, result: Any) -> Answer | Streamed:
+        """Return a result as an answer; a Response is one already."""
+        if isinstance(result, Whole):
+            return whole(result)
+        if isinstance(result, Response):
+            return await streamed(exchange, result)
+        return await super().encoded(exchange, result)
 
     async def answer(self, exchange: Exchange) -> Answer | Streamed:
         """Answer a request that comes in JSON, and takes what the endpoint gives."""
@@ -48,14 +72,18 @@ class PlainEndpoint(Endpoint):
             finally:
                 self._note_times(exchange, asked_ns, asked_ns, self._now_ns())
         call = Call(self.spec.name, value, record=exchange.record, context=exchange.context)
-        if self.spec.threads > 1:
-            self._service.pool(self.spec).submit(call)
-        else:
-            on_runner(call, self._service.runner, record=exchange.record, now_ns=asked_ns)
+        self.submit(call, exchange.record, asked_ns)
         try:
             return await call.future
         finally:
             self._note_times(exchange, asked_ns, call.run_ns, call.ran_ns)
+
+    def submit(self, call: Call, record: RequestRecord | None, now_ns: int) -> None:
+        """Have a call run on the runner, or on threads of the method's own."""
+        if self.spec.threads > 1:
+            self._service.pool(self.spec).submit(call)
+        else:
+            on_runner(call, self._service.runner, record=record, now_ns=now_ns)
 
     async def _on_loop(self, exchange: Exchange, value: Mapping[str, Any]) -> Any:
         result = await on_loop(
@@ -78,8 +106,9 @@ def check_formats(exchange: Exchange, reads: Sequence[str], gives: Sequence[str]
 
     Where there is no body, its format does not matter.
     """
-    taken = media_type(exchange.header(b"content-type"))
-    if taken not in reads and exchange.body_length:
+    header = exchange.header(b"content-type")
+    taken = media_type(header) if header or JSON in reads else OCTETS
+    if not is_taken(taken, reads) and exchange.body_length:
         raise not_taken(taken, reads)
-    if chosen(exchange.header(b"accept"), gives) is None:
+    if gives and chosen(exchange.header(b"accept"), gives) is None:
         raise not_given(gives)

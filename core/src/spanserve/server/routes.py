@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Protocol
 
 from fastapi import Body, FastAPI, Response
+from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 
 from spanserve.server.dependencies import Sender, dependent_handler, keyword
@@ -13,7 +14,7 @@ from spanserve.server.http.answer import Answer, ErrorBody, RequestError, Stream
 from spanserve.server.http.exchange import SCOPE_KEY, Exchange, Receive, Scope, Send, send_answer
 from spanserve.server.http.receive import Remembered
 from spanserve.service.arguments import Parameter
-from spanserve.service.codecs.media import JSON
+from spanserve.service.codecs.media import FORM, ITEMS, JSON
 
 
 class Door(Protocol):
@@ -31,7 +32,10 @@ class Door(Protocol):
         """Send a streamed answer, and count it."""
 
 
+_DESCRIBED: Final = frozenset({JSON, FORM})
+"""Formats whose schema FastAPI makes, of the parameters."""
 _BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
+_SCHEMAS: Final = {ITEMS: {"schema": {"type": "array", "items": {}}}}
 _ERRORS: Final = {
     400: "The body is not JSON",
     413: "The body is too large",
@@ -61,12 +65,18 @@ def add_route(app: FastAPI, endpoint: Endpoint, door: Door) -> APIRoute:
             route_class_override=guarded_route(endpoint, door, sender(endpoint, door)),
         )
     others, answers = (
-        {name: _BINARY for name in names if name != JSON}
+        {name: _SCHEMAS.get(name, _BINARY) for name in names if name not in _DESCRIBED}
         for names in (endpoint.formats, endpoint.answers)
     )
     responses = error_responses(_ERRORS | _NEGOTIATION_ERRORS)
     if answers:
         responses[200] = {"content": answers}
+    elif media_type := getattr(spec.returns, "media_type", None):  # a class of responses
+        responses[200] = {"content": {media_type: {"schema": {"type": "string"}}}}
+    gives_json = JSON in endpoint.codec.gives
+    body: dict[str, Any] = {"content": others}
+    if JSON not in endpoint.formats:
+        body["required"] = True
     app.router.add_api_route(
         spec.route,
         _described(endpoint),
@@ -76,9 +86,10 @@ def add_route(app: FastAPI, endpoint: Endpoint, door: Door) -> APIRoute:
         description=spec.doc,
         tags=list(spec.tags),
         dependencies=spec.dependencies,
-        response_model=endpoint.codec.response_annotation,
+        response_model=endpoint.codec.response_annotation if gives_json else None,
+        response_class=JSONResponse if gives_json else Response,
         responses=responses,
-        openapi_extra={"requestBody": {"content": others}} if others else None,
+        openapi_extra={"requestBody": body} if others else None,
         route_class_override=_inference_route(endpoint, door),
     )
     routes = app.router.routes[-2:] if dependent else app.router.routes[-1:]
@@ -151,12 +162,16 @@ def _described(endpoint: Endpoint) -> Callable[..., Any]:
     handle.__name__ = endpoint.spec.name
     handle.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # how a signature is set
         [
-            *(_body_parameter(each) for each in endpoint.codec.body_parameters),
+            *(
+                _body_parameter(each, form=FORM in endpoint.formats)
+                for each in endpoint.codec.body_parameters
+            ),
             *(keyword(*each) for each in endpoint.spec.injected),
         ]
     )
     return handle
 
 
-def _body_parameter(parameter: Parameter) -> inspect.Parameter:
-    return keyword(parameter.name, Annotated[parameter.annotation, Body()], parameter.default)
+def _body_parameter(parameter: Parameter, *, form: bool) -> inspect.Parameter:
+    marker = Body(media_type=FORM, embed=True) if form else Body()
+    return keyword(parameter.name, Annotated[parameter.annotation, marker], parameter.default)

@@ -103,7 +103,7 @@ def result_item(annotation: Any) -> Any:
         return Any
     if origin is tuple and arguments[1:] != (...,):
         return Any
-    return described(_without_exceptions(arguments[0]))
+    return described(without_exceptions(arguments[0]))
 
 
 def described(annotation: Any) -> Any:
@@ -140,7 +140,8 @@ def _dtype_of(base: Any) -> Any:
     return "float64" if scalar is None or scalar in _ANY_FLOAT else scalar
 
 
-def _without_exceptions(annotation: Any) -> Any:
+def without_exceptions(annotation: Any) -> Any:
+    """The annotation of an entry of a batch's result, without the exceptions that it may be."""
     if get_origin(annotation) not in {Union, types.UnionType}:
         return annotation
     kept = tuple(part for part in get_args(annotation) if not _is_exception(part))

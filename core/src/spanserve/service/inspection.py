@@ -9,14 +9,10 @@ from pydantic import BaseModel
 
 from spanserve.errors import ServiceError
 from spanserve.service.aliases import expanded
-from spanserve.service.annotations import array_of, list_item, reading, resolved_hints
+from spanserve.service.annotations import reading, resolved_hints
 from spanserve.service.arguments import Parameter
-from spanserve.service.codecs.json import (
-    ArrayBatchCodec,
-    BatchCodec,
-    ListBatchCodec,
-    PlainCodec,
-)
+from spanserve.service.choosing import codec_of, media_of, takes_bytes
+from spanserve.service.files.kinds import bare, is_form
 from spanserve.service.injected import PATH_PARAMETER, is_injected, of_path
 from spanserve.service.options import (
     ApiOptions,
@@ -165,11 +161,16 @@ def _api_spec(
     if options.batch:
         check_batch_parameter(method, parameters)
     returns = hints.get("return", Any)
-    streams = inspect.isasyncgenfunction(method)
+    streams = inspect.isasyncgenfunction(method) or inspect.isgeneratorfunction(method)
     with reading(where):
         for each in parameters:
-            check_parameter(where, each.name, each.annotation, local_names)
-        check_result(where, returns, local_names, streams=streams)
+            if not takes_bytes(each, options):
+                in_form = not options.batch and is_form(parameters)
+                annotation = bare(each.annotation) if in_form else each.annotation
+                check_parameter(where, each.name, annotation, local_names)
+        media = media_of(where, parameters, returns, options, streams=streams)
+        if media.gives is None:
+            check_result(where, returns, local_names, streams=streams)
         if streams:
             returns = next(iter(get_args(expanded(returns))), Any)
     return ApiSpec(
@@ -184,16 +185,21 @@ def _api_spec(
         inline=options.inline,
         threads=options.threads or 1,
         cancel=options.cancel,
-        asynchronous=streams or inspect.iscoroutinefunction(method),
+        asynchronous=inspect.isasyncgenfunction(method) or inspect.iscoroutinefunction(method),
         streams=streams,
         parameters=parameters,
         injected=injected,
         dependencies=tuple(options.dependencies),
         tags=tuple(options.tags),
         returns=returns,
-        codec=_batch_codec(parameters[0], returns, where)
-        if options.batch
-        else PlainCodec(parameters, returns=Any if streams else returns, where=where),
+        media_type=options.media_type or "",
+        codec=codec_of(
+            where,
+            parameters,
+            Any if streams else returns,
+            batch=options.batch,
+            bytes_media=media,
+        ),
     )
 
 
@@ -221,23 +227,6 @@ def _check_path(where: str, path: Sequence[str], injected: Sequence[Parameter]) 
                 f"{where}: parameter {each.name!r} declares Path(), and its route has no "
                 f"{{{each.name}}}; write it into route=..."
             )
-
-
-def _batch_codec(parameter: Parameter, returns: Any, where: str) -> BatchCodec:
-    array = array_of(parameter.annotation)
-    if array is not None:
-        return ArrayBatchCodec(array, parameter=parameter.name, returns=returns, where=where)
-    item = list_item(parameter.annotation)
-    if item is not None:
-        return ListBatchCodec(item, parameter=parameter.name, returns=returns, where=where)
-    raise ServiceError(
-        f"{where}: the batch {parameter.name!r} is {_shown(parameter.annotation)}; "
-        "use list[Item] or Annotated[np.ndarray, Array(dtype, item_shape)]"
-    )
-
-
-def _shown(annotation: Any) -> str:
-    return annotation.__name__ if isinstance(annotation, type) else repr(annotation)
 
 
 def _check_routes(spec: ServiceSpec) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spanserve.errors import ServiceError
+from spanserve.service.annotations import array_of
 from spanserve.service.arguments import Parameter
 from spanserve.service.injected import is_marker
 from spanserve.service.spec import OPERATION_ROUTES
@@ -15,6 +16,9 @@ from spanserve.service.unsupported import check_default
 
 _SEGMENT = r"/(?:[A-Za-z0-9_.~!$&'()*+,;=:@-]+|\{[A-Za-z_][A-Za-z0-9_]*\})"
 _ROUTE = re.compile(f"({_SEGMENT})+")
+_WORD = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*"
+_MEDIA_TYPE = re.compile(rf"{_WORD}/{_WORD}(; ?[A-Za-z-]+=[A-Za-z0-9_.-]+)?")
+_MEDIA_RANGE = re.compile(rf"{_WORD}/(\*|{_WORD})|\*/\*")
 _BATCH_OPTIONS = ("max_batch_size", "max_latency_ms", "max_queue", "isolate")
 _BY_POSITION = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
 _VARIADIC = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
@@ -35,6 +39,8 @@ class ApiOptions:
     cancel: bool = False
     dependencies: Sequence[Any] = ()
     tags: Sequence[str] = ()
+    accepts: Sequence[str] | None = None
+    media_type: str | None = None
 
 
 def check_api(method: Any, options: ApiOptions) -> None:
@@ -50,6 +56,7 @@ def check_api(method: Any, options: ApiOptions) -> None:
     _check_kind(where, method, options)
     _check_signature(where, method)
     _check_dependencies(where, options)
+    _check_media(where, options)
 
 
 def api_parameters(method: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -97,10 +104,9 @@ def check_not_operation(where: str, route: str) -> None:
 
 def _check_kind(where: str, method: Callable[..., Any], options: ApiOptions) -> None:
     streams = inspect.isasyncgenfunction(method)
-    if inspect.isgeneratorfunction(method) or (streams and options.batch):
+    if options.batch and (streams or inspect.isgeneratorfunction(method)):
         raise ServiceError(
-            f"{where} yields; to stream an answer write an async generator "
-            "(async def, with yield), without batch=True"
+            f"{where} yields; to stream an answer write a generator without batch=True"
         )
     asynchronous = streams or inspect.iscoroutinefunction(method)
     if options.cancel and not asynchronous:
@@ -132,6 +138,22 @@ def _check_batch(where: str, options: ApiOptions, *, asynchronous: bool) -> None
         raise ServiceError(
             f"{where}: threads is for plain methods, batches run one after the other; drop it"
         )
+
+
+def _check_media(where: str, options: ApiOptions) -> None:
+    accepts: Any = options.accepts
+    gives: Any = options.media_type
+    if accepts is not None and (isinstance(accepts, str) or not accepts):
+        raise ServiceError(
+            f"{where}: accepts is {accepts!r}; give a list of media types, as ('image/png',)"
+        )
+    for each in accepts or ():
+        if not isinstance(each, str) or not _MEDIA_RANGE.fullmatch(each):
+            raise ServiceError(
+                f"{where}: accepts has {each!r}, which is no media type; write image/png or image/*"
+            )
+    if gives is not None and (not isinstance(gives, str) or not _MEDIA_TYPE.fullmatch(gives)):
+        raise ServiceError(f"{where}: media_type is {gives!r}; write a media type, as image/png")
 
 
 def _check_dependencies(where: str, options: ApiOptions) -> None:
@@ -176,19 +198,21 @@ def _check_parameter(where: str, parameter: inspect.Parameter) -> None:
 
 
 def check_batch_parameter(method: Callable[..., Any], parameters: Sequence[Parameter]) -> None:
-    """Raise ServiceError unless a batch method has one parameter of the body: the batch."""
+    """Raise ServiceError unless the body's parameters are the batch: one, or arrays by name."""
     where = method.__qualname__
-    if len(parameters) != 1:
+    are_arrays = all(array_of(each.annotation) is not None for each in parameters)
+    if not parameters or (len(parameters) > 1 and not are_arrays):
         there = ", ".join(each.name for each in parameters) or "none"
         raise ServiceError(
-            f"{where}: a batch method takes exactly one parameter, the batch (there: {there}); "
-            "put what belongs to one item into a model: list[Item]"
+            f"{where}: a batch method takes exactly one parameter, the batch, or several arrays "
+            f"(there: {there}); put what belongs to one item into a model: list[Item]"
         )
-    if not parameters[0].required:
-        raise ServiceError(f"{where}: the batch is always given; drop the default")
-    name = parameters[0].name
-    if inspect.signature(method).parameters[name].kind is inspect.Parameter.KEYWORD_ONLY:
-        raise ServiceError(f"{where}: {name!r} is keyword-only; drop the '*'")
+    for each in parameters:
+        if not each.required:
+            raise ServiceError(f"{where}: the batch is always given; drop the default")
+        kind = inspect.signature(method).parameters[each.name].kind
+        if len(parameters) == 1 and kind is inspect.Parameter.KEYWORD_ONLY:
+            raise ServiceError(f"{where}: {each.name!r} is keyword-only; drop the '*'")
 
 
 def _named(thing: Any) -> str:

@@ -63,6 +63,8 @@ def api(
     cancel: bool = False,
     dependencies: Sequence[Any] = (),
     tags: Sequence[str] = (),
+    accepts: Sequence[str] | None = None,
+    media_type: str | None = None,
 ) -> Callable[[Method], Method]: ...
 
 
@@ -81,11 +83,14 @@ def api(
     cancel: bool = False,
     dependencies: Sequence[Any] = (),
     tags: Sequence[str] = (),
+    accepts: Sequence[str] | None = None,
+    media_type: str | None = None,
 ) -> Any:
     """Serve a method of a service as `POST /<its name>`, or `POST route`.
 
     With `batch=True` the method takes one parameter, many items at once: an array with one
-    row per item (`Annotated[np.ndarray, Array(dtype, item_shape)]`) or a `list[Item]`, and
+    row per item (`Annotated[np.ndarray, Array(dtype, item_shape)]`), a `list[Item]` or a data frame
+    (`Annotated[pd.DataFrame, Item]`); or several arrays, by whose names an item has them. It
     returns one entry per item, in order. `max_batch_size` (32) bounds the items of one call;
     `max_latency_ms` (50) is the target for queue + run; `max_queue` (1000) is how many items
     may wait before requests are refused. A call that raises is repeated with fewer items to find
@@ -98,6 +103,12 @@ def api(
     `Request`, are resolved by it for each request, before its item is queued; a plain method gets
     them beside the body's values, a batch method gets its batch alone, and None for each of them.
     `dependencies` and `tags` are as in FastAPI's routes, and `route` may have parameters in braces.
+
+    A parameter of `bytes` is the whole body, and so is an item of `list[bytes]`; `accepts` names
+    its media types, as `("image/png", "image/jpeg")`. `bytes` that are returned are a `media_type`.
+    Parameters of which one is an `UploadFile`, or bytes beside others, are the parts of a form
+    (`multipart/form-data`). A plain method may return a `Response`, and one that yields, async or
+    not, streams its answer.
 
     The method itself is returned unchanged. Raises ServiceError.
     """
@@ -113,6 +124,8 @@ def api(
         cancel=cancel,
         dependencies=dependencies,
         tags=tags,
+        accepts=accepts,
+        media_type=media_type,
     )
 
     def mark(decorated: Method) -> Method:

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from spanserve.service.arguments import Parameter
-from spanserve.service.codecs.json import BatchCodec, PlainCodec
+from spanserve.service.codecs.json import BatchCodec, CallCodec
 
 DEFAULT_MAX_BATCH_SIZE = 32
 DEFAULT_MAX_LATENCY_MS = 50.0
@@ -44,8 +44,8 @@ class ApiSpec:
     `parameters` are of the body, and `injected` are those that FastAPI resolves beside it, for each
     request by itself: a batch method does not get them. `dependencies` are FastAPI's, too.
     `asynchronous` methods run on the event loop, `inline` ones too. With `cancel` one ends when its
-    client leaves. One that `streams` is an
-    async generator, and `returns` says what it yields.
+    client leaves. One that `streams` is a generator, async or not, and `returns` says what it
+    yields. `media_type` is what the bytes that it gives are, where it says so.
     """
 
     name: str
@@ -66,7 +66,8 @@ class ApiSpec:
     dependencies: tuple[Any, ...]
     tags: tuple[str, ...]
     returns: Any
-    codec: BatchCodec | PlainCodec
+    media_type: str
+    codec: BatchCodec | CallCodec
 
     @property
     def is_dependent(self) -> bool:
@@ -81,9 +82,9 @@ class ApiSpec:
         raise TypeError(f"{self.name} is no batch endpoint")
 
     @property
-    def plain_codec(self) -> PlainCodec:
+    def plain_codec(self) -> CallCodec:
         """The codec of a plain method; TypeError for a batch one."""
-        if isinstance(self.codec, PlainCodec):
+        if isinstance(self.codec, CallCodec):
             return self.codec
         raise TypeError(f"{self.name} is a batch endpoint")
 

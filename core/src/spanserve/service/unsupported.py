@@ -39,7 +39,8 @@ _NO_REQUEST: Final = Row(
     "but what is in there comes from the body", "write a parameter of its own, of this very type"
 )
 _NO_FORM: Final = Row(
-    "but forms and files are not read", f"take JSON or an array (application/x-npy), or {_ROUTE}"
+    "but only a plain method's own parameters are parts of a form",
+    "write a parameter of its own, NAME: UploadFile, without batch=True",
 )
 _OTHER: Final = Row("which an @api method cannot have", _ROUTE)
 
@@ -63,18 +64,17 @@ ROWS: Final = {
 """By the names of FastAPI's and Starlette's classes; `Param` is Query, Header, Cookie and Path."""
 
 _RESPONSE: Final = Row(
-    "but the server encodes what an @api method returns",
-    f"return the value itself, raise HTTPException for another status, or {_ROUTE}",
+    "but the server encodes what it returns",
+    "return the value itself, raise HTTPException for another status, or write a plain method that "
+    "returns the Response alone",
 )
 _BYTES_IN: Final = Row(
-    "but a body of bytes is not read",
-    "take text (pydantic's Base64Bytes), an array (application/x-npy), "
-    "or write a route of your own in configure_app(app)",
+    "but only a whole body, an item or a part of a form can be bytes",
+    "write bytes itself or list[bytes], or take text (pydantic's Base64Bytes)",
 )
 _BYTES_OUT: Final = Row(
     "but bytes have no JSON form",
-    "return text such as base64's, stream them (async def, with yield), "
-    "or write a route of your own in configure_app(app)",
+    "return bytes alone (-> bytes, or -> list[bytes] of a batch), or text such as base64's",
 )
 _FIELD: Final = Row(
     "which would be the default itself", "write Annotated[TYPE, Field(...)] = DEFAULT"

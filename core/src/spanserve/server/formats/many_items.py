@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing
 from enum import Enum, auto
 from typing import Any, Final, NamedTuple
@@ -28,6 +28,10 @@ MOST_TOLD: Final = 100
 _END: Final = object()
 _STEP_BYTES: Final = 64 * 1024
 _BLANK: Final = re.compile(rb"\s*")
+
+
+Written = Callable[["BatchEndpoint", Exchange, "Crowd"], AsyncGenerator[bytes, None]]
+"""Writes the results of a request's items."""
 
 
 class Line(NamedTuple):
@@ -241,11 +245,7 @@ async def lines(
             if run is not None:
                 yield run.line(index - 1)
                 run = None
-            line = _line(endpoint, result)
-            if isinstance(line, RequestError):
-                error = line.body(exchange.request_id, exchange.trace_id)
-                line = to_json({"error": error, "index": index})
-            yield line + b"\n"
+            yield written(endpoint, exchange, result, index) + b"\n"
         if run is not None:
             yield run.line(index)
 
@@ -260,6 +260,17 @@ class _Run(NamedTuple):
         """Return the line that stands for all of them."""
         short = {"error": {"code": self.code}, "index": self.first, "last_index": last}
         return to_json(short) + b"\n"
+
+
+def written(
+    endpoint: BatchEndpoint, exchange: Exchange, result: Any | Exception, index: int
+) -> bytes:
+    """Return one item's result as JSON, or its error, with the item's index."""
+    line = _line(endpoint, result)
+    if isinstance(line, bytes):
+        return line
+    error = line.body(exchange.request_id, exchange.trace_id)
+    return to_json({"error": error, "index": index})
 
 
 def _line(endpoint: BatchEndpoint, result: Any | Exception) -> bytes | RequestError:

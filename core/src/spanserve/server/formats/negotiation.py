@@ -1,13 +1,15 @@
 """Batch endpoints that speak more than JSON: lines of it, and NumPy's arrays."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from spanserve.server.endpoint import BatchEndpoint
-from spanserve.server.formats.many_items import Crowd, items_of_lines, lines
+from spanserve.server.formats.items_array import array, items_of_array
+from spanserve.server.formats.many_items import Crowd, Written, items_of_lines, lines
 from spanserve.server.http.answer import Answer, Streamed, in_parts, not_given, not_taken
 from spanserve.server.http.exchange import Exchange
 from spanserve.server.http.pacing import paced
+from spanserve.server.plain import check_formats
 from spanserve.service.codecs import media, npy
 from spanserve.service.codecs.json import ArrayBatchCodec
 from spanserve.service.codecs.steps import Steps
@@ -16,6 +18,7 @@ from spanserve.service.results.large_results import encoded, encoded_all, result
 
 _GIVES: Final[Mapping[str, tuple[str, ...]]] = {
     media.JSON: (media.JSON, media.NPY),
+    media.ITEMS: (media.ITEMS, media.JSON),
     media.NDJSON: (media.NDJSON,),
     media.NPY: (media.NPY, media.JSON),
 }
@@ -27,20 +30,35 @@ class FormatsEndpoint(BatchEndpoint):
     @property
     def formats(self) -> tuple[str, ...]:
         """The formats that a body may be in."""
-        arrays = isinstance(self.codec, ArrayBatchCodec)
-        return (media.JSON, media.NDJSON, media.NPY) if arrays else (media.JSON, media.NDJSON)
+        codec = self.codec
+        if not codec.has_json:
+            return codec.reads
+        arrays = isinstance(codec, ArrayBatchCodec)
+        many = (media.JSON, media.ITEMS, media.NDJSON)
+        return (*many, media.NPY) if arrays else many
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The formats that an answer may be in."""
+        if not self.codec.has_json:
+            return self.codec.gives
+        return self.formats
 
     async def answer(self, exchange: Exchange) -> Answer | Streamed:
         """Answer a request in the format that it asks for."""
         record = exchange.record
         try:
             taken, given = self._negotiated(exchange)
-            if taken == given == media.JSON:
+            if not self.codec.has_json or taken == given == media.JSON:
                 return await super().answer(exchange)
             self.reads(exchange)
             body = await self.body(exchange)
             if taken == media.NDJSON:
-                return await self._lines(exchange, body)
+                return await self._many(exchange, items_of_lines(self, body), lines, media.NDJSON)
+            if taken == media.ITEMS:
+                self.check_json(len(body))
+                items = await paced(items_of_array(self, body))
+                return await self._many(exchange, items, array, given)
             return await self._arrays(exchange, body, taken=taken, given=given)
         except Exception as error:  # noqa: BLE001  # every error has an answer
             if record is not None and record.decode_ns and not record.decoded_ns:
@@ -49,6 +67,9 @@ class FormatsEndpoint(BatchEndpoint):
 
     def _negotiated(self, exchange: Exchange) -> tuple[str, str]:
         """Return the format of the body and of the answer; raises RequestError (415, 406)."""
+        if not self.codec.has_json:
+            check_formats(exchange, self.formats, self.answers)
+            return self.formats[0], self.answers[0]
         taken = media.media_type(exchange.header(b"content-type"))
         if taken not in self.formats:
             raise not_taken(taken, self.formats)
@@ -58,15 +79,15 @@ class FormatsEndpoint(BatchEndpoint):
             raise not_given(offered)
         return taken, given
 
-    async def _lines(self, exchange: Exchange, body: bytes) -> Streamed:
-        """Answer each line with a line; raises QueueFullError where not one has room."""
-        crowd = Crowd(self, exchange, items_of_lines(self, body))
+    async def _many(
+        self, exchange: Exchange, items: Iterable[Any], written: Written, given: str
+    ) -> Streamed:
+        """Answer each item in its place; raises QueueFullError where not one has room."""
+        crowd = Crowd(self, exchange, items)
         await crowd.begin()
         if exchange.record is not None:
             exchange.record.decode_ended(self.tracing.now_ns())
-        return Streamed(
-            200, lines(self, exchange, crowd), [(b"content-type", media.NDJSON.encode())]
-        )
+        return Streamed(200, written(self, exchange, crowd), [(b"content-type", given.encode())])
 
     async def _arrays(
         self, exchange: Exchange, body: bytes, *, taken: str, given: str

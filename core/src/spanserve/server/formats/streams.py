@@ -1,13 +1,15 @@
-"""Plain endpoints that answer bit by bit: async generators."""
+"""Plain endpoints that answer bit by bit: generators, async ones and those that are not."""
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from itertools import count
 from typing import Any, Final, NamedTuple
 
-from spanserve.batching.call import is_cancelled, note_failure
+from spanserve.batching.call import Call, is_cancelled, note_failure
 from spanserve.running.faults import carried
+from spanserve.running.generators import BEGIN, CLOSE, STEP, Step
 from spanserve.server.http.answer import Answer, Streamed, not_given
 from spanserve.server.http.exchange import Exchange, unless_left
 from spanserve.server.plain import PlainEndpoint
@@ -20,6 +22,10 @@ log = logging.getLogger(__name__)
 
 TEXT: Final = "text/plain"
 BYTES: Final = "application/octet-stream"
+
+
+_NUMBERS = count()
+"""Of the generators of this process."""
 
 
 class _End(NamedTuple):
@@ -43,7 +49,7 @@ class StreamEndpoint(PlainEndpoint):
     def answers(self) -> tuple[str, ...]:
         """The formats of the answer; the first is the usual one."""
         if self.spec.returns is bytes:
-            return (BYTES,)
+            return (self.spec.media_type or BYTES,)
         return (TEXT if self.spec.returns is str else media.NDJSON, media.EVENTS)
 
     async def answer_value(
@@ -94,7 +100,7 @@ class StreamEndpoint(PlainEndpoint):
         try:
             with entered(tracing.scope(exchange.context, RUN)):
                 async with aclosing(
-                    self._method(self.instance, **value, **exchange.injected)
+                    self._yielded(exchange, {**value, **exchange.injected})
                 ) as yielded:
                     async for each in yielded:
                         await chunks.put(self._encoded(given, each))
@@ -108,6 +114,32 @@ class StreamEndpoint(PlainEndpoint):
             if record is not None:
                 record.plain_run_ended(tracing.now_ns())
         await chunks.put(_End(error))
+
+    def _yielded(self, exchange: Exchange, value: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
+        if self.spec.asynchronous:
+            return self._method(self.instance, **value)  # type: ignore[no-any-return]  # as it was declared
+        return self._stepped(exchange, value)
+
+    async def _stepped(
+        self, exchange: Exchange, value: Mapping[str, Any]
+    ) -> AsyncGenerator[Any, None]:
+        """Run a generator that is not async where the model is, a step at a time."""
+        name, number = self.spec.name, next(_NUMBERS)
+        await self._call(exchange, BEGIN.format(name), number=number, arguments=value)
+        try:
+            while True:
+                step: Step = await self._call(exchange, STEP.format(name), number=number)
+                if not step.has_value:
+                    return
+                yield step.value
+        finally:
+            closing = self._call(exchange, CLOSE.format(name), number=number)
+            await asyncio.shield(asyncio.ensure_future(closing))
+
+    async def _call(self, exchange: Exchange, method: str, **arguments: Any) -> Any:
+        call = Call(method, arguments, context=exchange.context)
+        self.submit(call, None, self.tracing.now_ns())
+        return await call.future
 
     async def _chunks(
         self,
@@ -132,8 +164,8 @@ class StreamEndpoint(PlainEndpoint):
             await asyncio.wait((running,))
 
     def _encoded(self, given: str, value: Any) -> bytes:
-        if given in {BYTES, TEXT}:
-            wanted = bytes if given == BYTES else str
+        if given not in {media.NDJSON, media.EVENTS}:
+            wanted = bytes if self.spec.returns is bytes else str
             if not isinstance(value, wanted):
                 raise InvalidResult(
                     f"{self.spec.route} yielded a {type(value).__name__}, not {wanted.__name__}"

@@ -197,6 +197,7 @@ class FrontDoor:
             path.encode(): endpoint
             for path, endpoint in self._endpoints.items()
             if isinstance(endpoint, BatchEndpoint)
+            and endpoint.speaks_json
             and (path not in self.dependents or endpoint in self.resolvers)
         }
 

@@ -8,7 +8,7 @@ runner. A codec keeps no state between calls, so any thread may use it.
 
 from abc import ABC, abstractmethod
 from codecs import BOM_UTF8
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from itertools import repeat
 from typing import Annotated, Any
 
@@ -21,13 +21,16 @@ from spanserve.service.arguments import Parameter, reader
 from spanserve.service.codecs import texts
 from spanserve.service.codecs.array import Array
 from spanserve.service.codecs.long_arrays import LongArrayReader
+from spanserve.service.codecs.media import JSON
 from spanserve.service.codecs.problems import (
     explained,
     refuse_constants,
     refuse_overflow,
 )
 from spanserve.service.codecs.steps import Steps
+from spanserve.service.results import raw as raw_results
 from spanserve.service.results import results
+from spanserve.service.results.responses import as_data, is_response
 
 LONG_BODY_BYTES = 256 * 1024
 """A body beyond it is decoded in steps, where its codec has any; they cost twice the time.
@@ -41,10 +44,27 @@ MAX_LIST_ENTRIES = 1024
 class _Codec(ABC):
     """What both kinds of endpoint have; `where` names the method in errors."""
 
-    def __init__(self, where: str, parameters: Sequence[Parameter], response: Any) -> None:
+    reads: tuple[str, ...] = (JSON,)
+    """The media types of a body; `*/*` and `image/*` stand for many."""
+
+    def __init__(
+        self,
+        *,
+        where: str,
+        parameters: Sequence[Parameter],
+        response: Any,
+        gives: tuple[str, ...] = (JSON,),
+    ) -> None:
         self._where = where
         self._body_parameters = tuple(parameters)
         self._response_annotation = response
+        self.gives = gives
+        """The media types of an answer: JSON, or what bytes are; none: its responses say it."""
+        self.has_json = JSON in self.reads and JSON in gives
+        """Whether bodies and answers are JSON."""
+        self._gives_bytes = gives not in {(JSON,), ()}
+        self._encode = raw_results.encode if self._gives_bytes else results.encode
+        self._private = raw_results.private if self._gives_bytes else results.private
 
     @property
     def body_parameters(self) -> tuple[Parameter, ...]:
@@ -69,15 +89,15 @@ class _Codec(ABC):
         return self._response_annotation
 
     def encode(self, result: Any) -> bytes:
-        """One result as JSON (NaN and infinities are null); raises InvalidResult."""
-        return results.encode(result, where=self._where)
+        """One result as JSON (NaN and infinities are null), or its bytes; raises InvalidResult."""
+        return self._encode(result, where=self._where)
 
     def private(self, result: Any) -> Any:
         """One result that no code of the user's can reach any more; raises InvalidResult.
 
         Where the method ran, before anything else runs there.
         """
-        return results.private(result, where=self._where)
+        return self._private(result, where=self._where)
 
 
 class BatchCodec(_Codec):
@@ -103,6 +123,8 @@ class BatchCodec(_Codec):
 
         Raises WrongResultCount or InvalidResult.
         """
+        if self._gives_bytes:
+            result = raw_results.as_bytes(result)
         return results.split(result, count, where=self._where)
 
 
@@ -114,9 +136,15 @@ class ArrayBatchCodec(BatchCodec):
     `collate` takes any of them.
     """
 
-    def __init__(self, array: Array, *, parameter: str, returns: Any, where: str) -> None:
-        item = Annotated[np.ndarray, array]
-        super().__init__(where, [Parameter(parameter, item)], result_item(returns))
+    def __init__(
+        self, array: Array, *, parameter: str, returns: Any, where: str, **options: Any
+    ) -> None:
+        super().__init__(
+            where=where,
+            parameters=[Parameter(parameter, Annotated[np.ndarray, array])],
+            response=result_item(returns),
+            **options,
+        )
         self.array = array
         """What one item is."""
         self._dtype = array.dtype
@@ -164,9 +192,16 @@ class ArrayBatchCodec(BatchCodec):
 class ListBatchCodec(BatchCodec):
     """Items of any type that pydantic can read, as a list."""
 
-    def __init__(self, item: Any, *, parameter: str, returns: Any, where: str) -> None:
+    def __init__(
+        self, item: Any, *, parameter: str, returns: Any, where: str, **options: Any
+    ) -> None:
         item = readable(item)
-        super().__init__(where, [Parameter(parameter, item)], result_item(returns))
+        super().__init__(
+            where=where,
+            parameters=[Parameter(parameter, item)],
+            response=result_item(returns),
+            **options,
+        )
         self._adapter = adapter_of(item, where=f"{where}: parameter {parameter!r}")
         self.gives_items = item not in {str, int, float, bool}
 
@@ -190,16 +225,31 @@ class ListBatchCodec(BatchCodec):
         return list(items)
 
 
-class PlainCodec(_Codec):
-    """body -> keyword arguments of a method that answers one request.
+class CallCodec(_Codec):
+    """body -> keyword arguments of a method that answers one request."""
+
+    def arguments(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What the method is called with, where it runs, for the values that `decode` gave."""
+        return values
+
+    def private(self, result: Any) -> Any:
+        """The same of one result, and of a Response."""
+        kind: Any = type(result)
+        return as_data(result) if is_response(kind) else super().private(result)
+
+
+class PlainCodec(CallCodec):
+    """The arguments come as JSON.
 
     One parameter: the body is its value. Several: the body is an object with their names.
     None: the body is empty, `{}` or `null`. An empty body also stands for all defaults.
     """
 
-    def __init__(self, parameters: Sequence[Parameter], *, returns: Any, where: str) -> None:
+    def __init__(
+        self, parameters: Sequence[Parameter], *, returns: Any, where: str, **options: Any
+    ) -> None:
         readables = [each._replace(annotation=readable(each.annotation)) for each in parameters]
-        super().__init__(where, readables, described(returns))
+        super().__init__(where=where, parameters=readables, response=described(returns), **options)
         for each in readables:
             adapter_of(each.annotation, where=f"{where}: parameter {each.name!r}")
         self._optional = not any(each.required for each in readables)

@@ -9,7 +9,12 @@ from typing import Final
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
 NPY: Final = "application/x-npy"
+ITEMS: Final = "application/x-items+json"
+"""Several items as one JSON array."""
 EVENTS: Final = "text/event-stream"
+FORM: Final = "multipart/form-data"
+OCTETS: Final = "application/octet-stream"
+ANY: Final = "*/*"
 
 MAX_HEADER_CHARS: Final = 1_000
 
@@ -17,6 +22,13 @@ MAX_HEADER_CHARS: Final = 1_000
 def media_type(content_type: str) -> str:
     """Return the type without its parameters, in lower case; JSON where there is none."""
     return content_type.partition(";")[0].strip().lower() or JSON
+
+
+def is_taken(media: str, reads: Sequence[str]) -> bool:
+    """Return whether a format is one of these, of which `image/*` and `*/*` stand for many."""
+    return media in reads or any(
+        each in {ANY, f"{media.partition('/')[0]}/*"} for each in reads if each.endswith("/*")
+    )
 
 
 def chosen(accept: str, offered: Sequence[str]) -> str | None:

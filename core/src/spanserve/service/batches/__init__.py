@@ -1,0 +1,1 @@
+"""Batches of other shapes: data frames, and several arrays by name."""

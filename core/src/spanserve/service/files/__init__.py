@@ -1,0 +1,1 @@
+"""Bodies that are no JSON: bytes as they are, and forms with files."""
