@@ -34,8 +34,8 @@ class FormatsEndpoint(BatchEndpoint):
         if not codec.has_json:
             return codec.reads
         arrays = isinstance(codec, ArrayBatchCodec)
-        many = (media.JSON, media.ITEMS, media.NDJSON)
-        return (*many, media.NPY) if arrays else many
+        many = (media.JSON, media.NDJSON)
+        return (*many, media.NPY, media.ITEMS) if arrays else (*many, media.ITEMS)
 
     @property
     def answers(self) -> tuple[str, ...]:
