@@ -46,7 +46,7 @@ class AppConnection(Connection, Protocol):
 class DependentRequest(DirectRequest):
     """One request with dependencies, from its first byte to its last."""
 
-    __slots__ = ("_resolver", "_task", "_unread", "message_event")
+    __slots__ = ("_is_late", "_resolver", "_task", "_unread", "message_event")
 
     _connection: AppConnection
     message_event: asyncio.Event
@@ -66,12 +66,10 @@ class DependentRequest(DirectRequest):
         self._resolver = resolver
         self._task: asyncio.Task[None] | None = None
         self._unread: bytes | None = None
+        self._is_late = False
 
     def start(self, body: bytes) -> None:
         """Resolve the dependencies, and go on from there."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         self._unread = body
         self._task = self._connection.loop.create_task(self._resolve(body))
 
@@ -87,7 +85,10 @@ class DependentRequest(DirectRequest):
             if is_all:
                 self._task = None
                 super().start(body)
+                if self._is_late:
+                    super().time_is_over()
             else:
+                self._let_time_pass()
                 await self._answer(resolution, scope, body)
 
     def _new_scope(self) -> Scope:
@@ -147,6 +148,13 @@ class DependentRequest(DirectRequest):
         else:
             self._task.cancel()
 
+    def time_is_over(self) -> None:
+        """Answer that it took too long, as soon as the dependencies have been waited for."""
+        if self._task is None:
+            super().time_is_over()
+        else:
+            self._is_late = True
+
     def _refuse(self, error: Exception) -> None:
         """Answer with an error, which the app may have a handler for."""
         raised = cause_of(error)
@@ -154,8 +162,7 @@ class DependentRequest(DirectRequest):
             super()._refuse(error)
             return
         self._done = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._let_time_pass()
         answering = self._answer(Resolution(self._resolver, raised), self._new_scope(), b"")
         self._task = self._connection.loop.create_task(answering)
 

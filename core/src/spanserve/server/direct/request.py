@@ -7,7 +7,7 @@ endpoint's and the front door's, as on the way through ASGI.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Final, Protocol
 
 from spanserve.batching.batcher import ExpiredError
@@ -15,6 +15,7 @@ from spanserve.batching.item import Item
 from spanserve.server.access.access_log import AccessLog, Entry
 from spanserve.server.endpoint import BatchEndpoint
 from spanserve.server.http.answer import NOBODY, Answer, RequestError, given_up
+from spanserve.server.http.deadlines import Deadlines
 from spanserve.server.http.exchange import ClientLeftError, Exchange
 from spanserve.server.http.front_door import FrontDoor
 from spanserve.server.http.headers import HeadersRead
@@ -53,18 +54,17 @@ class DirectRequest(Exchange):
 
     __slots__ = (
         "_connection",
+        "_deadlines",
         "_decoded_ns",
         "_done",
         "_endpoint",
         "_front",
-        "_timer",
         "disconnected",
         "keep_alive",
         "response_complete",
     )
 
     item: Item | None
-    _timer: asyncio.TimerHandle | None
 
     message_event = _NOBODY_WAITS
     """What uvicorn sets when the client leaves."""
@@ -85,7 +85,7 @@ class DirectRequest(Exchange):
         self.item = None
         self._decoded_ns = self.encode_ns = self.encoded_ns = 0
         self._done = False
-        self._timer = None
+        self._deadlines: Deadlines | None = None
         self.disconnected = False
         self.keep_alive = True
         self.response_complete = False
@@ -100,46 +100,46 @@ class DirectRequest(Exchange):
     def start(self, body: bytes) -> None:
         """Queue the request's item, or answer why not."""
         endpoint = self._endpoint
-        if self._timer is not None:
-            self._timer.cancel()
         try:
             self.item = item = endpoint.begin(self, body, waiter=self, gone=self._client_left)
         except Exception as error:  # noqa: BLE001  # every error has an answer
             self._decoded_ns = endpoint.tracing.now_ns()
             self._refuse(error)
             return
-        if deadline_ns := item.deadline_ns:
-            self._call_at(deadline_ns, self._time_out)
+        if item.deadline_ns and self._deadlines is None:
+            self._watch_time()
 
     def await_body(self) -> None:
         """Wait for the body, as long as the answer may take."""
-        if self._endpoint.timeout_ms is None and self.limit_ms is None:
+        if self._endpoint.timeout_ms is not None or self.limit_ms is not None:
+            self._watch_time()
+
+    def _watch_time(self) -> None:
+        limit_ms = self._endpoint.limit_ms(self)
+        if limit_ms is not None:
+            self._deadlines = self._front.deadlines.of(limit_ms)
+            self._deadlines.add(self, self._connection.loop)
+
+    def _let_time_pass(self) -> None:
+        if self._deadlines is not None:
+            self._deadlines.discard(self)
+            self._deadlines = None
+
+    def time_is_over(self) -> None:
+        """Answer that it took too long, or have it refused that the body is not there."""
+        if self._done:
             return
-        if deadline_ns := self._endpoint.deadline_ns(self):
-            self._call_at(deadline_ns, self._body_timed_out)
-
-    def _call_at(self, deadline_ns: int, call: Callable[[], None]) -> None:
-        delay_s = (deadline_ns - self._endpoint.tracing.now_ns()) / 1e9
-        self._timer = self._connection.loop.call_later(max(0.0, delay_s), call)
-
-    def _body_timed_out(self) -> None:
-        """Have it refused that the body is not there."""
-        self._timer = None
-        self._connection.fail_body(self._endpoint.body_timed_out(self))
+        if self.item is None:
+            self._connection.fail_body(self._endpoint.body_timed_out(self))
+            return
+        self._done = True  # so that its item goes without a word
+        self._endpoint.give_up(self.item)
+        self._refuse(self._endpoint.timed_out(self))
 
     def refuse(self, error: Exception) -> None:
         """Answer why the body is not read."""
         if not self._done:
             self._refuse(error)
-
-    def _time_out(self) -> None:
-        """Answer that it took too long."""
-        self._timer = None
-        if self._done or self.item is None:
-            return
-        self._done = True  # so that its item goes without a word
-        self._endpoint.give_up(self.item)
-        self._refuse(self._endpoint.timed_out(self))
 
     def abandoned(self) -> None:
         """End: the client left before its body was whole."""
@@ -195,8 +195,8 @@ class DirectRequest(Exchange):
     def _end(self, answer: Answer, encoded_ns: int = 0) -> None:
         """Send the answer, of a result encoded at `encoded_ns`, and see the request out."""
         self._done = True
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._deadlines is not None:
+            self._let_time_pass()
         connection, front = self._connection, self._front
         try:
             if self.client_left or self.disconnected:

@@ -24,6 +24,7 @@ from spanserve.server.http.answer import (
     given_up,
     too_large,
 )
+from spanserve.server.http.deadlines import AllDeadlines
 from spanserve.server.http.exchange import (
     Exchange,
     Receive,
@@ -76,6 +77,8 @@ class FrontDoor:
         self.through = ThroughApp(
             self.traffic, tracing, max_request_bytes=max_request_bytes, trace_headers=trace_headers
         )
+        own_ms = {each.timeout_ms for each in endpoints.values()}
+        self.deadlines = AllDeadlines(tracing.now_ns, own_ms)
         self._direct: bool | None = None
         self.max_request_bytes = max_request_bytes
         self._tracing = tracing
