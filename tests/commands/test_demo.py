@@ -22,6 +22,7 @@ from spanserve.commands.demo.job import Job, Outcome
 from spanserve.commands.demo.measures import Answers, Batches, batches_of, compared
 from spanserve.commands.demo.traces import Traces
 from spanserve.service.bundle.load import load as load_service
+from support.serving import signal_to
 from support.zipkin_sink import ZipkinSink
 
 ROOT = Path(__file__).parents[2]
@@ -206,7 +207,7 @@ def test_refused_requests_and_dropped_spans_are_said_and_exit_with_1(tmp_path: P
 def test_a_signal_ends_the_demo_and_leaves_nothing_running(
     tmp_path: Path, number: signal.Signals
 ) -> None:
-    run = demo(folder=tmp_path, while_serving=lambda process: os.kill(process, number))
+    run = demo(folder=tmp_path, while_serving=lambda process: signal_to(process, number))
     assert (run.code, run.stderr, run.left) == (130, "", [])
     assert run.stdout.endswith("failed     stopped before the end\n")
     assert not is_open(run.port)

@@ -367,3 +367,16 @@ def test_tests_are_in_folders_named_as_what_they_test() -> None:
         and folder.parts[0] not in FOLDERS_OF_TESTS
         and not (folder.parts[0] == "plugins" and folder.name in plugins)
     ] == []
+
+
+def test_tests_send_signals_only_to_what_they_started() -> None:
+    """`support.serving.signal_to` looks whether they did: 0 is the tests' own group, -1 is all."""
+    own = {"support/serving.py", "support/fake_tracers/solo.py"}  # the second kills itself
+    by_hand = {"build_image.py", "campaign/scenarios.py"}
+
+    assert {
+        path.relative_to(TESTS).as_posix()
+        for path in TESTS.rglob("*.py")
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"os.kill", "os.killpg"}
+    } == own | by_hand

@@ -270,6 +270,29 @@ def workers_of(pid: int) -> list[int]:
     return [child for child, command in commands.items() if b"--multiprocessing-fork" in command]
 
 
+def signal_to(pid: int, number: int) -> None:
+    """Send a signal to a process that this one started, itself or through others; to no other."""
+    _began(pid)
+    os.kill(pid, number)
+
+
+def signal_to_group(pid: int, number: int) -> None:
+    """Send a signal to all processes of the group that such a process leads."""
+    _began(pid)
+    assert os.getpgid(pid) == pid, f"{pid} leads no group"
+    os.killpg(pid, number)
+
+
+def _began(pid: int) -> None:
+    parent = pid
+    while parent > 1 and parent != os.getpid():
+        found = subprocess.run(
+            ["ps", "-o", "ppid=", "-p", str(parent)], capture_output=True, text=True, check=False
+        )
+        parent = int(found.stdout or 0)
+    assert parent == os.getpid() != pid, f"{pid} is not a process that these tests started"
+
+
 def until(happened: Any, deadline_s: float = DEADLINE_S) -> bool:
     """Ask again and again, for what cannot be waited for, until it happened or it is too late."""
     pause = threading.Event()

@@ -1,7 +1,6 @@
 """`/metrics` of several workers, where what was counted stays counted, and a service's own."""
 
 import json
-import os
 import signal
 import threading
 from collections.abc import Iterable, Iterator
@@ -19,7 +18,14 @@ from prometheus_client.registry import Collector
 
 from spanserve import api, service
 from spanserve.server.operations.metric_sums import added, lasting, together, told
-from support.serving import SubprocessServer, metrics_of, serving, subprocess_server, until
+from support.serving import (
+    SubprocessServer,
+    metrics_of,
+    serving,
+    signal_to,
+    subprocess_server,
+    until,
+)
 
 COUNTED = Path(__file__).parents[2] / "support" / "services" / "counted.py"
 REQUESTS = 'spanserve_requests_total{endpoint="/predict",status="200"}'
@@ -73,7 +79,7 @@ def test_counters_outlive_their_workers(workers: SubprocessServer) -> None:
     assert before is not None
     assert (before[REQUESTS], before[PREDICTED], before["sizes_sum"]) == (100, 100, 100)
     killed = pids(workers)
-    os.kill(killed[0], signal.SIGKILL)
+    signal_to(killed[0], signal.SIGKILL)
     values: list[float] = []
 
     def is_back() -> bool:
@@ -99,7 +105,7 @@ def some(server: SubprocessServer) -> list[dict[str, float]]:
 def kill(server: SubprocessServer, number: int) -> None:
     """Kill a worker, and wait for another in its place."""
     before = pids(server)[number]
-    os.kill(before, signal.SIGKILL)
+    signal_to(before, signal.SIGKILL)
     assert until(lambda: pids(server).get(number, before) != before)
 
 

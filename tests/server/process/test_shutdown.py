@@ -1,6 +1,5 @@
 """From the signal to the exit: nothing accepted is lost, and the exit code says how it went."""
 
-import os
 import re
 import signal
 import socket
@@ -20,6 +19,7 @@ from support.serving import (
     SubprocessServer,
     lives,
     metrics_of,
+    signal_to,
     subprocess_server,
     until,
     workers_of,
@@ -231,7 +231,7 @@ def test_ctrl_c_that_reaches_the_workers_too_starts_no_others(service: Path) -> 
         assert len(workers) == 2
         server.process.send_signal(signal.SIGSTOP)  # so that it learns of it when they are gone
         for pid in (*workers, server.process.pid):
-            os.kill(pid, signal.SIGINT)
+            signal_to(pid, signal.SIGINT)
         assert until(lambda: not any(map(lives, workers)))
         server.process.send_signal(signal.SIGCONT)
         assert server.process.wait(DEADLINE_S) == 0

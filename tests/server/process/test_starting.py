@@ -1,6 +1,5 @@
 """From the first moment to `ready`: the port is listened on, and signals are heard."""
 
-import os
 import re
 import signal
 import socket
@@ -12,7 +11,15 @@ import httpx
 import pytest
 
 from spanserve.config.model import ServerConfig
-from support.serving import DEADLINE_S, SubprocessServer, lives, server_by, subprocess_server, until
+from support.serving import (
+    DEADLINE_S,
+    SubprocessServer,
+    lives,
+    server_by,
+    signal_to_group,
+    subprocess_server,
+    until,
+)
 
 SERVICE = """
     import os
@@ -212,7 +219,7 @@ def test_ctrl_c_in_a_terminal_while_workers_begin_leaves_no_stack(service: Path)
     # A terminal sends it to all processes of the group, those included that only just begin.
     with server_by(command, wait=False, own_group=True) as server:
         listens(server)
-        os.killpg(server.process.pid, signal.SIGINT)
+        signal_to_group(server.process.pid, signal.SIGINT)
         assert server.process.wait(DEADLINE_S) == 0
     assert "Traceback" not in server.text()
 

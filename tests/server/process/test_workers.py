@@ -12,7 +12,14 @@ import pytest
 
 from spanserve.commands.serve import WORKERS_A_PROCESSOR, bounded
 from spanserve.server.process import share
-from support.serving import DEADLINE_S, SubprocessServer, lives, subprocess_server, until
+from support.serving import (
+    DEADLINE_S,
+    SubprocessServer,
+    lives,
+    signal_to,
+    subprocess_server,
+    until,
+)
 
 SERVICE = """
     import os
@@ -63,7 +70,7 @@ def test_while_no_worker_is_ready_the_supervisor_answers_and_the_dead_are_follow
         first = reached(service)
         gate.touch()
         for pid in first:
-            os.kill(pid, signal.SIGKILL)
+            signal_to(pid, signal.SIGKILL)
         assert until(lambda: len(reached(service)) == 4)
         answer = httpx.get(f"{server.url}/readyz")
         assert (answer.status_code, answer.text) == (503, "starting\n")
@@ -97,7 +104,7 @@ def test_a_worker_that_cannot_load_what_others_could_does_not_end_the_server(
         assert until(lambda: ready(server) == 2)
         service.write_text("import absent")
         victim, survivor = sorted(reached(service))
-        os.kill(victim, signal.SIGKILL)
+        signal_to(victim, signal.SIGKILL)
         assert until(lambda: "No module named 'absent'" in server.text())
         assert httpx.post(f"{server.url}/pid").json() == survivor
         service.write_text(good)

@@ -1,7 +1,6 @@
 """A backend that is refused, hangs, fails or resets: no request notices, and drops are counted."""
 
 import json
-import os
 import re
 import signal
 import time
@@ -20,6 +19,7 @@ from support.serving import (
     children_of,
     metrics_of,
     refusing_port,
+    signal_to,
     subprocess_server,
     until,
 )
@@ -185,7 +185,7 @@ def test_an_exporter_that_is_stopped_or_killed_is_started_anew_and_what_it_held_
         send(server)
         assert until(lambda: not Books.of(server).waiting)
         (child,) = children_of(server.process.pid)
-        os.kill(child, number)
+        signal_to(child, number)
         send(server)
         assert until(lambda: not Books.of(server).waiting)
         send(server)
