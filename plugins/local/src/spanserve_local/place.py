@@ -9,6 +9,11 @@ from typing import Final
 from spanserve import ConfigError
 
 NAME: Final = "traces.db"
+MARK: Final = b"sptr"
+"""What SQLite's header of the file has as its application's id."""
+
+_MARK_AT: Final = 68
+_HEAD_BYTES: Final = 100
 _PRIVATE_FOLDER: Final = 0o700
 _PRIVATE_FILE: Final = 0o600
 _ADVICE: Final = (
@@ -49,10 +54,16 @@ def make_private(file: Path) -> None:
             file.parent.mkdir(_PRIVATE_FOLDER, parents=True, exist_ok=True)
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE_FILE)
         try:
-            if stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o077:
+            if stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o077 and _is_ours(descriptor):
                 os.fchmod(descriptor, _PRIVATE_FILE)
         finally:
             os.close(descriptor)
     except OSError as error:
         why = error.strerror or type(error).__name__
         raise ConfigError(f"traces cannot be written to {file}: {why}; {_ADVICE}") from error
+
+
+def _is_ours(descriptor: int) -> bool:
+    """Whether a file is empty, or one of traces: another's is left as it is."""
+    head = os.read(descriptor, _HEAD_BYTES)
+    return not head or head[_MARK_AT : _MARK_AT + len(MARK)] == MARK

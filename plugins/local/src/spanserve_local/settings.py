@@ -11,7 +11,7 @@ _AGE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d|w)?", re.IGNORECASE)
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _TOKEN: Final = re.compile(r"[!-~][ -~]{14,}[!-~]")
 
-LEAST_BYTES: Final = 4 * 1024 * 1024
+LEAST_BYTES: Final = 8 * 1024 * 1024
 
 
 def _bytes(value: Any) -> Any:

@@ -1,13 +1,14 @@
 """The hooks of the local tracer."""
 
 import logging
+import os
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spanserve import ConfigError, ExportResult, Resource, Span, hookimpl
-from spanserve_local.pages.viewer import Viewer
+from spanserve_local.pages.viewer import PREFIX, Viewer
 from spanserve_local.place import file_of, make_private
 from spanserve_local.settings import LocalSettings
 from spanserve_local.store.reader import Reader
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _AGAIN_AFTER_S = 1.0
+_WORKER = "SPANSERVE_WORKER"
 
 
 class Local:
@@ -48,6 +50,8 @@ class Local:
     ) -> Sequence[str]:
         self._viewer = Viewer(settings, server_url)
         self._viewer.add_to(app)
+        if server_url is not None and os.environ.get(_WORKER, "0") == "0":  # once, not by each
+            log.info("see traces at %s%s/", server_url, PREFIX)
         return self._viewer.paths
 
     @hookimpl

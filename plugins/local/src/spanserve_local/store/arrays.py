@@ -17,6 +17,8 @@ Form: TypeAlias = Sequence[Any]
 _FEW_RUNS: Final = 4
 """Runs pay where there is one for so many values, at most."""
 
+_DIGITS: Final = 16
+_WIDE: Final = "u8"
 _WIDTHS: Final = ((1 << 8, "u1"), (1 << 16, "u2"), (1 << 32, "u4"))
 
 
@@ -25,6 +27,8 @@ class Packing:
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
+        self._wide: list[Cells] = []
+        self._places: dict[tuple[str, int, int, int], int] = {}
 
     @property
     def data(self) -> bytes:
@@ -65,14 +69,28 @@ class Packing:
             )
         low = values.min()
         reach = int(values.max()) - int(low)
-        code = next((code for bound, code in _WIDTHS if reach < bound), "u8")
+        code = next((code for bound, code in _WIDTHS if reach < bound), _WIDE)
+        if code == _WIDE and (place := self._met(values)) is not None:
+            return ("=", place)
         narrow = (values - low).astype(f"<{code}")
         # Byte by byte: the upper ones are alike, which compresses well.
         data = narrow.view(np.uint8).reshape(len(narrow), -1).T.tobytes()
         return ("n", sign, int(low), code, self._put(data))
 
+    def _met(self, values: Cells) -> int | None:
+        """Return which of the wide arrays before has the same values, as ids often do."""
+        key = values.dtype.kind, len(values), int(values[0]), int(values[-1])
+        place = self._places.get(key)
+        if place is not None and np.array_equal(self._wide[place], values):
+            return place
+        self._places[key] = len(self._wide)
+        self._wide.append(values)
+        return None
+
     def _texts(self, cells: Cells) -> Form:
         width = cells.dtype.itemsize
+        if width % _DIGITS == 0 and (ids := _ids(cells)) is not None:
+            return ("x", width, [self._integers(each) for each in ids])
         whole = np.ascontiguousarray(cells)
         starts = np.flatnonzero(np.concatenate(([True], whole[1:] != whole[:-1])))
         if len(starts) * _FEW_RUNS < len(whole):
@@ -81,16 +99,20 @@ class Packing:
         return ("t", width, self._plain_texts(whole))
 
     def _plain_texts(self, cells: Cells) -> Form:
-        text, width = cells.tobytes(), cells.dtype.itemsize
-        if width % 2 == 0:
-            try:
-                digits = unhexlify(text)
-            except ValueError:
-                pass
-            else:
-                if hexlify(digits) == text:
-                    return ("x", width, self._put(digits))
-        return ("s", width, self._put(text))
+        return ("s", cells.dtype.itemsize, self._put(cells.tobytes()))
+
+
+def _ids(texts: Cells) -> Sequence[Cells] | None:
+    """Return texts of hex digits as numbers, a column for each 16 digits; None: they are none."""
+    digits = texts.tobytes()
+    try:
+        numbers = unhexlify(digits)
+    except ValueError:
+        return None
+    if hexlify(numbers) != digits:
+        return None
+    columns = np.frombuffer(numbers, ">u8").reshape(len(texts), -1).T
+    return [np.ascontiguousarray(column, np.uint64) for column in columns]
 
 
 class Unpacking:
@@ -99,30 +121,45 @@ class Unpacking:
     def __init__(self, data: bytes | memoryview) -> None:
         self._data = memoryview(data)
         self._at = 0
+        self._wide: list[Cells] = []
 
     def take(self, form: Form, count: int) -> Cells:
         """Return the next array, of so many values."""
-        cells: Cells
         match form:
             case ["m" | "b" as kind, inner]:
-                cells = self.take(inner, count).astype("m8[ns]" if kind == "m" else np.bool_)
+                return self.take(inner, count).astype("m8[ns]" if kind == "m" else np.bool_)
             case ["f", length]:
-                cells = np.frombuffer(self._get(length), "<f8")
+                return np.frombuffer(self._get(length), "<f8")
+            case ["R" | "t" | "x", *_]:
+                return self._texts(form, count)
+        return self._integers(form, count)
+
+    def _integers(self, form: Form, count: int) -> Cells:
+        cells: Cells
+        match form:
             case ["c", sign, value]:
                 cells = np.full(count, value, f"{sign}8")
             case ["r", runs, lengths, values]:
-                repeats = self.take(lengths, runs)
-                cells = np.repeat(self.take(values, runs), repeats)
+                repeats = self._integers(lengths, runs)
+                cells = np.repeat(self._integers(values, runs), repeats)
+            case ["=", place]:
+                cells = self._wide[place]
             case ["n", sign, low, code, length]:
                 cells = self._narrow(f"{sign}8", low, code, length)
-            case ["R", runs, lengths, texts]:
-                repeats = self.take(lengths, runs)
-                cells = np.repeat(self._texts(texts), repeats)
-            case ["t", _, texts]:
-                cells = self._texts(texts)
+                if code == _WIDE:
+                    self._wide.append(cells)
             case _:
                 raise ValueError("a chunk of the file has an array of no known form")
         return cells
+
+    def _texts(self, form: Form, count: int) -> Cells:
+        match form:
+            case ["R", runs, lengths, texts]:
+                repeats = self._integers(lengths, runs)
+                return np.repeat(self._plain_texts(texts), repeats)
+            case ["x", width, forms]:
+                return _digits([self._integers(each, count) for each in forms], width)
+        return self._plain_texts(form[-1])
 
     def _get(self, length: int) -> memoryview:
         start = self._at
@@ -139,7 +176,11 @@ class Unpacking:
         wide = narrow.astype(np.uint64) + np.uint64(low % (1 << 64))
         return wide.view(kind)
 
-    def _texts(self, form: Form) -> Cells:
-        how, width, length = form
-        data: bytes | memoryview = self._get(length)
-        return np.frombuffer(hexlify(data) if how == "x" else data, f"S{width}")
+    def _plain_texts(self, form: Form) -> Cells:
+        _, width, length = form
+        return np.frombuffer(self._get(length), f"S{width}")
+
+
+def _digits(ids: Sequence[Cells], width: int) -> Cells:
+    numbers = np.stack(ids, axis=1).astype(">u8")
+    return np.frombuffer(hexlify(numbers.tobytes()), f"S{width}")

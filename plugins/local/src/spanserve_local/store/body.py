@@ -97,7 +97,8 @@ def _packed_links(links: TableLinks, packing: Packing) -> Sequence[Any]:
     return [
         len(links.span_id),
         packing.add(np.diff(links.bounds)),
-        *(packing.add(cells) for cells in (links.high, links.low, links.span_id)),
+        # A request's first span has the lower half of its trace's id; the others follow from it.
+        *(packing.add(cells) for cells in (links.high, links.low, links.span_id - links.low)),
         {key: packing.add(cells) for key, cells in links.attributes.items()},
     ]
 
@@ -135,10 +136,12 @@ def _unpacked(
 
 def _unpacked_links(described: Sequence[Any], rows: int, unpacking: Unpacking) -> TableLinks:
     count, counts, high, low, span_id, attributes = described
+    bounds = np.concatenate(([0], np.cumsum(unpacking.take(counts, rows))))
+    upper, lower = unpacking.take(high, count), unpacking.take(low, count)
     return TableLinks(
-        np.concatenate(([0], np.cumsum(unpacking.take(counts, rows)))),
-        unpacking.take(high, count),
-        unpacking.take(low, count),
-        unpacking.take(span_id, count),
+        bounds,
+        upper,
+        lower,
+        unpacking.take(span_id, count) + lower,
         {key: unpacking.take(form, count) for key, form in attributes.items()},
     )

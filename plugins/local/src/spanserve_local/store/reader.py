@@ -1,9 +1,9 @@
 """Reads the file: the entries of all chunks, kept in memory once read, and single traces."""
 
 import json
+import logging
 import sqlite3
 import threading
-import zlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +17,8 @@ from spanserve_local.store.arrays import Cells
 from spanserve_local.store.schema import reading
 from spanserve_local.store.summary import FIELDS, Names, Summary
 from spanserve_local.store.table import Block, spans_of
+
+log = logging.getLogger(__name__)
 
 MAX_ROWS: Final = 1_000_000
 """Entries that one question looks at, the newest; also how many are kept in memory."""
@@ -232,12 +234,20 @@ class Reader:
                 [[packed]] = connection.execute(
                     "SELECT summary FROM chunks WHERE id = ?", (chunk,)
                 ).fetchall()
-                read: Summary = summary.decoded(packed)
+                read = self._summary(chunk, packed)
                 with self._lock:
                     known[chunk] = read.renamed(self._names).columns
         with self._lock:
             self._kept = _newest({**self._kept, **known}, set(ids))
         return [known[chunk] for chunk in ids]
+
+    def _summary(self, chunk: int, packed: bytes) -> Summary:
+        """Return the entries of a chunk; none where it is broken, which costs no other chunk."""
+        try:
+            return summary.decoded(packed)
+        except Exception as error:  # noqa: BLE001  # whatever is made of broken bytes
+            log.warning("chunk %d of %s is broken: %s", chunk, self._file, error)
+            return summary.joined([])
 
     def _blocks(self, connection: sqlite3.Connection, chunk: int) -> list[Block]:
         with self._lock:
@@ -247,7 +257,7 @@ class Reader:
         rows = connection.execute("SELECT body FROM chunks WHERE id = ?", (chunk,)).fetchall()
         try:
             blocks = [block for [packed] in rows for block in body.decoded(packed)]
-        except zlib.error as error:
+        except Exception as error:  # whatever is made of broken bytes
             raise sqlite3.DatabaseError(f"a chunk of {self._file} is broken: {error}") from error
         with self._lock:
             self._bodies[chunk] = blocks

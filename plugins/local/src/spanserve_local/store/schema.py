@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Final
 
 from spanserve import ConfigError
+from spanserve_local.place import MARK
 
-VERSION: Final = 1
-"""Of the schema; each change of it adds a step to `MIGRATIONS`."""
+APPLICATION: Final = int.from_bytes(MARK, "big")
 
-APPLICATION: Final = 0x7370_7472
-"""What marks the file as ours: `sptr`."""
+BUSY_S: Final = 2.0
+"""How long to wait for another worker that writes."""
 
-BUSY_S: Final = 5.0
 _PAGE_BYTES: Final = 8192
 _WAL_PAGES: Final = 128
 
@@ -46,20 +45,22 @@ CREATE TABLE limits (name TEXT PRIMARY KEY, value REAL NOT NULL);
 """
 
 MIGRATIONS: Final[Sequence[str]] = (_FIRST,)
-"""The steps to each version from the one before."""
+"""The steps to each version from the one before; they are only ever added."""
+
+VERSION: Final = len(MIGRATIONS)
 
 
 class WrongFileError(ConfigError):
     """The file is none of ours, or of a newer spanserve."""
 
 
-def writing(file: Path) -> sqlite3.Connection:
+def writing(file: Path, migrations: Sequence[str] = MIGRATIONS) -> sqlite3.Connection:
     """Open the file to write, and bring it up to date; raises WrongFileError or sqlite3.Error."""
     connection = sqlite3.connect(
         file, timeout=BUSY_S, isolation_level=None, check_same_thread=False
     )
     try:
-        _migrate(connection, file)
+        _migrate(connection, file, migrations)
     except BaseException:
         connection.close()
         raise
@@ -110,10 +111,10 @@ def _version(connection: sqlite3.Connection, file: Path) -> int:
     return int(version)
 
 
-def _migrate(connection: sqlite3.Connection, file: Path) -> None:
-    version = _version(connection, file)
-    if version > VERSION:
-        raise WrongFileError(_newer(file, version))
+def _migrate(connection: sqlite3.Connection, file: Path, migrations: Sequence[str]) -> None:
+    version, newest = _version(connection, file), len(migrations)
+    if version > newest:
+        raise WrongFileError(_newer(file, version, newest))
     if version == 0:
         connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -121,27 +122,27 @@ def _migrate(connection: sqlite3.Connection, file: Path) -> None:
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
     connection.execute(f"PRAGMA journal_size_limit = {_WAL_PAGES * _PAGE_BYTES}")
-    if version == VERSION:
+    if version == newest:
         return
     with closing(connection.cursor()) as cursor:
         cursor.execute("BEGIN IMMEDIATE")
         try:
             version = _version(connection, file)  # another worker may have been quicker
-            for steps in MIGRATIONS[version:]:
+            for steps in migrations[version:]:
                 for step in steps.split(";"):
                     cursor.execute(step)
             cursor.execute(f"PRAGMA application_id = {APPLICATION}")
-            cursor.execute(f"PRAGMA user_version = {VERSION}")
+            cursor.execute(f"PRAGMA user_version = {newest}")
             cursor.execute("COMMIT")
         except BaseException:
             cursor.execute("ROLLBACK")
             raise
 
 
-def _newer(file: Path, version: int) -> str:
+def _newer(file: Path, version: int, known: int = VERSION) -> str:
     return (
         f"{file} was written by a newer spanserve-local (its schema is {version}, this one knows "
-        f"{VERSION}); upgrade spanserve-local, or set tracing.local.path to another file"
+        f"{known}); upgrade spanserve-local, or set tracing.local.path to another file"
     )
 
 

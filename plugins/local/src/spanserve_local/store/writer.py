@@ -1,5 +1,6 @@
 """Writes chunks, puts small ones together, and lets the oldest go; in the exporter alone."""
 
+import logging
 import os
 import sqlite3
 import time
@@ -15,6 +16,8 @@ from spanserve_local.store.gather import Gathered, gathered
 from spanserve_local.store.schema import writing
 from spanserve_local.store.table import json_text, row_count
 
+log = logging.getLogger(__name__)
+
 FULL_TRACES: Final = 1000
 """A chunk of so many is not put together with others any more."""
 
@@ -24,7 +27,11 @@ FAN_IN: Final = 16
 MOST_TRACES: Final = 4000
 """A chunk holds no more: whoever wants one of its traces decompresses all."""
 
-_RESERVE: Final = 2 * 1024 * 1024
+FULL_BYTES: Final = 512 * 1024
+"""The same of a chunk of so many bytes, whatever is in it."""
+
+_RESERVE: Final = 3 * 1024 * 1024
+"""Of the bound, for what is written ahead and for one more chunk."""
 _FULL: Final = -1
 _VACUUM_PAGES: Final = 512
 _AGE_CHECK_S: Final = 10.0
@@ -44,7 +51,7 @@ class Writer:
     ) -> None:
         self._file = file
         self._resource = resource
-        self._max_bytes = max_bytes - min(_RESERVE, max_bytes // 4)
+        self._max_bytes = max_bytes - min(_RESERVE, max_bytes // 3)
         self._limits = {"max_bytes": max_bytes, "max_age_s": max_age_s}
         self._max_age_s = max_age_s
         self._now_s = now_s
@@ -127,18 +134,20 @@ class Writer:
         if not len(entries):
             return
         packed = summary.encoded(entries), body.encoded(chunk.blocks)
+        size = sum(map(len, packed))
+        is_full = len(entries) >= FULL_TRACES or size >= FULL_BYTES
         starts = entries.columns["start_ns"]
         connection.execute(
             "INSERT INTO chunks (resource, level, first_ns, last_ns, traces, spans, bytes, "
             "summary, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 self._resource_id,
-                _FULL if len(entries) >= FULL_TRACES else level,
+                _FULL if is_full else level,
                 int(starts.min()),
                 int(starts.max()),
                 len(entries),
                 row_count(chunk.blocks),
-                len(packed[0]) + len(packed[1]),
+                size,
                 *packed,
             ),
         )
@@ -196,38 +205,46 @@ class Writer:
         [[pages]] = connection.execute("PRAGMA page_count")
         [[page_bytes]] = connection.execute("PRAGMA page_size")
         if pages * page_bytes > self._max_bytes:
-            connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
+            # As a script: `execute` takes the first of its steps alone, which is one page.
+            connection.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
 
     def _merge(self, connection: sqlite3.Connection, least: int = FAN_IN) -> None:
         """Put this process's chunks of a level together where there are many."""
         levels = connection.execute(
-            "SELECT level, count(*), sum(traces) FROM chunks WHERE resource = ? AND level >= 0 "
-            "GROUP BY level",
+            "SELECT level, count(*), sum(traces), sum(bytes) FROM chunks "
+            "WHERE resource = ? AND level >= 0 GROUP BY level",
             (self._resource_id,),
         ).fetchall()
-        for level, count, traces in levels:
-            if count >= least or (count > 1 and traces >= FULL_TRACES):
+        for level, count, traces, size in levels:
+            is_full = traces >= FULL_TRACES or size >= FULL_BYTES
+            if count >= least or (count > 1 and is_full):
                 with self._transaction(connection):
                     self._put_together(connection, level)
                 checkpoint()
 
     def _put_together(self, connection: sqlite3.Connection, level: int) -> None:
         rows = connection.execute(
-            "SELECT id, traces, summary, body FROM chunks WHERE resource = ? AND level = ? "
-            "ORDER BY id",
+            "SELECT id, traces, bytes, summary, body FROM chunks "
+            "WHERE resource = ? AND level = ? ORDER BY id",
             (self._resource_id, level),
         )
-        taken: list[tuple[int, int, bytes, bytes]] = []
-        total = 0
+        taken: list[tuple[int, int, int, bytes, bytes]] = []
+        traces = size = 0
         for row in rows:
-            if taken and total + row[1] > MOST_TRACES:
+            traces, size = traces + row[1], size + row[2]
+            if taken and (traces > MOST_TRACES or size > 2 * FULL_BYTES):
                 break
             taken.append(row)
-            total += row[1]
         if len(taken) < 2:  # noqa: PLR2004  # nothing to put together
             return
-        blocks = [block for *_, packed in taken for block in body.decoded(packed)]
-        entries = summary.joined([summary.decoded(packed) for _, _, packed, _ in taken])
+        try:
+            blocks = [block for *_, packed in taken for block in body.decoded(packed)]
+            entries = summary.joined([summary.decoded(packed) for *_, packed, _ in taken])
+        except Exception as error:  # noqa: BLE001  # whatever is made of broken bytes
+            log.warning("chunks of %s cannot be put together: %s", self._file, error)
+            ids = [(_FULL, row[0]) for row in taken]
+            connection.executemany("UPDATE chunks SET level = ? WHERE id = ?", ids)
+            return
         connection.executemany("DELETE FROM chunks WHERE id = ?", [(row[0],) for row in taken])
         self._insert(connection, Gathered(table.joined(blocks), entries), level + 1)
 
