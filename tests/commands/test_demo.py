@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import httpx
 import numpy as np
 import pytest
 
@@ -22,7 +23,7 @@ from spanserve.commands.demo.job import Job, Outcome
 from spanserve.commands.demo.measures import Answers, Batches, batches_of, compared
 from spanserve.commands.demo.traces import Traces
 from spanserve.service.bundle.load import load as load_service
-from support.serving import signal_to
+from support.serving import signal_to, until
 from support.zipkin_sink import ZipkinSink
 
 ROOT = Path(__file__).parents[2]
@@ -71,8 +72,13 @@ def processes_with(mark: str) -> list[str]:
     return found
 
 
-def demo(*arguments: str, folder: Path, while_serving: Callable[[int], None] | None = None) -> Run:
-    """Run the command in a folder; `while_serving` is told its process once it serves."""
+def demo(
+    *arguments: str,
+    folder: Path,
+    while_serving: Callable[[int], None] | None = None,
+    serves: str = "server ",
+) -> Run:
+    """Run the command in a folder; `while_serving` is told its process once it `serves`."""
     mark = uuid.uuid4().hex
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SPANSERVE")}
     with (
@@ -89,7 +95,7 @@ def demo(*arguments: str, folder: Path, while_serving: Callable[[int], None] | N
     ):
         head = ""
         if while_serving is not None:
-            head = "".join(lines_until(process.stdout, "server "))
+            head = "".join(lines_until(process.stdout, serves))
             while_serving(process.pid)
         stdout, stderr = process.communicate()
         left = [*processes_with(mark), *map(str, Path(temporary).iterdir())]
@@ -138,7 +144,7 @@ def test_the_demo_prints_what_it_measured(plain: Run) -> None:
 
 def test_the_demo_shows_a_request_and_the_batch_that_it_shared(plain: Run) -> None:
     shown = plain.stdout.partition("a typical request, and the batch that it shared")[2]
-    title, _, rest = shown.partition("\n")
+    title, _, rest = shown.partition("\ntracer ")[0].partition("\n")
     spans = re.findall(
         r"^(?:[├└│─ ]*)([a-z]+|POST /predict|batch /predict)  +\d", rest, re.MULTILINE
     )
@@ -147,6 +153,50 @@ def test_the_demo_shows_a_request_and_the_batch_that_it_shared(plain: Run) -> No
         *("POST /predict", "decode", "queue", "run", "scale", "encode"),
         *("batch /predict", "collate", "run", "scale", "split"),
     ]
+
+
+def test_the_demo_ends_with_where_the_time_went_and_advice(plain: Run, folder: Path) -> None:
+    last = plain.stdout.partition("where the time of /predict went\n")[2]
+    parts = dict(re.findall(r"^ ([a-z ]+?) +(\d+\.\d)%  +\d+\.\d+ ms", last, re.MULTILINE))
+    assert list(parts) == [
+        *("decode", "wait for peers", "wait for the runner", "to start", "run", "encode", "other")
+    ]
+    assert 98 < sum(map(float, parts.values())) < 102
+    assert re.fullmatch(r"advice +\S.+\S", last.splitlines()[-1])
+    assert "/traces/" not in plain.stdout  # nobody serves them any more
+    assert (folder / "my digits/traces.db").stat().st_size > 0
+
+
+def test_the_demo_stays_up_for_a_look_at_the_viewer_until_it_is_interrupted(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def look_and_leave(process: int) -> None:
+        port = next(filter(is_open, ports_of(process)))
+        url = f"http://127.0.0.1:{port}/traces/"
+        assert "text/html" in httpx.get(url).headers["content-type"]
+
+        def count() -> int:
+            endpoints = httpx.get(f"{url}api/endpoints").json()["endpoints"]
+            return int(sum(each["requests"] for each in endpoints))
+
+        assert until(lambda: count() > REQUESTS)
+        seen.append(count())
+        signal_to(process, signal.SIGINT)
+
+    run = demo("--keep", folder=tmp_path, while_serving=look_and_leave, serves="look at it")
+    assert (run.code, run.stderr, run.left) == (0, "", [])
+    assert seen[0] > REQUESTS
+    assert re.search(
+        r"^serving +http://127.0.0.1:\d+/predict, with a light load", run.stdout, re.MULTILINE
+    )
+    assert re.search(r"^look at it +http://127.0.0.1:\d+/traces/$", run.stdout, re.MULTILINE)
+
+
+def ports_of(process: int) -> list[int]:
+    """Return the ports on which a process listens."""
+    own = {link.readlink().name for link in Path(f"/proc/{process}/fd").iterdir()}
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return [int(row[1].partition(":")[2], 16) for row in rows if f"socket:[{row[9]}]" in own]
 
 
 def test_every_trace_of_the_demo_is_in_the_file_of_the_console(plain: Run, folder: Path) -> None:

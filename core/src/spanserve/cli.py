@@ -177,6 +177,12 @@ def demo(
     port: Annotated[
         int, typer.Option("--port", "-p", min=0, max=65_535, help="The port; 0: any free one.")
     ] = 0,
+    keep: Annotated[
+        bool,
+        typer.Option(
+            "--keep", help="Stay up with a light load, to look at traces; Ctrl-C ends it."
+        ),
+    ] = False,
 ) -> None:
     """Train a classifier, serve it, ask it, and show where the time of a request went."""
     from importlib.util import find_spec  # noqa: PLC0415  # see the module's first line
@@ -187,7 +193,7 @@ def demo(
         )
     from spanserve.commands.demo.run import demo as run  # noqa: PLC0415  # ditto
 
-    if code := run(config, clients=clients, output=output, port=port):
+    if code := run(config, clients=clients, output=output, port=port, keep=keep):
         raise typer.Exit(code)
 
 

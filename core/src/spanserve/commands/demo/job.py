@@ -5,12 +5,16 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to send: every body once a round, from so many clients at a time."""
+    """What to send: every body once a round, from so many clients at a time.
+
+    With `pause_ms` each client waits that long before a request, on average.
+    """
 
     url: str
     clients: int
     rounds: int
     bodies: list[list[float]]
+    pause_ms: float = 0.0
 
 
 @dataclass(slots=True)

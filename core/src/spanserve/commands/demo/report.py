@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from rich import box
 from rich.console import Console, RenderableType
@@ -129,6 +129,36 @@ class Report:
                     f"{each.name}: {each.sent} spans sent to {each.target}, dropped: {lost}",
                 )
 
+    def breakdown(self, route: str, told: Mapping[str, Any] | str) -> None:
+        """Print where the time of an endpoint's requests went, and the advice."""
+        self._blank()
+        self._console.print(Text(f"where the time of {route} went", style="bold"), soft_wrap=True)
+        if isinstance(told, str):
+            self.line("", told)
+            return
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1))
+        for title in ("part", "share", "p50", "p90", "p99"):
+            table.add_column(title, justify="left" if title == "part" else "right")
+        table.add_column("", min_width=BAR_CELLS)
+        script = script_for(self._console.encoding)
+        for part in told["parts"]:
+            bar = draw_bar(0, round(part["share"] * BAR_CELLS * 8), BAR_CELLS, script)
+            times = (f"{part[each]:.3f} ms" for each in ("p50", "p90", "p99"))
+            table.add_row(part["name"], f"{part['share']:.1%}", *times, Text(bar, "green"))
+        self._console.print(table)
+        self.line("advice", told["advice"]["text"], style="bold")
+
+    def kept(self, url: str, pages: str | None, *, installed: bool) -> None:
+        """Say where the server is that stays up, and where its traces can be looked at."""
+        self._blank()
+        self.line("serving", f"{url}, with a light load; Ctrl-C ends it")
+        if pages is not None:
+            self.line("look at it", pages, style="bold")
+        elif installed:
+            self.line("", "the viewer is there with local among tracing.type", style="dim")
+        else:
+            self.line("", "traces in the browser: pip install spanserve-local", style="dim")
+
     def what_next(self, kept: Path | None) -> None:
         """Print commands to go on with."""
         folder = kept or Path("digits")
@@ -141,6 +171,7 @@ class Report:
                 f"SPANSERVE__TRACING__TYPE=console spanserve serve {name}",
                 "with traces in the terminal",
             ),
+            ("spanserve demo --keep", "stay up, and look at the traces in the browser"),
             ("spanserve demo --config c.yml", "this demo, traced to your backend; a c.yml:"),
         ]
         self._blank()

@@ -41,7 +41,7 @@ class Clients:
             pass
 
     def send(self, job: Job, done: Callable[[int], None]) -> Outcome:
-        """Have the job done; `done` is told how many requests are answered."""
+        """Have a job done, one after the other; `done` is told how many requests are answered."""
         outcome = None
         with contextlib.suppress(BrokenPipeError):
             for message in self._messages(json.dumps(asdict(job))):
@@ -49,6 +49,7 @@ class Clients:
                     done(message["done"])
                 else:
                     outcome = Outcome(**message["outcome"])
+                    break
         if outcome is None:
             raise SpanserveError("the demo's clients ended before they were done")
         return outcome

@@ -34,7 +34,7 @@ class Delivery:
 class DemoServer:
     """Serves inside its `with`; afterwards it is gone, and all spans are delivered.
 
-    `traces` and `deliveries` are known after the `with`; `trace_urls` must be asked inside.
+    `traces` and `deliveries` are known after the `with`; `trace_urls_elsewhere` is asked inside.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class DemoServer:
         )
         self._started = False
         self._settled = threading.Event()
-        app = create_app(config, service, self._tracing, on_ready=self._now_ready)
+        app = create_app(config, service, self._tracing, on_ready=self._now_ready, url=self.url)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -68,10 +68,12 @@ class DemoServer:
         """All that was recorded."""
         return Traces(self._collector.spans)
 
-    def trace_urls(self, trace_ids: Sequence[str]) -> dict[str, str]:
-        """Return where a person can look at these traces, as far as a tracer knows."""
+    def trace_urls_elsewhere(self, trace_ids: Sequence[str]) -> dict[str, str]:
+        """Return where a person can look at these traces after this server is gone."""
         urls = ((trace_id, self._tracing.trace_url(trace_id)) for trace_id in trace_ids)
-        return {trace_id: url for trace_id, url in urls if url is not None}
+        return {
+            trace_id: url for trace_id, url in urls if url and not url.startswith(f"{self.url}/")
+        }
 
     @property
     def deliveries(self) -> list[Delivery]:
