@@ -147,7 +147,10 @@ RESPONSES: Final[dict[str, Callable[[], Response]]] = {
 }
 
 
-@pytest.fixture(scope="module", params=["direct", "h11", "httptools"])
+HTTPTOOLS = pytest.param("httptools", marks=pytest.mark.needs_httptools)
+
+
+@pytest.fixture(scope="module", params=["direct", "h11", HTTPTOOLS])
 def served(request: pytest.FixtureRequest) -> Iterator[Serving]:
     http = None if request.param == "direct" else request.param
     config = {"server": {"max_request_bytes": LIMIT}}
