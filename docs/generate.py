@@ -25,6 +25,9 @@ from spanserve.cli import app as cli
 from spanserve.config.load import load as load_config
 from spanserve.config.model import Config
 from spanserve.config.service_settings import SECTION
+from spanserve.running.discovery import DEFAULT as DEFAULT_RUNNER
+from spanserve.running.discovery import SECTION as RUNNER
+from spanserve.running.discovery import installed_runners
 from spanserve.server.app import create_app
 from spanserve.server.http.answer import (
     CODES,
@@ -152,6 +155,9 @@ required. The strongest source wins: the command line, the environment
     for name, field in Config.model_fields.items():
         yield f"## {name}\n"
         yield f"{field.description}.\n"
+        if name == RUNNER:
+            yield from _runners()
+            continue
         if name == SECTION:
             yield "[Declare settings of your own](../how-to/declare-settings.md) says how.\n"
             continue
@@ -167,6 +173,23 @@ required. The strongest source wins: the command line, the environment
         yield f"From the distribution `{found[name].distribution}`.\n"
         own = rows(plugin.settings_model, f"tracing.{name}.")
         yield table(("key", "type", "default", "meaning"), own)
+
+
+def _runners() -> Iterator[str]:
+    yield (
+        "What stands here beside `type` is the runner's own. A service may say the same of itself, "
+        'in `@service(runner="process")`; the configuration is stronger. '
+        "[Run replicas](../how-to/run-replicas.md) says how.\n"
+    )
+    found = installed_runners()
+    names = ", ".join(f"`{each.name}`" for each in found)
+    own = [("`runner.type`", "text", f"`{DEFAULT_RUNNER}`", f"Where the model runs: {names}")]
+    yield table(("key", "type", "default", "meaning"), own)
+    for each in found:
+        model = each.settings_model
+        if model is not None and model.model_fields:
+            yield f"With `type: {each.name}`:\n"
+            yield table(("key", "type", "default", "meaning"), rows(model, "runner."))
 
 
 def _spans() -> Iterator[str]:

@@ -81,6 +81,7 @@ def test_a_service_is_read_whole() -> None:
         max_latency_ms=20.0,
         max_queue=1000,
         isolate=True,
+        retry=True,
         inline=True,
         threads=1,
         cancel=False,

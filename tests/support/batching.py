@@ -57,7 +57,7 @@ class StillLoop(asyncio.SelectorEventLoop):
 class StepRunner:
     """A runner whose jobs run and end when the test says so; it keeps the contract of runners."""
 
-    slots = 1
+    slots = replicas = 1
 
     def __init__(self, host: Host, clock: Clock) -> None:
         self.host = host
@@ -70,6 +70,10 @@ class StepRunner:
     @property
     def free(self) -> int:
         return self.job is None
+
+    @property
+    def idle(self) -> int:
+        return self.free
 
     @property
     def awaited(self) -> bool:

@@ -213,7 +213,7 @@ def check(
     ] = None,
 ) -> None:
     """Print the effective configuration with the source of each value, and the live tracers."""
-    from spanserve.commands.check import aligned, checked_settings, report  # noqa: PLC0415  # ditto
+    from spanserve.commands.check import aligned, checked, report  # noqa: PLC0415  # ditto
     from spanserve.tracing.plugins.registry import load_tracers  # noqa: PLC0415  # ditto
 
     loaded = _loaded(file, {})
@@ -222,8 +222,8 @@ def check(
         from spanserve.server.access.keys import KeyRing  # noqa: PLC0415  # ditto
 
         KeyRing(loaded.config.server.auth)
-    settings = None if service is None else checked_settings(service, loaded)
-    for text, comment in aligned(report(loaded, tracers, settings)):
+    settings, runner = checked(service, loaded)
+    for text, comment in aligned(report(loaded, tracers, settings, runner)):
         typer.echo(text + typer.style(comment, dim=True))
     if send:
         from spanserve.commands.send import send_all  # noqa: PLC0415  # ditto
@@ -242,4 +242,14 @@ def tracers() -> None:
 
     withdraw(os.environ)
     for line in listing(installed_tracers()):
+        typer.echo(line)
+
+
+@app.command(epilog="Example: spanserve runners")
+def runners() -> None:
+    """List the installed runners, where a model can run, with their settings."""
+    from spanserve.commands.runners import listing  # noqa: PLC0415  # see the module's first line
+    from spanserve.running.discovery import installed_runners  # noqa: PLC0415  # ditto
+
+    for line in listing(installed_runners()):
         typer.echo(line)

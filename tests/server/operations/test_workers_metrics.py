@@ -17,7 +17,7 @@ from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from spanserve import api, service
-from spanserve.server.operations.metric_sums import added, lasting, together, told
+from spanserve.running.metric_sums import added, lasting, together, told
 from support.serving import (
     SubprocessServer,
     metrics_of,

@@ -8,7 +8,7 @@ from typing import Any
 from spanserve.batching.item import Item
 from spanserve.errors import SpanserveError, forget_frames
 from spanserve.running.faults import is_fault
-from spanserve.running.protocol import BatchReply, BatchRequest, Place
+from spanserve.running.protocol import BatchReply, BatchRequest, Place, ReplicaDiedError
 from spanserve.tracing.model.failure import Failure, failure_of
 from spanserve.tracing.model.ids import ROOT, RUN, item_place
 from spanserve.tracing.recording.attempt import Attempt, Retry
@@ -36,12 +36,15 @@ class Work:
     method: str
     tracing: Tracing
     isolate_for_ns: int
+    again: "Callable[[Batch, int], None] | None" = None
+    """Has an item run again whose batch was lost with what ran it; None: none does."""
 
 
 class Batch:
     """One release, as a job of the runner, and what it gave."""
 
     __slots__ = (
+        "_missing",
         "_on_done",
         "_raised",
         "_results",
@@ -70,6 +73,8 @@ class Batch:
         """Where the user's code runs, though a request's record may end before it does."""
         self.error: BaseException | None = None
         self.is_failed = False
+        self._missing = 0
+        """Items that are to run again, one by one."""
 
     def request(self) -> BatchRequest:
         """Return what is asked of the model."""
@@ -108,8 +113,11 @@ class Batch:
     def replied(self, reply: BatchReply) -> None:
         """Keep what became of it, and go on."""
         self._results, self.error, self._raised = reply
-        self.is_failed = reply.error is not None or (
-            bool(self.record.retries) and all(isinstance(r, BaseException) for r in reply.results)
+        self._ended()
+
+    def _ended(self) -> None:
+        self.is_failed = self.error is not None or (
+            bool(self.record.retries) and all(isinstance(r, BaseException) for r in self._results)
         )
         self._on_done(self)
 
@@ -125,13 +133,28 @@ class Batch:
         return Place(self.record, RUN)
 
     @property
+    def method(self) -> str:
+        """The method that runs it."""
+        return self._work.method
+
+    def now_ns(self) -> int:
+        """Return the monotonic clock."""
+        return self._work.tracing.now_ns()
+
+    @property
     def place_of_failure(self) -> Place:
         """Return where it is told that it failed: its run, if there was one."""
         record, place = self.place
         return Place(record, place if self.record.run_ns else ROOT)
 
     def lost(self, error: Exception) -> None:
-        """Fail all items that wait: the machinery failed, or the runner is gone; on the loop."""
+        """Fail all items that wait, or have them run again one by one; on the loop.
+
+        What ran them died; whichever of them is to blame takes no other along.
+        """
+        if self._work.again is not None and isinstance(error, ReplicaDiedError):
+            self._run_again(error, self._work.again)
+            return
         self.error, self.is_failed = error, True
         now_ns = self._work.tracing.now_ns()
         if not self.record.ended_ns:
@@ -140,6 +163,28 @@ class Batch:
                 item.failure = failure
             self.record.ended(now_ns)
         self._on_done(self)
+
+    def _run_again(self, error: Exception, again: "Callable[[Batch, int], None]") -> None:
+        now_ns, record, size = self._work.tracing.now_ns(), self.record, self.record.size
+        if size > 1:
+            record.collate_started(record.started_ns or record.released_ns)
+            record.run_started(record.run_ns or record.released_ns)
+            self.failed(record, failure_of(error, now_ns))
+            record.run_ended(now_ns)
+        self._results, self._missing = [error] * size, size
+        for position in range(size):
+            again(self, position)
+
+    def ran_again(self, position: int, result: Any) -> None:
+        """Keep what became of an item that ran again; with the last of them, go on."""
+        results = self._results
+        assert isinstance(results, list)  # noqa: S101  # made above
+        results[position] = result
+        self._missing -= 1
+        if not self._missing:
+            if self.record.size > 1 or not self.record.ended_ns:
+                self.record.ended(self._work.tracing.now_ns())
+            self._ended()
 
     @property
     def has_failures(self) -> bool:

@@ -15,7 +15,9 @@ from typing import Any
 from spanserve.batching.batch import Batch, Work
 from spanserve.batching.item import Item, Waiter
 from spanserve.batching.policy import Policy, Release, ReleaseReason
+from spanserve.batching.rerun import Rerun
 from spanserve.batching.tally import Tally
+from spanserve.batching.turn import on_runner
 from spanserve.errors import SpanserveError
 from spanserve.running.protocol import Batched, Runner
 from spanserve.tracing.recording.record import TracedRequest
@@ -81,20 +83,25 @@ class Batcher:
         tracing: Tracing,
         max_queue: int,
         isolate: bool = True,
+        retry: bool = False,
     ) -> None:
+        """`retry`: items run again, one by one, where the replica died that ran their batch."""
         self.endpoint = endpoint
         self.tally = Tally()
         self.limits = policy.limits
         self.max_queue = max_queue
         isolate_for_ns = int(ISOLATE_FOR * policy.limits.max_latency_ms * 1e6) if isolate else 0
-        self._work = Work(endpoint, method, tracing, isolate_for_ns)
+        self._work = Work(endpoint, method, tracing, isolate_for_ns, self._again if retry else None)
         self._batch_key = codec.batch_key
         self._tracing = tracing
         self._policy = policy
         self._runner = runner
         self._now_ns = tracing.now_ns
         self._items: deque[Item] = deque()
-        self._running: Batch | None = None
+        self._running = 0
+        """Items of batches that the runner has."""
+
+        self._prefetches = runner.slots > runner.replicas
         self._learned_ns = 0
         self._asking = False
         self._timer: asyncio.TimerHandle | None = None
@@ -150,10 +157,12 @@ class Batcher:
             body,
         )
         items.append(item)
-        in_system = depth + 1 + (self._running.record.size if self._running else 0)
-        self._policy.arrived(now_ns / 1e6, in_system)
-        if not self._asking and (self._timer is None or depth + 1 >= self._enough):
-            self._ask_soon()
+        self._policy.arrived(now_ns / 1e6, depth + 1 + self._running)
+        if not self._asking:
+            if self._timer is None or depth + 1 >= self._enough:
+                self._ask_soon()
+        elif self._prefetches and depth + 1 == self.limits.max_batch_size and self._runner.free:
+            self._loop.call_soon(self._ask)
         return item
 
     def abandon(self, item: Item) -> None:
@@ -179,7 +188,7 @@ class Batcher:
         A model that was slow once must not be refused for ever: after a while without a run,
         the next request is let in and shows how fast it is now.
         """
-        if now_ns - self._learned_ns > STALE_NS and not depth and self._running is None:
+        if now_ns - self._learned_ns > STALE_NS and not depth and not self._running:
             return
         expected_ms = self._policy.predict_ms(depth, now_ns / 1e6)
         left_ms = (deadline_ns - now_ns) / 1e6
@@ -193,17 +202,25 @@ class Batcher:
             self._timer.cancel()
             self._timer = None
         self._asking = True
-        if not self._runner.free:
+        if not self._may_ask:
             self._runner.when_free(self._ask)
         else:
             self._loop.call_soon(self._ask)
+
+    @property
+    def _may_ask(self) -> bool:
+        """Whether a batch could go now: what waits in a replica that is busy has to be full."""
+        runner = self._runner
+        if not self._prefetches or runner.idle or self._draining:
+            return runner.free > 0
+        return runner.free > 0 and len(self._items) >= self.limits.max_batch_size
 
     def _ask(self) -> None:
         self._asking = False
         self._timer = None
         if not self._items:
             return
-        if not self._runner.free:
+        if not self._may_ask:
             self._ask_soon()
             return
         now_ns = self._now_ns()
@@ -233,8 +250,8 @@ class Batcher:
             )
             self.tally.sizes[len(items)] += 1
             self.tally.reasons[reason.value] += 1
-            self._running = Batch(self._work, items, record, self._batch_done)
-            self._runner.submit(self._running)
+            self._running += len(items)
+            self._runner.submit(Batch(self._work, items, record, self._batch_done))
         if self._items and not self._asking:
             self._ask_soon()
 
@@ -269,7 +286,7 @@ class Batcher:
 
     def _batch_done(self, batch: Batch) -> None:
         """Hand out the results of the batch that ran, and learn from it."""
-        self._running = None
+        self._running -= batch.record.size
         ended_ns = self._learned_ns = self._now_ns()
         try:
             self._note(batch)
@@ -280,6 +297,11 @@ class Batcher:
             else:  # clients who come back at once are then together in the next batch
                 batch.hand_out()
         self._learn(batch, ended_ns)
+
+    def _again(self, batch: Batch, position: int) -> None:
+        """Run an item of a batch again whose replica died, as soon as there is a slot."""
+        self.tally.reruns += 1
+        on_runner(Rerun(batch, position), self._runner)
 
     def _note(self, batch: Batch) -> None:
         """Count a batch's items, and say what failed."""
@@ -298,7 +320,9 @@ class Batcher:
             ended_ns = record.retries[0].started_ns  # what a run takes, it took until then
         if batch.is_failed:
             tally.failed_batches += 1
-        self._policy.observed(record.size, (ended_ns - record.released_ns) / 1e6)
+        # In a replica that was busy it waited first.
+        begun_ns = record.started_ns if self._prefetches else record.released_ns
+        self._policy.observed(record.size, (ended_ns - begun_ns) / 1e6)
 
     def _retry_after_s(self, queued: int) -> float:
         """Return when the items that are queued now will be gone, as far as is known."""

@@ -1,12 +1,13 @@
 """One call of a plain method: where it runs, and what the trace says of it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Container, Mapping
+from functools import partial
 from typing import Any
 
 from spanserve.errors import forget_frames
 from spanserve.running.faults import carried, is_fault
-from spanserve.running.protocol import CallReply, CallRequest, Place, Runner
+from spanserve.running.protocol import CallReply, CallRequest, Place, ReplicaDiedError, Runner
 from spanserve.tracing.model.failure import Failure, failure_of
 from spanserve.tracing.model.ids import RUN
 from spanserve.tracing.recording.attempt import Attempt
@@ -26,14 +27,23 @@ class Call:
         *,
         record: RequestRecord | None = None,
         context: Record | None = None,
+        body: bytes | None = None,
+        of_body: Container[str] = (),
+        retry: bool = False,
     ) -> None:
-        """`context` is what the method runs in where there is no record."""
+        """`context` is what the method runs in where there is no record.
+
+        Those arguments that are named in `of_body` can be made anew of the body. With `retry` it
+        runs again, once, where what ran it died.
+        """
         self.future = asyncio.get_running_loop().create_future()
         self._method = method
         self._arguments = arguments
         self._record = record
         self._context = record or context
-        self._error: BaseException | None = None
+        self._of = body, of_body
+        self._retries = retry
+        self.again: Callable[[Call], None] | None = None
         self.run_ns = 0
         self.ran_ns = 0
 
@@ -41,7 +51,7 @@ class Call:
         """Return what is asked of the model, unless nobody waits for its answer any more."""
         if self.future.done():
             return None
-        return CallRequest(self._method, self._arguments, Place(self._context, RUN))
+        return CallRequest(self._method, self._arguments, Place(self._context, RUN), *self._of)
 
     def attempt(self, positions: object) -> Attempt:  # noqa: ARG002  # as of every trail
         """Return marks that nobody reads: a call's are its own."""
@@ -76,12 +86,17 @@ class Call:
             self.future.set_result(result)
 
     def lost(self, error: Exception) -> None:
-        """Fail the call, of which there is no reply, on the loop."""
+        """Fail the call, of which there is no reply, or have it run again; on the loop."""
+        if self._retries and self.again is not None and isinstance(error, ReplicaDiedError):
+            self._retries = False
+            self.again(self)
+            return
         self.replied(CallReply(None, error))
 
 
 def on_runner(call: Call, runner: Runner, *, record: RequestRecord | None, now_ns: int) -> None:
     """Submit a call now, or as soon as the runner is free and it is this call's turn."""
+    call.again = partial(on_runner, runner=runner, record=None, now_ns=now_ns)
     if runner.free:
         runner.submit(call)
         return

@@ -11,6 +11,8 @@ by what was learned of the run time and of the arrivals (`gathering`). The polic
 - past the moment at which the oldest request could still be answered within `max_latency_ms`;
 - before anything is learned, when a batch is full, and while draining.
 
+With several replicas it never waits: a slot takes all that is queued, up to a full batch.
+
 Termination. A wait ends at an instant that the last news fixed: asking again before does not
 move it, asking at or after it releases. Only an arrival makes a new wait, and `max_batch_size`
 arrivals fill the batch; so a batch waits fewer times than it has places, and never past the
@@ -114,9 +116,11 @@ class Policy:
         "_busy_until_ms",
         "_came_ms",
         "_gathering",
+        "_in_flight",
         "_in_system",
         "_limits",
         "_released_ms",
+        "_replicas",
         "_run_time",
     )
 
@@ -125,7 +129,7 @@ class Policy:
         """What the user set."""
         return self._limits
 
-    def __init__(self, *, max_batch_size: int, max_latency_ms: float) -> None:
+    def __init__(self, *, max_batch_size: int, max_latency_ms: float, replicas: int = 1) -> None:
         self._limits = Limits(max_batch_size, max_latency_ms)
         self._run_time = RunTime()
         self._arrivals = Arrivals()
@@ -134,6 +138,8 @@ class Policy:
         self._in_system = 0
         self._released_ms = 0.0
         self._busy_until_ms = 0.0
+        self._replicas = replicas
+        self._in_flight = 0
 
     def arrived(self, now_ms: float, in_system: int) -> None:
         """Take note of an arrival; `in_system` counts it, all queued and all in the runner.
@@ -145,10 +151,16 @@ class Policy:
         self._in_system = in_system
 
     def observed(self, size: int, run_ms: float) -> None:
-        """Learn from the end of the run of `size` items (at least 1) that was released last."""
+        """Learn from the end of the run of `size` items (at least 1) that was released last.
+
+        With replicas, of any that was released.
+        """
+        self._in_flight = max(self._in_flight - 1, 0)
         if self._came_ms:
             self._learn()
         self._run_time.observe(size, run_ms)
+        if self._replicas > 1:
+            return
         self._arrivals.run_ended(self._released_ms + run_ms, size)
         self._gathering.turns.run_ended(others_wait=self._arrivals.in_system > 0)
         self._busy_until_ms = 0.0
@@ -157,6 +169,8 @@ class Policy:
         self, queued: int, oldest_wait_ms: float, now_ms: float, *, draining: bool = False
     ) -> Decision:
         """Decide on `queued` requests (at least 1), the oldest here for `oldest_wait_ms`."""
+        if self._replicas > 1:
+            return self._decide_at_once(queued, draining=draining)
         if self._came_ms:
             self._learn()
         run_time = self._run_time
@@ -170,6 +184,7 @@ class Policy:
         )
         decision = decide(situation, self._limits)
         if isinstance(decision, Release):
+            self._in_flight += 1
             self._released_ms = now_ms
             self._busy_until_ms = now_ms + (run_time.predict_ms(decision.n) or 0.0)
         return decision
@@ -185,7 +200,19 @@ class Policy:
         own_ms = self._run_time.predict_ms(others + 1)
         if full_ms is None or own_ms is None:
             return None
-        return max(self._busy_until_ms - now_ms, 0.0) + batches * full_ms + own_ms
+        if self._replicas == 1:
+            return max(self._busy_until_ms - now_ms, 0.0) + batches * full_ms + own_ms
+        # Those in flight are half done, on the whole, where all replicas have something to do.
+        ahead = batches + max(self._in_flight + 1 - self._replicas, 0) / 2
+        return ahead * full_ms / self._replicas + own_ms
+
+    def _decide_at_once(self, queued: int, *, draining: bool) -> Release:
+        """Let a free replica take all that is queued: while one waits for more, others are free."""
+        self._came_ms.clear()
+        self._in_flight += 1
+        if queued >= self._limits.max_batch_size:
+            return Release(self._limits.max_batch_size, ReleaseReason.FULL)
+        return Release(queued, ReleaseReason.DRAIN if draining else ReleaseReason.IDLE)
 
     def _learn(self) -> None:
         if self._run_time.fixed_ms > WORTH_MS:

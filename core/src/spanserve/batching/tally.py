@@ -58,6 +58,7 @@ class Tally:
         self.failed_batches = 0
         self.splits = 0
         self.retries = 0
+        self.reruns = 0
         self.runs = Durations()
         self.waits_for_peers = Durations()
         self.waits_for_runner = Durations()

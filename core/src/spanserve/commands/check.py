@@ -13,6 +13,8 @@ from spanserve.config.service_settings import settings_of
 from spanserve.config.values.document import inline
 from spanserve.config.values.redact import redacted
 from spanserve.config.values.source import DEFAULT, Source
+from spanserve.running.discovery import DEFAULT as THREAD
+from spanserve.running.discovery import ChosenRunner, chosen_runner
 from spanserve.service.bundle.load import load
 from spanserve.tracing.plugins.registry import LoadedTracer
 
@@ -27,16 +29,26 @@ class Line:
     comment: str = ""
 
 
-def checked_settings(target: str, loaded: Loaded) -> BaseModel | None:
-    """Import a service and return its own settings; raises SpanserveError where they are wrong."""
+def checked(target: str | None, loaded: Loaded) -> tuple[BaseModel | None, ChosenRunner]:
+    """Return a service's own settings and its runner; raises SpanserveError where they are wrong.
+
+    Without a service there are no settings, and nothing that it says of its runner.
+    """
+    section, sources = loaded.config.runner, loaded.sources
+    if target is None:
+        return None, chosen_runner(section, {}, sources)
     service = load(target)
-    return settings_of(
-        service.spec.settings_model, loaded.config.service, loaded.sources, service=service.name
+    settings = settings_of(
+        service.spec.settings_model, loaded.config.service, sources, service=service.name
     )
+    return settings, chosen_runner(section, service.spec.runner, sources)
 
 
 def report(
-    loaded: Loaded, tracers: Sequence[LoadedTracer], settings: BaseModel | None = None
+    loaded: Loaded,
+    tracers: Sequence[LoadedTracer],
+    settings: BaseModel | None,
+    runner: ChosenRunner,
 ) -> list[Line]:
     """Say what is live, then every value with its source, then what looks like a mistake.
 
@@ -44,7 +56,10 @@ def report(
     """
     return [
         *_heading(loaded, tracers),
-        *_mapping(_effective(loaded, tracers, settings), "", "", loaded, {t.name for t in tracers}),
+        *_mapping(
+            _effective(loaded, tracers, settings, runner),
+            *("", "", loaded, {t.name for t in tracers}),
+        ),
         *(
             Line("", f"warning: {warning}")
             for warning in [*loaded.warnings, *(w for t in tracers for w in t.warnings)]
@@ -75,10 +90,15 @@ def _heading(loaded: Loaded, tracers: Sequence[LoadedTracer]) -> Iterator[Line]:
 
 
 def _effective(
-    loaded: Loaded, tracers: Sequence[LoadedTracer], own_settings: BaseModel | None
+    loaded: Loaded,
+    tracers: Sequence[LoadedTracer],
+    own_settings: BaseModel | None,
+    runner: ChosenRunner,
 ) -> Mapping[str, object]:
     """Return the configuration in the form of its file, secrets hidden, defaults filled in."""
     config = {name: getattr(loaded.config, name) for name in type(loaded.config).model_fields}
+    if loaded.config.runner or runner.name != THREAD:  # else the service may say
+        config["runner"] = {"type": runner.name, **dict(runner.settings)}
     if own_settings is not None:
         config["service"] = own_settings
     tracing = loaded.config.tracing

@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 
 from spanserve.config.load import Loaded
+from spanserve.running.discovery import chosen_runner
 from spanserve.server.access.keys import KeyRing
 from spanserve.server.operations.logs import logging_config
 from spanserve.server.process.announcement import announce_start
@@ -37,6 +38,8 @@ def _serve(target: str, loaded: Loaded) -> None:
     logs = logging_config(config.logging.level, config.logging.format)
     logging.config.dictConfig(logs)
     tracers = load_tracers(config.tracing, sources=loaded.sources)
+    if "type" in config.runner:  # else the service may say it, which is not imported yet
+        chosen_runner(config.runner, {}, loaded.sources).check_workers(server.workers)
     if server.auth is not None:
         KeyRing(server.auth)  # each worker reads the keys itself; here, that they can be read
     with ExitStack() as stack:

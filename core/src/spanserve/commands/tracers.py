@@ -1,6 +1,8 @@
 """`spanserve tracers`: what is installed, and what each can be told."""
 
 from collections.abc import Iterator, Sequence
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -19,14 +21,15 @@ def listing(tracers: Sequence[InstalledTracer]) -> Iterator[str]:
             yield f"  error: {tracer.error}"
         else:
             yield f"  hooks: {', '.join(sorted(tracer.plugin.hooks))}"
-            yield from _settings(tracer.name, tracer.plugin.settings_model)
+            yield from settings_rows(f"tracing.{tracer.name}", tracer.plugin.settings_model)
 
 
-def _settings(name: str, model: type[BaseModel]) -> Iterator[str]:
+def settings_rows(section: str, model: type[BaseModel]) -> Iterator[str]:
+    """Yield the lines that say what can stand in a section."""
     if not model.model_fields:
         yield "  settings: none"
         return
-    yield f"  settings, under tracing.{name}:"
+    yield f"  settings, under {section}:"
     rows = [
         (field.alias or key, _type(field), _default(field), field.description or "")
         for key, field in model.model_fields.items()
@@ -38,9 +41,20 @@ def _settings(name: str, model: type[BaseModel]) -> Iterator[str]:
 
 
 def _type(field: FieldInfo) -> str:
-    annotation = field.annotation
-    if isinstance(annotation, type) and not hasattr(annotation, "__args__"):
-        return annotation.__name__
+    return _named(field.annotation)
+
+
+def _named(annotation: Any) -> str:
+    """Return a type as it is written, without what restricts its values."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _named(parts[0])
+    if origin in {Union, UnionType}:
+        return " | ".join(map(_named, parts))
+    if origin is tuple and parts[-1:] == (...,):
+        return f"tuple[{_named(parts[0])}, ...]"
+    if isinstance(annotation, type) and not parts:
+        return annotation.__name__.replace("NoneType", "None")
     return (
         str(annotation)
         .replace("typing.", "")

@@ -41,6 +41,9 @@ from spanserve.errors import ConfigError
 from spanserve.service.bundle.manifest import listing
 
 CONFIG_VARIABLE: Final = "SPANSERVE_CONFIG"
+OTHERS: Final = ("runner", "service")
+"""Sections whose keys are those of the runner that is named, and of the service."""
+
 _PREDECESSOR: Final = "BENTOML_CONFIG"
 
 
@@ -186,11 +189,14 @@ def _sorted(
     if not isinstance(data, dict):
         return {}, []
     config = dict(data)
-    service = config.pop("service", None)  # it has a model of its own, which is read later
-    if service is not None and not isinstance(service, dict):
-        return {**shaped(config, Config), "service": service}, []
+    # Some have models of their own, which are read later.
+    others = {name: config.pop(name) for name in OTHERS if config.get(name) is not None}
+    if isinstance(others.get("runner"), str):
+        others["runner"] = {"type": others["runner"]}
+    if not all(isinstance(each, dict) for each in others.values()):
+        return {**shaped(config, Config), **others}, []
     config, misplaced = _tracing_sorted(config, sources, resource_attributes)
-    return {**config, **({"service": service} if service else {})}, misplaced
+    return {**config, **{name: each for name, each in others.items() if each}}, misplaced
 
 
 def _tracing_sorted(

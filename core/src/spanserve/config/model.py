@@ -279,6 +279,10 @@ class Config(Section):
         default_factory=BatchingConfig, description="Over the service's own batching"
     )
     logging: LoggingConfig = Field(default_factory=LoggingConfig, description="What is logged")
+    runner: Mapping[str, Any] = Field(
+        default_factory=dict,
+        description="Where the model runs: `type`, and what that runner can be told",
+    )
     service: Mapping[str, Any] = Field(
         default_factory=dict,
         description="The service's own settings, by the fields of its settings model",

@@ -28,8 +28,11 @@ def settings_of(
     sources: Mapping[str, Source],
     *,
     service: str,
+    section_name: str = SECTION,
 ) -> BaseModel | None:
     """Return a service's settings, of its section; None where it declares none.
+
+    What has settings of its own under another key, as a runner, is read in the same way.
 
     Keys that the model has not are refused, also where it would pass over them. Raises ConfigError
     with all that is wrong.
@@ -39,24 +42,25 @@ def settings_of(
             return None
         first = next(iter(section))
         raise ConfigError(
-            f"{SECTION}.{first}{_at((SECTION, first), sources)}: {service} declares no settings; "
+            f"{section_name}.{first}{_at((section_name, first), sources)}: {service} declares no "
+            "settings; "
             "let its __init__ take a pydantic model, or drop the section"
         )
     values = _values(model, section)
     unknown = [
         unknown_key(path, source_of(path, sources), known)
-        for path, known in _unknown(model, values, (SECTION,))
+        for path, known in _unknown(model, values, (section_name,))
     ]
     try:
         settings = model.model_validate(values)
     except ValidationError as error:
-        found = problems_of(error, model, prefix=(SECTION,), sources=sources)
+        found = problems_of(error, model, prefix=(section_name,), sources=sources)
         raise config_error(_without_doubles([*unknown, *found])) from None
     except (KeyboardInterrupt, SystemExit):
         raise
     except Exception as error:
         raise ConfigError(
-            f"{SECTION}: {model.__name__} failed to read it with {type(error).__name__}"
+            f"{section_name}: {model.__name__} failed to read it with {type(error).__name__}"
         ) from error
     if unknown:
         raise config_error(unknown)

@@ -4,6 +4,7 @@ To collate, to find the items at fault and to split happen here, beside the mode
 nothing of queues, and of traces no more than where its code runs and what it writes down.
 """
 
+import asyncio
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -113,6 +114,23 @@ class Host:
             if is_fault(raised):
                 failure = failure_of(raised, now_ns())
         trail.run_ended(ran_ns or now_ns(), failure)
+        return CallReply(result, error)
+
+    async def run_async(self, request: CallRequest, trail: Trail) -> CallReply:
+        """Await an async method, whatever it does, on a loop beside the host's own thread."""
+        method, now_ns = self._methods[request.method], self._now_ns
+        assert isinstance(method, PlainMethod)  # noqa: S101  # a plain endpoint's
+        result, error, failure = None, None, None
+        trail.run_started(now_ns())
+        try:
+            with entered(self._gate.scope(*request.place)):
+                result = await method.call(self.instance, **request.arguments)
+            result = method.private(result)  # before another request has the loop
+        except (Exception, SystemExit, asyncio.CancelledError) as raised:  # noqa: BLE001  # as above
+            error = raised
+            if is_fault(raised):
+                failure = failure_of(raised, now_ns())
+        trail.run_ended(now_ns(), failure)
         return CallReply(result, error)
 
     def _call_optional(self, method: str) -> None:

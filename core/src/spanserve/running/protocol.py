@@ -6,7 +6,7 @@ A *job* stays in the server and waits for its answer. A *request* is what it ask
 the server, to processes, or further.
 """
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from spanserve.errors import SpanserveError
@@ -17,6 +17,10 @@ from spanserve.tracing.recording.base import Record
 
 class RunnerGoneError(SpanserveError):
     """Nothing runs the model any more."""
+
+
+class ReplicaDiedError(RunnerGoneError):
+    """The replica of the service that had a job died, or hung; others may be there."""
 
 
 class Batched(Protocol):
@@ -43,25 +47,30 @@ class Place(NamedTuple):
 
 
 class BatchRequest(NamedTuple):
-    """A batch to be run by a method: its values, and the bodies they are made of anew.
+    """A batch to be run by a method: its values, and what they are made of anew by its codec.
 
-    A body is None where no run can change the value. For `isolate_for_ns` after a run raised, the
+    That is None where no run can change the value. For `isolate_for_ns` after a run raised, the
     items may be run again in smaller groups.
     """
 
     method: str
     values: Sequence[Any]
-    bodies: Sequence[bytes | None]
+    bodies: Sequence[Any]
     isolate_for_ns: int
     place: Place
 
 
 class CallRequest(NamedTuple):
-    """A call of a method with keyword arguments."""
+    """A call of a method with keyword arguments.
+
+    Those named in `of_body` can be made of the body, too.
+    """
 
     method: str
     arguments: Mapping[str, Any]
     place: Place
+    body: bytes | None = None
+    of_body: Container[str] = ()
 
 
 Request = BatchRequest | CallRequest
@@ -134,6 +143,14 @@ class Runner(Protocol):
         """How many it would take now."""
 
     @property
+    def idle(self) -> int:
+        """How many of those would run at once; the others wait for one that runs."""
+
+    @property
+    def replicas(self) -> int:
+        """How many jobs it runs at a time."""
+
+    @property
     def gone(self) -> bool:
         """Whether it will run nothing any more; what is submitted is lost at once."""
 
@@ -149,7 +166,7 @@ class Runner(Protocol):
         """Make the instance and warm it up; raises what the user's code raises."""
 
     def submit(self, job: Job) -> None:
-        """Run a job; only while a slot is free."""
+        """Run a job; only while a slot is free. Raises what keeps it from being sent at all."""
 
     def when_free(self, ask: Callable[[], None]) -> None:
         """Call `ask` once, on the loop, as soon as a slot is free; first come, first served."""

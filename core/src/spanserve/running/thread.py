@@ -29,10 +29,10 @@ class ThreadRunner:
     of what an executor and its futures cost.
     """
 
-    slots = 1
+    slots = replicas = 1
 
     def __init__(self, host: Host, clock: Clock) -> None:
-        self._host = host
+        self.host = host
         self._now_ns = clock.now_ns
         self._inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._waiting: deque[Callable[[], None]] = deque()
@@ -43,6 +43,11 @@ class ThreadRunner:
         self.free_ns = 0
 
     @property
+    def idle(self) -> int:
+        """As many as are free."""
+        return self.free
+
+    @property
     def awaited(self) -> bool:
         """Whether anyone waits for it."""
         return bool(self._waiting)
@@ -50,7 +55,7 @@ class ThreadRunner:
     @property
     def instance(self) -> object:
         """The service's instance; only after `start`."""
-        return self._host.instance
+        return self.host.instance
 
     async def start(self) -> None:
         """Make the instance on the runner's thread, and warm it up there."""
@@ -89,14 +94,14 @@ class ThreadRunner:
 
     def _run(self, started: Future[None]) -> None:
         try:
-            self._host.start()
+            self.host.start()
         except BaseException as error:  # noqa: BLE001  # handed to whoever starts the runner
             started.set_exception(carried(error))
             return
         started.set_result(None)
         try:
             while (job := self._inbox.get()) is not None:
-                go_on = partial(self._finished, ran(job, self._host))
+                go_on = partial(self._finished, ran(job, self.host))
                 del job  # an idle runner must not keep what it ran last
                 if not is_back(self._loop, go_on):
                     break
@@ -104,7 +109,7 @@ class ThreadRunner:
         except BaseException as error:  # noqa: BLE001  # anything may be raised into a thread
             is_back(self._loop, partial(self._thread_ended, error))
         try:
-            self._host.close()
+            self.host.close()
         except Exception:
             log.exception("the service's close() failed")
 
@@ -138,7 +143,7 @@ class InlineRunner:
     It borrows the host of the thread that made the instance.
     """
 
-    slots = free = 1
+    slots = replicas = free = idle = 1
     awaited = gone = False
 
     def __init__(self, host: Host, clock: Clock) -> None:

@@ -14,7 +14,9 @@ from starlette.routing import Match
 from spanserve.batching.batcher import Batcher
 from spanserve.batching.policy import Policy
 from spanserve.config.model import BatchingConfig, Config
+from spanserve.config.values.source import Source
 from spanserve.errors import SpanserveError
+from spanserve.running.discovery import chosen_runner
 from spanserve.server.access.access_log import AccessLog
 from spanserve.server.access.guard import Guard
 from spanserve.server.additions import Additions
@@ -33,6 +35,7 @@ from spanserve.server.operations.all_metrics import AllMetrics
 from spanserve.server.operations.control import Control, add_control
 from spanserve.server.operations.health import Health
 from spanserve.server.operations.metrics import ServerMetrics
+from spanserve.server.operations.replica_metrics import ReplicaMetrics
 from spanserve.server.operations.routes import add_operations
 from spanserve.server.operations.sibling_metrics import Siblings
 from spanserve.server.plain import PlainEndpoint
@@ -94,6 +97,7 @@ def create_app(
     on_ready: Callable[[], None] | None = None,
     share: Path | None = None,
     number: int = 0,
+    sources: Mapping[str, Source] | None = None,
     url: str | None = None,
 ) -> App:
     """Build the app of a service; its lifespan starts the model and the tracers.
@@ -101,13 +105,16 @@ def create_app(
     `on_ready` is called when the model is warm, before the first request. `share` is a folder
     that all workers of one server have in common, where there are several. `url` is where it will
     be reached, for tracers with pages of their own.
-    Raises StartError where `configure_app` of the service fails, and what a tracer's `extend_app`
-    raises.
+    `sources` says in messages where a value of the configuration stands. Raises ConfigError for a
+    runner that cannot be had, StartError where `configure_app` of the service fails, and what a
+    tracer's `extend_app` raises.
     """
     if tracing.on:
         join_opentelemetry()
     server = config.server
-    running = Running(service, tracing)
+    runner = chosen_runner(config.runner, service.spec.runner, sources or {})
+    runner.check_workers(server.workers)
+    running = Running(service, tracing, config, runner)
     endpoints = [_endpoint(api, config, running, tracing) for api in service.spec.apis]
     batchers = [each.batcher for each in endpoints if isinstance(each, BatchEndpoint)]
     health = Health(running, hang_after_s=server.hang_after_s)
@@ -155,7 +162,9 @@ def create_app(
         access=access,
         refused=lambda: app.connections.refused,
     )
-    metrics = AllMetrics(server_metrics.collect)
+    elsewhere = running.elsewhere
+    of_replicas = None if elsewhere is None else ReplicaMetrics(elsewhere).collect
+    metrics = AllMetrics(server_metrics.collect, of_replicas)
     siblings = None
     if share is not None:
         siblings = Siblings(share, number, metrics.collect)
@@ -165,6 +174,7 @@ def create_app(
         service=service,
         endpoints=endpoints,
         tracing=tracing,
+        running=running,
         lifecycle=lifecycle,
         metrics=metrics,
         siblings=siblings,
@@ -231,7 +241,8 @@ def _endpoint(api: ApiSpec, config: Config, running: Running, tracing: Tracing) 
         "with_timing": config.server.trace_headers,
     }
     if api.batch:
-        return FormatsEndpoint(api, _batcher(api, config.batching, running, tracing), **options)
+        batcher = _batcher(api, config.batching, running, tracing)
+        return FormatsEndpoint(api, batcher, carries=running.elsewhere is not None, **options)
     kind = StreamEndpoint if api.streams else PlainEndpoint
     return kind(api, running, **options)
 
@@ -244,8 +255,10 @@ def _batcher(api: ApiSpec, config: BatchingConfig, running: Running, tracing: Tr
         policy=Policy(
             max_batch_size=config.max_batch_size or api.max_batch_size,
             max_latency_ms=config.max_latency_ms or api.max_latency_ms,
+            replicas=running.runner.replicas,
         ),
         runner=running.inline if api.inline else running.runner,
+        retry=api.retry,
         tracing=tracing,
         max_queue=config.max_queue or api.max_queue,
         isolate=api.isolate,

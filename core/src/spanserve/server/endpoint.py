@@ -30,7 +30,7 @@ from spanserve.server.http.answer import (
 )
 from spanserve.server.http.exchange import ClientLeftError, Exchange, within
 from spanserve.server.http.pacing import paced
-from spanserve.service.codecs.json import LONG_BODY_BYTES, BatchCodec, CallCodec
+from spanserve.service.codecs.json import LONG_BODY_BYTES, BatchCodec, CallCodec, ListBatchCodec
 from spanserve.service.codecs.media import JSON
 from spanserve.service.results.large_results import STEP_ENTRIES, encoded, weight
 from spanserve.service.spec import ApiSpec
@@ -256,12 +256,17 @@ class BatchEndpoint(Endpoint):
 
     codec: BatchCodec
 
-    def __init__(self, spec: ApiSpec, batcher: Batcher, **options: Any) -> None:
+    def __init__(
+        self, spec: ApiSpec, batcher: Batcher, *, carries: bool = False, **options: Any
+    ) -> None:
+        """With `carries` items go to other processes: what cannot is made there of its body."""
         super().__init__(spec, **options)
         self.codec = spec.batch_codec
         self.batcher = batcher
         may_run_again = spec.isolate and batcher.limits.max_batch_size > 1
-        self._keeps_bodies = self.codec.gives_items and may_run_again
+        self._keeps_bodies = (self.codec.gives_items and may_run_again) or (
+            carries and isinstance(self.codec, ListBatchCodec)
+        )
 
     async def result(self, exchange: Exchange, value: Any, body: bytes) -> Any:
         """Queue the item and wait for its result."""

@@ -1,5 +1,6 @@
 """Plain endpoints: each request is a call of the method, on the loop, the runner or threads."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ from starlette.responses import Response
 
 from spanserve.batching.call import Call, on_loop, on_runner
 from spanserve.running.methods import call_of
+from spanserve.running.process.runner import ProcessRunner
 from spanserve.server.endpoint import Endpoint
 from spanserve.server.formats.multipart import parts_of
 from spanserve.server.formats.responses import streamed, whole
@@ -61,17 +63,19 @@ class PlainEndpoint(Endpoint):
         """The service's instance, while it serves."""
         return self._service.instance
 
-    async def result(self, exchange: Exchange, value: Any, body: bytes) -> Any:  # noqa: ARG002  # only batches run again
+    async def result(self, exchange: Exchange, value: Any, body: bytes) -> Any:
         """Call the method: on the loop, on the runner, or on threads of its own."""
         asked_ns = self._now_ns()
         value = {**value, **exchange.injected}
+        if self._service.elsewhere is not None:
+            return await self._elsewhere(exchange, value, body, self._service.elsewhere)
         if self.spec.asynchronous:
             try:
                 called = self._on_loop(exchange, value)
                 return await (unless_left(exchange, called) if self.spec.cancel else called)
             finally:
                 self._note_times(exchange, asked_ns, asked_ns, self._now_ns())
-        call = Call(self.spec.name, value, record=exchange.record, context=exchange.context)
+        call = self.call(exchange, value, body)
         self.submit(call, exchange.record, asked_ns)
         try:
             return await call.future
@@ -84,6 +88,40 @@ class PlainEndpoint(Endpoint):
             self._service.pool(self.spec).submit(call)
         else:
             on_runner(call, self._service.runner, record=record, now_ns=now_ns)
+
+    async def _elsewhere(
+        self, exchange: Exchange, value: Any, body: bytes, runner: ProcessRunner
+    ) -> Any:
+        """Call the method in another process; what is given up there is cancelled, as here."""
+        asked_ns, spec = self._now_ns(), self.spec
+        call = self.call(exchange, value, body)
+        give_up = None
+        if spec.asynchronous or spec.threads > 1:
+            give_up = runner.spawn(call)
+        else:
+            on_runner(call, runner, record=exchange.record, now_ns=asked_ns)
+        try:
+            answered = _result(call)
+            return await (unless_left(exchange, answered) if spec.cancel else answered)
+        except asyncio.CancelledError:
+            if give_up is not None and spec.asynchronous:
+                give_up()
+            raise
+        finally:
+            self._note_times(exchange, asked_ns, call.run_ns, call.ran_ns)
+
+    def call(self, exchange: Exchange, value: Mapping[str, Any], body: bytes) -> Call:
+        """Return the call of the method that answers a request."""
+        is_form = isinstance(self.codec, FormCodec)  # of which the head is a part
+        return Call(
+            self.spec.name,
+            value,
+            record=exchange.record,
+            context=exchange.context,
+            body=body,
+            of_body=() if is_form else frozenset(value).difference(exchange.injected),
+            retry=self.spec.retry,
+        )
 
     async def _on_loop(self, exchange: Exchange, value: Mapping[str, Any]) -> Any:
         result = await on_loop(
@@ -99,6 +137,10 @@ class PlainEndpoint(Endpoint):
     def _note_times(self, exchange: Exchange, asked_ns: int, run_ns: int, ran_ns: int) -> None:
         if self._with_timing and ran_ns:
             exchange.timing = (run_ns - asked_ns, ran_ns - run_ns)
+
+
+async def _result(call: Call) -> Any:
+    return await call.future
 
 
 def check_formats(exchange: Exchange, reads: Sequence[str], gives: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""The running service: its instance on the runner, and the threads of its plain methods."""
+"""The running service: its instance or replicas behind a runner, and what runs beside that."""
 
 import asyncio
 import inspect
@@ -7,35 +7,52 @@ import shlex
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+from spanserve.config.model import Config
 from spanserve.errors import StartError
+from spanserve.running.discovery import ChosenRunner
 from spanserve.running.faults import CarriedError
 from spanserve.running.host import Host
-from spanserve.running.methods import methods_of
 from spanserve.running.pool import ThreadPool
+from spanserve.running.process.runner import ProcessRunner
+from spanserve.running.protocol import Place, Runner
+from spanserve.running.surroundings import Surroundings
 from spanserve.running.thread import InlineRunner, ThreadRunner
+from spanserve.server.operations.logs import logging_config
 from spanserve.service.bundle.load import LoadedService
 from spanserve.service.failures import explained
 from spanserve.service.spec import ApiSpec
+from spanserve.tracing.model.ids import ROOT
+from spanserve.tracing.scope import current_record
 from spanserve.tracing.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
 
 class Running:
-    """What of a service lives in this process, from `start` to `close`."""
+    """What of a service lives while the app does, from `start` to `close`."""
 
-    def __init__(self, service: LoadedService, tracing: Tracing) -> None:
+    def __init__(
+        self, service: LoadedService, tracing: Tracing, config: Config, chosen: ChosenRunner
+    ) -> None:
         self._service = service
         self._starting = partial(tracing.starting, service.name)
         self.cls = service.spec.cls
         self.has_healthy = service.spec.has_healthy
-        self._host = Host(service.instantiate, methods_of(service.spec), tracing, self._starting)
-        self.runner = ThreadRunner(self._host, tracing.clock)
-        self.inline = InlineRunner(self._host, tracing.clock)
+        logs = logging_config(config.logging.level, config.logging.format)
+        self.kind = chosen.name
+        self.runner = chosen.kind.runner(chosen.settings, Surroundings(service, tracing, logs))
+        self.elsewhere = self.runner if isinstance(self.runner, ProcessRunner) else None
+        """The runner, where the instance is in no reach of this process."""
+
+        self._host: Host | None = None
+        self.inline: Runner = self.runner
+        if isinstance(self.runner, ThreadRunner):
+            self._host = host = self.runner.host
+            self.inline = InlineRunner(host, tracing.clock)
         self._pools = {
             api.name: ThreadPool(api.threads, f"spanserve-{api.name}")
             for api in service.spec.apis
-            if api.threads > 1
+            if api.threads > 1 and self._host is not None
         }
 
     def pool(self, api: ApiSpec) -> ThreadPool:
@@ -44,11 +61,16 @@ class Running:
 
     @property
     def instance(self) -> object:
-        """The service's instance, while it serves."""
-        return self._host.instance
+        """The service's instance, while it serves; None where that is in other processes."""
+        return None if self._host is None else self._host.instance
 
     async def start(self) -> None:
         """Make the instance and warm it up; StartError says what of the user's code failed."""
+        if self.elsewhere is not None:
+            with self._starting():
+                self.elsewhere.starting_in(Place(current_record(), ROOT))
+                await self.elsewhere.start()
+            return
         try:
             await self.runner.start()
             if (warm_up := self._async_method("warm_up")) is not None:
@@ -57,6 +79,7 @@ class Running:
         except (Exception, SystemExit) as error:
             raise self.start_error(error) from error
         for pool in self._pools.values():
+            assert self._host is not None  # noqa: S101  # only then there are pools
             pool.start(self._host)
 
     async def close(self, timeout_s: float) -> None:

@@ -33,7 +33,13 @@ class Worker:
         config = self.loaded.config
         tracing = Tracing(tracers, config.tracing, resource_of(config, self.service))
         return create_app(
-            config, self.service, tracing, share=self.share, number=self.number, url=self.url
+            config,
+            self.service,
+            tracing,
+            share=self.share,
+            number=self.number,
+            sources=self.loaded.sources,
+            url=self.url,
         )
 
 

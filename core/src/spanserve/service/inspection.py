@@ -33,7 +33,12 @@ API_MARK = "__spanserve_api__"
 _NAME = re.compile(r"\w[\w.-]*")
 
 
-def build_spec(cls: type[Any], name: str, local_names: Mapping[str, Any]) -> ServiceSpec:
+def build_spec(
+    cls: type[Any],
+    name: str,
+    local_names: Mapping[str, Any],
+    runner: Mapping[str, Any] | None = None,
+) -> ServiceSpec:
     """Read the class. Raises ServiceError; UnresolvedName where an annotation's name is not there.
 
     `local_names` are those of the function in which the class is defined.
@@ -51,6 +56,7 @@ def build_spec(cls: type[Any], name: str, local_names: Mapping[str, Any]) -> Ser
         has_healthy="healthy" not in methods and _has_method(cls, "healthy", returns="bool"),
         has_configure_app=_has_configure_app(cls),
         settings=settings,
+        runner=runner or {},
         apis=tuple(
             _api_spec(api_name, method, options, local_names)
             for api_name, (method, options) in methods.items()
@@ -58,6 +64,13 @@ def build_spec(cls: type[Any], name: str, local_names: Mapping[str, Any]) -> Ser
     )
     _check_routes(spec)
     return spec
+
+
+def _may_retry(options: ApiOptions) -> bool:
+    """Whether what a replica ran that died runs again: by default a batch that may run twice."""
+    if options.retry is None:
+        return options.batch and options.isolate is not False
+    return options.retry
 
 
 def _check_name(cls: type[Any], name: object) -> None:
@@ -182,6 +195,7 @@ def _api_spec(
         max_latency_ms=float(options.max_latency_ms or DEFAULT_MAX_LATENCY_MS),
         max_queue=options.max_queue or DEFAULT_MAX_QUEUE,
         isolate=options.isolate is not False,
+        retry=_may_retry(options),
         inline=options.inline,
         threads=options.threads or 1,
         cancel=options.cancel,

@@ -33,6 +33,7 @@ class ApiOptions:
     max_latency_ms: float | None = None
     max_queue: int | None = None
     isolate: bool | None = None
+    retry: bool | None = None
     route: str | None = None
     inline: bool = False
     threads: int | None = None
@@ -109,6 +110,9 @@ def _check_kind(where: str, method: Callable[..., Any], options: ApiOptions) -> 
             f"{where} yields; to stream an answer write a generator without batch=True"
         )
     asynchronous = streams or inspect.iscoroutinefunction(method)
+    if options.retry and (streams or options.isolate is False):
+        why = "an answer that streams" if streams else "with isolate=False a batch"
+        raise ServiceError(f"{where}: {why} never runs twice; drop retry=True")
     if options.cancel and not asynchronous:
         raise ServiceError(
             f"{where}: cancel is for async methods, a call on a thread cannot be ended; "

@@ -21,6 +21,7 @@ class _Unread(NamedTuple):
     """A service whose annotations name what its module defines further down."""
 
     name: str
+    runner: Mapping[str, Any]
 
 
 @overload
@@ -28,11 +29,22 @@ def service(cls: Class, /) -> Class: ...
 
 
 @overload
-def service(*, name: str | None = None) -> Callable[[Class], Class]: ...
+def service(
+    *, name: str | None = None, runner: str | Mapping[str, Any] | None = None
+) -> Callable[[Class], Class]: ...
 
 
-def service(cls: Any = None, /, *, name: str | None = None) -> Any:
+def service(
+    cls: Any = None,
+    /,
+    *,
+    name: str | None = None,
+    runner: str | Mapping[str, Any] | None = None,
+) -> Any:
     """Make a class a service: `@service`, or `@service(name="digits")` for a name of its own.
+
+    `runner` says where it runs, where the configuration does not: `runner="process"`, or
+    `runner={"type": "process", "replicas": 2}`.
 
     The class must have an `@api` method and be made without arguments; it may have
     `warm_up()`, `close()`, `healthy()` and the class method `configure_app(app)`. It stays as
@@ -40,9 +52,10 @@ def service(cls: Any = None, /, *, name: str | None = None) -> Any:
     """
     # Annotations may name what the enclosing function defines.
     local_names = _local_names(sys._getframe(1))  # noqa: SLF001 - documented, for this
+    own = _runner(runner)
     if cls is None:
-        return lambda decorated: _marked(decorated, name, local_names)
-    return _marked(cls, name, local_names)
+        return lambda decorated: _marked(decorated, name, local_names, own)
+    return _marked(cls, name, local_names, own)
 
 
 @overload
@@ -57,6 +70,7 @@ def api(
     max_latency_ms: float | None = None,
     max_queue: int | None = None,
     isolate: bool | None = None,
+    retry: bool | None = None,
     route: str | None = None,
     inline: bool = False,
     threads: int | None = None,
@@ -77,6 +91,7 @@ def api(
     max_latency_ms: float | None = None,
     max_queue: int | None = None,
     isolate: bool | None = None,
+    retry: bool | None = None,
     route: str | None = None,
     inline: bool = False,
     threads: int | None = None,
@@ -94,7 +109,8 @@ def api(
     returns one entry per item, in order. `max_batch_size` (32) bounds the items of one call;
     `max_latency_ms` (50) is the target for queue + run; `max_queue` (1000) is how many items
     may wait before requests are refused. A call that raises is repeated with fewer items to find
-    the one at fault, unless `isolate=False`: for a method that must not run twice.
+    the one at fault, unless `isolate=False`: for a method that must not run twice. What a process
+    ran that died runs again, once, with `retry=True`, as a batch does by default, item by item.
     `inline=True` runs a method of microseconds on the event loop. A plain sync method may run
     on `threads` (1) threads. An async method goes on to its end though its client left, and with
     `cancel=True` it is cancelled then.
@@ -118,6 +134,7 @@ def api(
         max_latency_ms=max_latency_ms,
         max_queue=max_queue,
         isolate=isolate,
+        retry=retry,
         route=route,
         inline=inline,
         threads=threads,
@@ -149,24 +166,40 @@ def service_spec(cls: type[Any]) -> ServiceSpec:
         )
     mark = vars(cls)[SERVICE_MARK]
     if isinstance(mark, _Unread):
-        mark = build_spec(cls, mark.name, {})
+        mark = build_spec(cls, mark.name, {}, mark.runner)
         setattr(cls, SERVICE_MARK, mark)
     if not isinstance(mark, ServiceSpec):
         raise ServiceError(f"{cls.__qualname__} uses the reserved name {SERVICE_MARK}; rename it")
     return mark
 
 
-def _marked(cls: Any, name: str | None, local_names: Mapping[str, Any]) -> Any:
+def _runner(runner: str | Mapping[str, Any] | None) -> Mapping[str, Any]:
+    if isinstance(runner, str):
+        return {"type": runner}
+    if runner is None:
+        return {}
+    said: object = runner  # whatever the annotation says
+    if not isinstance(said, Mapping) or not isinstance(said.get("type"), str):
+        raise ServiceError(
+            f"@service(runner={runner!r}): give a runner's name, or its settings with its type, "
+            'as {"type": "process", "replicas": 2}'
+        )
+    return dict(runner)
+
+
+def _marked(
+    cls: Any, name: str | None, local_names: Mapping[str, Any], runner: Mapping[str, Any]
+) -> Any:
     if not isinstance(cls, type):
         raise ServiceError(f"@service is on {cls!r}, which is no class; write it above a class")
     chosen = cls.__name__ if name is None else name
     mark: ServiceSpec | _Unread
     try:
-        mark = build_spec(cls, chosen, local_names)
+        mark = build_spec(cls, chosen, local_names, runner)
     except UnresolvedName:
         if local_names:
             raise
-        mark = _Unread(chosen)
+        mark = _Unread(chosen, runner)
     setattr(cls, SERVICE_MARK, mark)
     return cls
 

@@ -1,6 +1,7 @@
 """What a service class says, read once: its endpoints and their codecs."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel
@@ -40,7 +41,8 @@ class ApiSpec:
     the keyword arguments that `codec.decode(body)` gives.
     `max_latency_ms` is the target for queue + run. `max_batch_size`, `max_latency_ms` and
     `max_queue` (in items) mean something for a batch method only, and so does `isolate`: whether
-    a batch that raises may run again, in parts. `threads` is for a plain sync method only.
+    a batch that raises may run again, in parts. `retry`: whether what a replica ran that died runs
+    again in another. `threads` is for a plain sync method only.
     `parameters` are of the body, and `injected` are those that FastAPI resolves beside it, for each
     request by itself: a batch method does not get them. `dependencies` are FastAPI's, too.
     `asynchronous` methods run on the event loop, `inline` ones too. With `cancel` one ends when its
@@ -56,6 +58,7 @@ class ApiSpec:
     max_latency_ms: float
     max_queue: int
     isolate: bool
+    retry: bool
     inline: bool
     threads: int
     cancel: bool
@@ -95,7 +98,8 @@ class ServiceSpec:
 
     The `has_` fields say which optional methods there are: `warm_up()`, `close()` and
     `healthy()` of an instance (sync or async), and the class method `configure_app(app)`.
-    `settings` is the parameter of `__init__` that is a pydantic model, if there is one.
+    `settings` is the parameter of `__init__` that is a pydantic model, if there is one; `runner` is
+    what the service says of where it runs, as the configuration's section would.
     """
 
     name: str
@@ -107,6 +111,7 @@ class ServiceSpec:
     has_healthy: bool
     has_configure_app: bool
     settings: Parameter | None = None
+    runner: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def settings_model(self) -> type[BaseModel] | None:

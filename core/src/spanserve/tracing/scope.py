@@ -17,6 +17,7 @@ from spanserve.tracing.model.attributes import plain_attributes, plain_text, pla
 from spanserve.tracing.model.failure import failure_of
 from spanserve.tracing.model.span import NO_ATTRIBUTES
 from spanserve.tracing.propagation.baggage import read as read_baggage
+from spanserve.tracing.recording.base import Record
 from spanserve.tracing.recording.custom import CustomEvent, CustomSpan
 from spanserve.tracing.recording.outlet import Outlet, Scope
 
@@ -80,6 +81,12 @@ def current_trace() -> TraceIds | None:
         return None
     record = scope.record
     return TraceIds(record.trace_id, record.span_id(scope.place), record.sampled)
+
+
+def current_record() -> Record | None:
+    """Return the record that the calling code runs in; None outside any trace."""
+    scope = _current.get()
+    return None if scope is None else scope.record
 
 
 def current_request_id() -> str:

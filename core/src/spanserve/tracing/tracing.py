@@ -71,7 +71,8 @@ class Tracing:
         )
         # Called for every request: without a call in between.
         self.admit, self.record_of = self._admission.admit, self._admission.record_of
-        self.headers_for, self.baggage_of = self._admission.headers_for, self._admission.baggage_of
+        self.outgoing = outgoing = self._admission.outgoing
+        self.headers_for, self.baggage_of = outgoing.headers_for, outgoing.baggage_of
         self.request_ended = self._ending.request_ended
         self.answered = self._ending.answered
         self.configured = Rules(config.sample_rate, config.keep.errors, config.keep.slower_than_ms)

@@ -5,24 +5,21 @@ import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from itertools import count
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from spanserve.batching.call import Call, is_cancelled, note_failure
 from spanserve.running.faults import carried
 from spanserve.running.generators import BEGIN, CLOSE, STEP, Step
+from spanserve.server.elsewhere import streamed
 from spanserve.server.http.answer import Answer, Streamed, not_given
 from spanserve.server.http.exchange import Exchange, unless_left
 from spanserve.server.plain import PlainEndpoint
 from spanserve.service.codecs import media
-from spanserve.service.codecs.problems import InvalidResult
+from spanserve.service.results.chunks import BYTES, TEXT, chunk
 from spanserve.tracing.model.ids import ROOT, RUN
 from spanserve.tracing.scope import entered
 
 log = logging.getLogger(__name__)
-
-TEXT: Final = "text/plain"
-BYTES: Final = "application/octet-stream"
-
 
 _NUMBERS = count()
 """Of the generators of this process."""
@@ -56,14 +53,14 @@ class StreamEndpoint(PlainEndpoint):
         self,
         exchange: Exchange,
         value: Any,
-        body: bytes,  # noqa: ARG002  # as of every endpoint
+        body: bytes,
     ) -> Answer | Streamed:
         """Answer a decoded request, as soon as there is a first value, or none will come."""
         given = media.chosen(exchange.header(b"accept"), self.answers)
         if given is None:
             return self.refused(exchange, not_given(self.answers))
         chunks: Chunks = asyncio.Queue(maxsize=1)
-        running = asyncio.create_task(self._run(exchange, given, value, chunks))
+        running = asyncio.create_task(self._run(exchange, given, value, body, chunks))
         try:
             first = await unless_left(exchange, self._first(exchange, chunks))
             if isinstance(first, _End) and first.error is not None:
@@ -87,7 +84,9 @@ class StreamEndpoint(PlainEndpoint):
         except TimeoutError:
             raise self.timed_out(exchange) from None
 
-    async def _run(self, exchange: Exchange, given: str, value: Any, chunks: Chunks) -> None:
+    async def _run(
+        self, exchange: Exchange, given: str, value: Any, body: bytes, chunks: Chunks
+    ) -> None:
         """Run the generator, all of it in this task: it keeps its context from value to value.
 
         Each value is encoded as it is yielded, for the generator may change it then. It goes on
@@ -99,11 +98,10 @@ class StreamEndpoint(PlainEndpoint):
         error: BaseException | None = None
         try:
             with entered(tracing.scope(exchange.context, RUN)):
-                async with aclosing(
-                    self._yielded(exchange, {**value, **exchange.injected})
-                ) as yielded:
+                value = {**value, **exchange.injected}
+                async with aclosing(self._chunked(exchange, given, value, body)) as yielded:
                     async for each in yielded:
-                        await chunks.put(self._encoded(given, each))
+                        await chunks.put(each)
                         await chunks.join()
         except (Exception, SystemExit, asyncio.CancelledError) as raised:
             if isinstance(raised, asyncio.CancelledError) and is_cancelled():
@@ -114,6 +112,21 @@ class StreamEndpoint(PlainEndpoint):
             if record is not None:
                 record.plain_run_ended(tracing.now_ns())
         await chunks.put(_End(error))
+
+    async def _chunked(
+        self, exchange: Exchange, given: str, value: Mapping[str, Any], body: bytes
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield what is sent of each value, encoded before the generator goes on."""
+        runner = self._service.elsewhere
+        if runner is not None:
+            call = self.call(exchange, value, body)
+            async with aclosing(streamed(runner, call, given)) as chunks:
+                async for each in chunks:
+                    yield each
+            return
+        async with aclosing(self._yielded(exchange, value)) as values:
+            async for each in values:
+                yield chunk(each, given, self.spec.returns, self.codec.encode, self.spec.route)
 
     def _yielded(self, exchange: Exchange, value: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
         if self.spec.asynchronous:
@@ -162,14 +175,3 @@ class StreamEndpoint(PlainEndpoint):
         finally:
             running.cancel()
             await asyncio.wait((running,))
-
-    def _encoded(self, given: str, value: Any) -> bytes:
-        if given not in {media.NDJSON, media.EVENTS}:
-            wanted = bytes if self.spec.returns is bytes else str
-            if not isinstance(value, wanted):
-                raise InvalidResult(
-                    f"{self.spec.route} yielded a {type(value).__name__}, not {wanted.__name__}"
-                )
-            return value if isinstance(value, bytes) else value.encode()
-        text = self.codec.encode(value)
-        return b"data: %b\n\n" % text if given == media.EVENTS else text + b"\n"

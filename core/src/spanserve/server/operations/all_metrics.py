@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Final
 
 from prometheus_client import REGISTRY
@@ -24,8 +24,14 @@ _Collected = tuple[dict[str, Metric], Exception | None]
 class AllMetrics:
     """Collects from the server, and from what a service made with `prometheus_client`."""
 
-    def __init__(self, own: Callable[[], Iterable[Metric]]) -> None:
+    def __init__(
+        self,
+        own: Callable[[], Iterable[Metric]],
+        replicas: Callable[[], Awaitable[list[Metric]]] | None = None,
+    ) -> None:
+        """`replicas` tells what the service made in other processes, which counts for all of it."""
         self._own = own
+        self._replicas = replicas
         self._theirs: dict[str, Metric] = {}
         self._collecting: asyncio.Task[_Collected] | None = None
         self._hangs = False
@@ -34,6 +40,8 @@ class AllMetrics:
     async def collect(self) -> list[Metric]:
         """Return all metrics as they stand; those of a collector that fails, as they were."""
         await self._collect_theirs()
+        if self._replicas is not None:
+            self._theirs |= {each.name: each for each in await self._replicas()}
         own = list(self._own())
         return [*own, *self._apart({metric.name for metric in own})]
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 from spanserve.batching.call import Call, on_runner
 from spanserve.running.faults import CarriedError
 from spanserve.running.methods import HEALTHY
+from spanserve.server.elsewhere import everywhere
 from spanserve.server.operations.whereabouts import whereabouts
 from spanserve.server.running import Running
 from spanserve.service.failures import named
@@ -26,6 +27,7 @@ LOOKS_A_HANG: Final = 4
 """How often a run is looked at until it is taken for one that hangs."""
 
 GONE: Final = "the model's thread ended"
+NO_REPLICA: Final = "no replica of the model is up"
 HANGS: Final = "the model's run does not end"
 UNHEALTHY: Final = "healthy() says no"
 
@@ -42,6 +44,9 @@ class Health:
     @property
     def trouble(self) -> str:
         """What is wrong, in a few words; empty where nothing is."""
+        elsewhere = self._running.elsewhere
+        if elsewhere is not None and not elsewhere.is_ready:
+            return NO_REPLICA
         if self._running.runner.gone:
             return GONE
         if self._hangs:
@@ -52,7 +57,7 @@ class Health:
     async def watching(self) -> AsyncIterator[None]:
         """Watch, meanwhile; the service has been asked once before this begins."""
         loops: list[Coroutine[Any, Any, None]] = []
-        if self._hang_after_s is not None:
+        if self._hang_after_s is not None and self._running.elsewhere is None:
             loops.append(self._watch(self._hang_after_s))
         if self._running.has_healthy:
             await self._ask()
@@ -108,6 +113,8 @@ class Health:
             log.warning("the service is healthy again")
 
     async def _answer(self) -> Any:
+        if self._running.elsewhere is not None:
+            return await everywhere(self._running.elsewhere, lambda: Call(HEALTHY, {}))
         instance: Any = self._running.instance
         if inspect.iscoroutinefunction(instance.healthy):
             return await instance.healthy()

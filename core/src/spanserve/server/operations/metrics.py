@@ -15,6 +15,8 @@ from prometheus_client.samples import Exemplar
 
 from spanserve.batching.batcher import Batcher
 from spanserve.batching.tally import BOUNDS_S, Durations
+from spanserve.running.process.resident import memory_of
+from spanserve.running.process.runner import ProcessRunner
 from spanserve.running.protocol import Runner
 from spanserve.server.access.access_log import AccessLog
 from spanserve.server.access.guard import Guard
@@ -57,8 +59,9 @@ class ServerMetrics(Collector):
             "Jobs that the runner has in hand",
             self._runner.slots - self._runner.free,
         )
+        yield from self._replicas()
         yield GaugeMetricFamily(
-            "spanserve_runner_up", "0 once the model's thread ended", not self._runner.gone
+            "spanserve_runner_up", "0 once nothing runs the model any more", not self._runner.gone
         )
         yield from self._batches()
         yield CounterMetricFamily(
@@ -68,6 +71,32 @@ class ServerMetrics(Collector):
         )
         yield self._kept()
         yield from self._spans()
+
+    def _replicas(self) -> Iterator[Metric]:
+        """Yield what is known of each replica, where the runner has any."""
+        runner, label = self._runner, ["replica"]
+        if not isinstance(runner, ProcessRunner):
+            return
+        up = GaugeMetricFamily("spanserve_replica_up", "1 while a replica is up", labels=label)
+        held = GaugeMetricFamily("spanserve_replica_jobs_held", "Jobs it has now", labels=label)
+        memory = GaugeMetricFamily(
+            "spanserve_replica_memory_bytes", "Memory of its process", labels=label
+        )
+        jobs = CounterMetricFamily("spanserve_replica_jobs", "Jobs it was given", labels=label)
+        restarts = CounterMetricFamily(
+            "spanserve_replica_restarts",
+            "Times that it ended and was to be started anew",
+            labels=label,
+        )
+        for seat in runner.seats:
+            name, replica = [str(seat.number)], seat.replica
+            up.add_metric(name, seat.state == "up")
+            held.add_metric(name, 0 if replica is None else replica.load)
+            if replica is not None and (resident := memory_of(replica.process.pid)):
+                memory.add_metric(name, resident)
+            jobs.add_metric(name, seat.jobs)
+            restarts.add_metric(name, seat.has_ended)
+        yield from (up, held, memory, jobs, restarts)
 
     def _kept(self) -> Metric:
         kept = CounterMetricFamily(
@@ -147,6 +176,11 @@ class ServerMetrics(Collector):
             "Batches that raised and were run again in parts",
             labels=["endpoint"],
         )
+        reruns = CounterMetricFamily(
+            "spanserve_items_rerun",
+            "Items that ran again, alone, since the replica that ran their batch died",
+            labels=["endpoint"],
+        )
         retries = CounterMetricFamily(
             "spanserve_batch_retries", "Runs of parts of such batches", labels=["endpoint"]
         )
@@ -180,12 +214,13 @@ class ServerMetrics(Collector):
             expired.add_metric(label, tally.expired)
             splits.add_metric(label, tally.splits)
             retries.add_metric(label, tally.retries)
+            reruns.add_metric(label, tally.reruns)
             runs.add_metric(label, *_durations(tally.runs))
             waits.add_metric([*label, "peers"], *_durations(tally.waits_for_peers))
             waits.add_metric([*label, "runner"], *_durations(tally.waits_for_runner))
             abandoned.add_metric(label, tally.abandoned)
             queued.add_metric(label, batcher.queued)
-        yield from (reasons, sizes, failed, splits, retries)
+        yield from (reasons, sizes, failed, splits, retries, reruns)
         yield from (refused, expired, abandoned, queued, waits, runs)
 
     def _spans(self) -> Iterator[Metric]:

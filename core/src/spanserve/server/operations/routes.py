@@ -15,6 +15,7 @@ from spanserve.server.endpoint import BatchEndpoint, Endpoint
 from spanserve.server.lifecycle import Lifecycle
 from spanserve.server.operations.all_metrics import AllMetrics
 from spanserve.server.operations.sibling_metrics import Siblings
+from spanserve.server.running import Running
 from spanserve.service.bundle.load import LoadedService
 from spanserve.service.codecs.media import MAX_HEADER_CHARS, weight
 from spanserve.tracing.plugins.loading import LoadedTracer
@@ -34,6 +35,7 @@ def add_operations(
     service: LoadedService,
     endpoints: list[Endpoint],
     tracing: Tracing,
+    running: Running,
     lifecycle: Lifecycle,
     metrics: AllMetrics,
     siblings: Siblings | None,
@@ -61,7 +63,7 @@ def add_operations(
     @app.get("/metadata", tags=["operations"])
     async def metadata() -> JSONResponse:
         """Say what is served and which tracers are live."""
-        return JSONResponse(_metadata(service, endpoints, tracing))
+        return JSONResponse(_metadata(service, endpoints, tracing, running))
 
 
 def _encoder(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
@@ -88,7 +90,7 @@ class _Found(CollectorRegistry):
 
 
 def _metadata(
-    service: LoadedService, endpoints: list[Endpoint], tracing: Tracing
+    service: LoadedService, endpoints: list[Endpoint], tracing: Tracing, running: Running
 ) -> dict[str, Any]:
     rate, keep_errors, keep_slower_than_ms = tracing.rules
     return {
@@ -96,11 +98,31 @@ def _metadata(
         "version": service.version,
         "spanserve": version("spanserve"),
         "endpoints": [_endpoint(endpoint) for endpoint in endpoints],
+        "runner": _runner(running),
         "tracers": [_tracer(tracer, tracing.failures) for tracer in tracing.tracers],
         "sampling": {
             "sample_rate": rate,
             "keep": {"errors": keep_errors, "slower_than_ms": keep_slower_than_ms},
         },
+    }
+
+
+def _runner(running: Running) -> dict[str, Any]:
+    """Say where the model runs, and how its replicas are."""
+    if running.elsewhere is None:
+        return {"type": running.kind}
+    return {
+        "type": running.kind,
+        "replicas": [
+            {
+                "replica": seat.number,
+                "state": seat.state,
+                "pid": None if seat.replica is None else seat.replica.process.pid,
+                "jobs": seat.jobs,
+                "restarts": seat.has_ended,
+            }
+            for seat in running.elsewhere.seats
+        ],
     }
 
 

@@ -19,7 +19,7 @@ from typing import Final
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from spanserve.server.operations.metric_sums import Told, added, lasting, together, told
+from spanserve.running.metric_sums import Told, added, lasting, together, told
 
 log = logging.getLogger(__name__)
 

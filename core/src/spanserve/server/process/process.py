@@ -19,6 +19,7 @@ from typing import Any, Final
 from spanserve.config.load import Loaded
 from spanserve.config.service_settings import settings_of
 from spanserve.errors import SpanserveError
+from spanserve.running.wire.messages import NUMBER_VARIABLE as REPLICA_VARIABLE
 from spanserve.server.app import App
 from spanserve.server.connections.limits import Limits
 from spanserve.server.connections.shared import Connections
@@ -144,6 +145,7 @@ def _server(
     before_listening: Callable[[], None] | None = None,
 ) -> Server:
     os.environ[NUMBER_VARIABLE] = str(number)  # for the service, before it is imported
+    os.environ.setdefault(REPLICA_VARIABLE, "0")
     config = plan.loaded.config
     connections = Connections(Limits.of(config.server))
     entrance = Entrance(connections, root_path=config.server.root_path)

@@ -5,15 +5,14 @@ from itertools import repeat
 from typing import Final
 
 from spanserve.config.model import TracingConfig
+from spanserve.tracing.admission.outgoing import Outgoing, OutgoingRules
 from spanserve.tracing.admission.sampling import RatioSampler
 from spanserve.tracing.model.clock import ID_BYTES, ROOT_ID_AT, Ids, root_ids
 from spanserve.tracing.plugins.loading import LoadedTracer
 from spanserve.tracing.propagation import baggage
 from spanserve.tracing.propagation.baggage import BAGGAGE
 from spanserve.tracing.propagation.context import Remote
-from spanserve.tracing.propagation.passing import PassingRecord
 from spanserve.tracing.propagation.propagators import KNOWN_FORMATS, Propagators
-from spanserve.tracing.recording.base import Record
 from spanserve.tracing.recording.keeping import Rules
 from spanserve.tracing.recording.lean import Decision, LeanRequest, decision_of
 from spanserve.tracing.recording.record import RequestRecord
@@ -29,9 +28,11 @@ class Admission:
     def __init__(self, tracers: Sequence[LoadedTracer], config: TracingConfig, ids: Ids) -> None:
         self.next_root = ids.roots().__next__
         self._ids = ids
-        self.propagators = _propagators(tracers, config)
+        reads, writes = _formats(tracers, config)
+        self.propagators = Propagators(reads, writes)
         self._trusts = config.trust_incoming
-        self._carries_baggage = config.propagators is None or "baggage" in config.propagators
+        carries_baggage = config.propagators is None or "baggage" in config.propagators
+        self.outgoing = Outgoing(OutgoingRules(reads, writes, self._trusts, carries_baggage))
         self._caller_of = self.propagators.extract_once
 
     def apply(self, rules: Rules) -> None:
@@ -127,27 +128,6 @@ class Admission:
             record.baggage = baggage.sent(lean.head.fields.items())
         return record
 
-    def baggage_of(self, record: Record) -> Sequence[bytes]:
-        """Return what the caller of a request sent along, unread, where it is trusted."""
-        return record.baggage if self._trusts and self._carries_baggage else ()
-
-    def headers_for(self, record: Record, span_id: str) -> dict[str, str]:
-        """Return the headers that continue this span's trace in another service."""
-        if isinstance(record, PassingRecord):
-            headers = self.propagators.pass_on(record.headers()) if self._trusts else {}
-        else:
-            headers = self.propagators.inject(
-                record.trace_id,
-                span_id,
-                sampled=record.sampled,
-                debug=record.debug,
-                tracestate=record.tracestate,
-                random=record.random,
-            )
-        if passed_on := baggage.passed_on(self.baggage_of(record)):
-            headers["baggage"] = passed_on
-        return headers
-
     def note_caller(self, record: RequestRecord, caller: Remote) -> None:
         """Write down who called: to join its trace, or to link it where it is not trusted."""
         if not self._trusts:
@@ -174,9 +154,12 @@ def _sampled(leans: Sequence[LeanRequest]) -> Sequence[int] | None:
     return [place for place, lean in enumerate(leans) if lean.decision.sampled]
 
 
-def _propagators(tracers: Sequence[LoadedTracer], config: TracingConfig) -> Propagators:
+def _formats(
+    tracers: Sequence[LoadedTracer], config: TracingConfig
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the formats of headers that are read, and those that are written."""
     if config.propagators is not None:
-        formats = [name for name in config.propagators if name != "baggage"]
-        return Propagators(formats, formats)
+        formats = tuple(name for name in config.propagators if name != "baggage")
+        return formats, formats
     wanted = [name for tracer in tracers for name in tracer.propagators]
-    return Propagators(KNOWN_FORMATS, list(dict.fromkeys(["tracecontext", *wanted])))
+    return KNOWN_FORMATS, tuple(dict.fromkeys(["tracecontext", *wanted]))

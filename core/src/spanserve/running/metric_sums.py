@@ -45,12 +45,12 @@ def added(before: Told, own: Told) -> Told:
     return told(_sums([("", before), ("", own)]))
 
 
-def together(workers: Mapping[str, Told]) -> list[Metric]:
+def together(parts: Mapping[str, Told], label: str = "worker") -> list[Metric]:
     """Add up what can be added; give the rest a label that says whose it is."""
-    return list(_sums(workers.items()))
+    return list(_sums(parts.items(), label))
 
 
-def _sums(parts: Iterable[tuple[str, Told]]) -> Iterator[Metric]:
+def _sums(parts: Iterable[tuple[str, Told]], label: str = "worker") -> Iterator[Metric]:
     """Yield the sums of several parts, each of which may have a name."""
     metrics: dict[str, Metric] = {}
     sums: dict[str, dict[tuple[Any, ...], list[Any]]] = {}
@@ -59,7 +59,7 @@ def _sums(parts: Iterable[tuple[str, Told]]) -> Iterator[Metric]:
             family = metrics.setdefault(name, Metric(name, text, kind, unit))
             if family.type != kind:  # by another version of the service's code
                 continue
-            whose = {} if kind in LASTING or not part else {"worker": part}
+            whose = {} if kind in LASTING or not part else {label: part}
             totals = sums.setdefault(name, {})
             for sample, labels, value, exemplar in samples:
                 own = {**labels, **whose}

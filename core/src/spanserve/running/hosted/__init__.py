@@ -1,0 +1,1 @@
+"""A replica: the program with a host, in a process of its own."""

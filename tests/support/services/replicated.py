@@ -1,0 +1,152 @@
+"""A service that is run in processes of its own, and does there what a test asks of it."""
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import HTTPException
+from opentelemetry import trace
+from prometheus_client import Counter
+from pydantic import BaseModel
+
+from spanserve import Array, api, current_trace, outgoing_headers, service, span
+
+log = logging.getLogger("replicated")
+RUNS = Counter("replicated_runs", "Runs of things")
+
+Row = Annotated[np.ndarray, Array("float64", (4,))]
+AnyRow = Annotated[np.ndarray, Array("float64", None)]
+
+
+class Thing(BaseModel):
+    """An item: its number, and what becomes of it."""
+
+    number: int
+    fate: str = "answer"
+    marker: str = ""
+    """A file: the fate is done only while it is not there."""
+
+    takes_s: float = 0.0
+
+
+def befall(thing: Thing) -> None:
+    """Do what the fate of a thing says."""
+    if thing.marker and Path(thing.marker).exists():
+        return
+    if thing.marker:
+        Path(thing.marker).touch()
+    if thing.fate == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif thing.fate == "stop":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    elif thing.fate == "exit":
+        os._exit(7)
+    elif thing.fate == "raise":
+        raise ValueError(f"thing {thing.number}")
+    elif thing.fate == "leave":
+        raise SystemExit(3)
+
+
+@service
+class Replicated:
+    """What its methods return tells what they were given."""
+
+    def __init__(self) -> None:
+        with span("loading"):
+            self.number = int(os.environ.get("SPANSERVE_REPLICA", "-1"))
+
+    @api(batch=True, max_batch_size=8)
+    def things(self, things: list[Thing]) -> list[int]:
+        """Do what each thing says, all in one run."""
+        RUNS.inc()
+        for thing in things:
+            time.sleep(thing.takes_s)
+            befall(thing)
+        return [thing.number for thing in things]
+
+    @api(batch=True, isolate=False)
+    def once(self, things: list[Thing]) -> list[int]:
+        """Do the same, and never twice."""
+        for thing in things:
+            befall(thing)
+        return [thing.number for thing in things]
+
+    @api(batch=True)
+    def rows(self, rows: Row) -> np.ndarray:
+        """Return the rows, changed."""
+        rows += 1
+        return rows
+
+    @api(batch=True)
+    def shapes(self, rows: AnyRow) -> list[np.ndarray]:
+        """Return each as an array of its own."""
+        return [row * 2 for row in rows]
+
+    @api(batch=True, inline=True)
+    def anything(self, items: list[Any]) -> list[Any]:
+        """Return what was given."""
+        return items
+
+    @api
+    def plain(self, value: Any, other: Row | None = None) -> list[Any]:
+        """Return the values and who ran it."""
+        return [value, None if other is None else other.tolist(), self.number]
+
+    @api
+    def one(self, thing: Thing) -> int:
+        """Do what a thing says, in a call."""
+        befall(thing)
+        return thing.number
+
+    @api(retry=True)
+    def again(self, thing: Thing) -> int:
+        """Do the same, and once more where that ends the process."""
+        befall(thing)
+        return thing.number
+
+    @api
+    async def later(self, seconds: float) -> str:
+        """Sleep on the event loop."""
+        with span("sleeping"):
+            await asyncio.sleep(seconds)
+        return f"slept {seconds}"
+
+    @api(threads=3)
+    def pooled(self, number: int) -> int:
+        """Return the number, from one of several threads."""
+        return number
+
+    @api
+    async def tokens(self, count: int, fate: str = "answer") -> AsyncIterator[dict[str, Any]]:
+        """Yield one object again and again."""
+        state: dict[str, Any] = {"tokens": []}
+        for token in range(count):
+            state["tokens"].append(token)
+            yield state
+            if token == 1:
+                befall(Thing(number=token, fate=fate))
+
+    @api
+    def teapot(self) -> None:
+        """Raise an HTTP answer."""
+        raise HTTPException(418, {"short": "stout"}, headers={"X-Tea": "green"})
+
+    @api
+    def traced(self) -> dict[str, Any]:
+        """Say where this runs in a trace."""
+        with span("outer", size=3) as outer:
+            outer.event("noticed", what="x")
+            with trace.get_tracer("lib").start_as_current_span("library"):
+                log.warning("inside")
+            ids = current_trace()
+            return {"headers": outgoing_headers(), "trace": ids and ids.trace_id}
+
+    def healthy(self) -> bool:
+        """Be healthy."""
+        return True
