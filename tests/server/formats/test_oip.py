@@ -1,7 +1,10 @@
 """The Open Inference Protocol, by a client of Triton's and by hand."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
@@ -40,12 +43,45 @@ class Models:
         return np.char.upper(texts)
 
     @api(batch=True)
+    def score(self, rows: Pair, weights: Pair) -> np.ndarray:
+        return np.asarray((rows * weights).sum(axis=1))
+
+    @api(batch=True)
     def lengths(self, texts: list[str]) -> list[int]:
         return [len(text) for text in texts]
 
     @api
     def plain(self) -> None:
         """Take nothing."""
+
+
+@service
+class Tensors:
+    """Models of each kind of datatype."""
+
+    @api(batch=True)
+    def floats(self, rows: Pair) -> npt.NDArray[np.float32]:
+        return rows
+
+    @api(batch=True)
+    def halves(self, rows: Annotated[np.ndarray, Array("float16", (None,))]) -> np.ndarray:
+        return rows
+
+    @api(batch=True)
+    def whole(self, rows: Annotated[np.ndarray, Array("uint8", (2, 2))]) -> npt.NDArray[np.uint8]:
+        return rows
+
+    @api(batch=True)
+    def flags(self, rows: Annotated[np.ndarray, Array("bool", ())]) -> npt.NDArray[np.bool_]:
+        return rows
+
+    @api(batch=True)
+    def texts(self, rows: Annotated[np.ndarray, Array("U3", (1,))]) -> np.ndarray:
+        return rows
+
+    @api(batch=True)
+    def several(self, rows: Pair, other: Annotated[np.ndarray, Array("int64")]) -> np.ndarray:
+        return np.asarray(rows.sum(axis=1) + other)
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +110,7 @@ def test_a_client_of_tritons_finds_the_server_and_its_models(client: Any) -> Non
     assert client.get_server_metadata()["name"] == "Models"
     assert client.get_model_metadata("double") == {
         "name": "double",
+        "versions": ["1"],
         "platform": "spanserve",
         "inputs": [{"name": "rows", "datatype": "FP32", "shape": [-1, 2]}],
         "outputs": [{"name": "output", "datatype": "FP32", "shape": [-1]}],
@@ -126,9 +163,23 @@ def test_another_method_has_an_error_of_the_protocol_s(url: str) -> None:
 
 
 def test_the_openapi_document_names_the_models(url: str) -> None:
-    paths = httpx.get(f"{url}/openapi.json").json()["paths"]
-    [name] = paths["/v2/models/{name}/infer"]["post"]["parameters"]
-    assert name["schema"]["enum"] == ["double", "shout"]
+    document = httpx.get(f"{url}/openapi.json").json()
+    paths = document["paths"]
+    post = paths["/v2/models/double/infer"]["post"]
+    [name] = paths["/v2/models/{name}/ready"]["get"]["parameters"]
+    one = post["requestBody"]["content"]["application/json"]["schema"]["anyOf"][0]
+    error = post["responses"]["422"]["content"]["application/json"]["schema"]["$ref"]
+
+    assert name["schema"]["enum"] == ["double", "shout", "score"]
+    assert {f"/v2/models/{n}{v}/infer" for n in name["schema"]["enum"] for v in VERSIONS} <= set(
+        paths
+    )
+    tensor = one["properties"]["inputs"]["items"]["properties"]
+    assert (tensor["shape"], tensor["datatype"]) == ({"const": [1, 2]}, {"const": "FP32"})
+    assert "error" in document["components"]["schemas"][error.rpartition("/")[2]]["required"]
+
+
+VERSIONS = ("", "/versions/1")
 
 
 def infer(url: str, changes: dict[str, Any], name: str = "double") -> httpx.Response:
@@ -147,7 +198,6 @@ def test_an_answer_by_hand(url: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "status", "words"),
     [
-        ({"name": "no"}, 422, "the inputs are ['no']; double takes 'rows'"),
         ({"shape": [3, 2]}, 422, "4 entries there, 6 wanted by the shape [3, 2]"),
         ({"shape": [4]}, 422, "an array of shape (); one item is float32 of shape (2,)"),
         ({"shape": [-1, 2]}, 400, "inputs.0.shape.0"),
@@ -231,3 +281,82 @@ def test_any_bytes_are_a_tensor_or_are_refused(kind: str, raw: bytes, shape: lis
     assert list(array.shape) == shape
     if kind != "BOOL":
         assert (datatype_of(array.dtype), b"".join(finished(binary(array)))) == (kind, raw)
+
+
+def test_the_paths_of_a_version_answer(url: str) -> None:
+    models = f"{url}/v2/models"
+    told = [httpx.get(f"{models}/double{version}").json() for version in VERSIONS]
+    ready = httpx.get(f"{models}/double/versions/1/ready")
+    given = {"name": "rows", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}
+    answer = httpx.post(f"{models}/double/versions/1/infer", json={"inputs": [given]}).json()
+    unknown = [
+        httpx.get(f"{models}/double/versions/2"),
+        httpx.get(f"{models}/double/versions/2/ready"),
+        httpx.post(f"{models}/double/versions/2/infer", json={"inputs": [given]}),
+        httpx.post(f"{models}/nobody/versions/1/infer", json={"inputs": [given]}),
+    ]
+
+    assert told[0] == told[1]
+    assert told[0]["versions"] == ["1"]
+    assert (ready.status_code, ready.json()) == (200, {"name": "double", "ready": True})
+    assert (answer["model_version"], answer["outputs"][0]["data"]) == ("1", [2, 4])
+    assert [each.status_code for each in unknown] == [404] * 4
+    assert unknown[0].json()["error"] == "double has no version '2' (there: 1)"
+
+
+def test_null_is_as_good_as_absent_and_an_empty_id_comes_back(url: str) -> None:
+    given = {"name": "any", "shape": [1, 2], "datatype": "FP32", "data": [1, 2], "parameters": None}
+    body = {"id": "", "parameters": None, "inputs": [given], "outputs": None}
+    answer = httpx.post(f"{url}/v2/models/double/infer", json=body)
+    outputs = [{"name": "output", "parameters": None}]
+    named = httpx.post(f"{url}/v2/models/double/infer", json={**body, "outputs": outputs})
+    without = httpx.post(f"{url}/v2/models/double/infer", json={"id": None, "inputs": [given]})
+
+    assert (answer.status_code, answer.json()["id"]) == (200, ""), answer.text
+    assert named.json() == answer.json()
+    assert "id" not in without.json()
+
+
+def test_a_bare_array_s_output_has_a_name(url: str) -> None:
+    outputs = httpx.get(f"{url}/v2/models/score").json()["outputs"]
+
+    assert outputs == [{"name": "output", "datatype": "FP64", "shape": [-1]}]
+
+
+@pytest.mark.parametrize("binary_data", [False, True])
+def test_several_inputs_come_in_any_order(client: Any, *, binary_data: bool) -> None:
+    rows, weights = np.ones((3, 2), "float32"), np.array([[1, 2], [3, 4], [5, 6]], "float32")
+    given = [
+        tensor("weights", weights, "FP32", binary_data=binary_data),
+        tensor("rows", rows, "FP32", binary_data=binary_data),
+    ]
+    outputs = [triton.InferRequestedOutput("output", binary_data=binary_data)]
+
+    answer = client.infer("score", given, outputs=outputs)
+
+    assert answer.as_numpy("output").tolist() == [3, 7, 11]
+    with pytest.raises(triton.InferenceServerException, match="takes 'rows', 'weights'"):
+        client.infer("score", given[:1])
+    short = tensor("rows", rows[:2], "FP32")
+    with pytest.raises(triton.InferenceServerException, match="different numbers of items"):
+        client.infer("score", [given[0], short])
+
+
+def test_schemathesis_finds_no_valid_request_that_is_refused(tmp_path: Path) -> None:
+    command = Path(sys.executable).parent / "schemathesis"
+    checks = "positive_data_acceptance,response_schema_conformance,content_type_conformance"
+    with serving(Tensors) as server:
+        found = subprocess.run(
+            [
+                *(str(command), "run", f"{server.url}/openapi.json", "--checks", checks),
+                *("--include-path-regex", "^/v2/models/[a-z]+(/versions/1)?/infer$"),
+                *("--max-examples", "40", "--seed", "1", "--mode", "positive"),
+                *("--phases", "examples,coverage,fuzzing"),
+            ],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=110,
+            check=False,
+        )
+    assert found.returncode == 0, found.stdout[-4000:] + found.stderr[-1000:]

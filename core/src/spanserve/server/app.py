@@ -25,7 +25,8 @@ from spanserve.server.connections.shared import Connections
 from spanserve.server.dependencies import shortened
 from spanserve.server.endpoint import BatchEndpoint, Endpoint
 from spanserve.server.formats.negotiation import FormatsEndpoint
-from spanserve.server.formats.oip import Model, add_inference, add_protocol, models_of
+from spanserve.server.formats.oip import add_inference, add_protocol, models_of
+from spanserve.server.formats.oip_model import Model
 from spanserve.server.formats.streams import StreamEndpoint
 from spanserve.server.http.exchange import Message, Receive, Scope, Send
 from spanserve.server.http.front_door import FrontDoor
@@ -131,7 +132,7 @@ def create_app(
         telemetry={"tracing": not tracing.on},
     )
     app.connections = Connections(Limits.of(server))
-    models = models_of(endpoints)
+    models = models_of(endpoints, service.version)
     answer_errors(app, protocol=bool(models))
     if service.spec.has_configure_app:
         _configure(app, service)

@@ -36,7 +36,7 @@ _DESCRIBED: Final = frozenset({JSON, FORM})
 """Formats whose schema FastAPI makes, of the parameters."""
 _BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
 _SCHEMAS: Final = {ITEMS: {"schema": {"type": "array", "items": {}}}}
-_ERRORS: Final = {
+ERRORS: Final = {
     400: "The body is not JSON",
     413: "The body is too large",
     422: "The item has the wrong shape or type",
@@ -68,7 +68,7 @@ def add_route(app: FastAPI, endpoint: Endpoint, door: Door) -> APIRoute:
         {name: _SCHEMAS.get(name, _BINARY) for name in names if name not in _DESCRIBED}
         for names in (endpoint.formats, endpoint.answers)
     )
-    responses = error_responses(_ERRORS | _NEGOTIATION_ERRORS)
+    responses = error_responses(ERRORS | _NEGOTIATION_ERRORS)
     if answers:
         responses[200] = {"content": answers}
     elif media_type := getattr(spec.returns, "media_type", None):  # a class of responses
@@ -98,9 +98,11 @@ def add_route(app: FastAPI, endpoint: Endpoint, door: Door) -> APIRoute:
     return route
 
 
-def error_responses(errors: Mapping[int, str] = _ERRORS) -> dict[int | str, dict[str, Any]]:
+def error_responses(
+    errors: Mapping[int, str] = ERRORS, body: type[ErrorBody] = ErrorBody
+) -> dict[int | str, dict[str, Any]]:
     """Return what the OpenAPI document says of the error answers of an inference route."""
-    return {s: {"model": ErrorBody, "description": what} for s, what in errors.items()}
+    return {s: {"model": body, "description": what} for s, what in errors.items()}
 
 
 def sender(endpoint: Endpoint, door: Door) -> Sender:

@@ -40,7 +40,7 @@ _MOST_EMPTY_ITEMS: Final = 1_000
 class Items(NamedTuple):
     """What a body holds: one item, or with `stacked` an array of them along the first axis."""
 
-    values: Sequence[npt.NDArray[Any]] | npt.NDArray[Any]
+    values: Sequence[Any] | npt.NDArray[Any]
     stacked: bool
 
 

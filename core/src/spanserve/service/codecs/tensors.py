@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, get_args, get_origin
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from spanserve.service.aliases import expanded
 from spanserve.service.annotations import ABSTRACT_SCALARS, scalar_of
@@ -47,14 +47,26 @@ _DATA: Final = re.compile(rb'"data"\s*:\s*(?=\[)')
 _NO_NUMBERS: Final = (b'"', b"{", b"}")
 
 
+Parameters = Annotated[
+    dict[str, Any], BeforeValidator(lambda value: {} if value is None else value)
+]
+"""Parameters of the protocol; null is as good as none."""
+
+
 class Tensor(BaseModel):
     """An input of a request; its data stand in it, or in the body behind the JSON."""
 
     name: str
     shape: list[Annotated[int, Field(ge=0, lt=1 << 63)]]
     datatype: str
-    parameters: dict[str, Any] = {}
+    parameters: Parameters = {}
     data: list[Any] | None = None
+
+    def reads_text(self, text: bytes) -> bool:
+        """Whether numbers that were left out of `data` can be read as they stand there."""
+        dtype = DATATYPES.get(self.datatype)
+        is_whole = dtype is not None and dtype.kind in "iu"
+        return self.data == [] and not (is_whole and any(mark in text for mark in b".eE"))
 
     @property
     def binary_size(self) -> int | None:
@@ -101,7 +113,7 @@ class Tensor(BaseModel):
             raise self._ragged()
         array = np.empty(len(entries), object if dtype.kind == "U" else dtype)
         for start in range(0, len(entries), _STEP_ENTRIES):
-            part = entries[start : start + _STEP_ENTRIES]
+            part = _whole(entries[start : start + _STEP_ENTRIES], dtype)
             fits = _fitting(part, dtype)
             for place, entry in enumerate(part if fits is None else ()):
                 if type(entry) not in _TYPES[dtype.kind]:
@@ -163,6 +175,13 @@ def _flattened(lists: list[Any]) -> list[Any] | None:
             return None
         entries = [*chain.from_iterable(entries)]
     return None if list in set(map(type, entries)) else entries
+
+
+def _whole(entries: list[Any], dtype: np.dtype[Any]) -> list[Any]:
+    """Return entries with whole numbers as such: to JSON Schema, `1.0` is an integer, too."""
+    if dtype.kind not in "iu" or float not in set(map(type, entries)):
+        return entries
+    return [int(e) if type(e) is float and e.is_integer() else e for e in entries]
 
 
 def _fitting(entries: list[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any] | None:
@@ -237,10 +256,8 @@ def input_of(name: str, array: Array) -> dict[str, Any]:
 
 
 def output_of(returns: Any) -> list[dict[str, Any]]:
-    """Describe what a method returns, as far as its annotation says its dtype."""
-    dtype = declared_dtype(returns)
-    if dtype is None:
-        return []
+    """Describe what a method returns: float64 where its annotation says no dtype."""
+    dtype = declared_dtype(returns) or np.dtype("float64")
     return [{"name": "output", "datatype": datatype_of(dtype), "shape": [-1]}]
 
 
