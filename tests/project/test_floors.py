@@ -59,7 +59,6 @@ LONGER_MODULES = {
     "core/src/spanserve/batching/batcher.py",
     "core/src/spanserve/server/connections/connection.py",
     "core/src/spanserve/server/endpoint.py",
-    "core/src/spanserve/server/formats/oip.py",
     "core/src/spanserve/server/http/answer.py",
     "core/src/spanserve/tracing/tracing.py",
 }
