@@ -48,7 +48,7 @@ class Server:
     """One server with one model, to be run on a port.
 
     `together`: the exporter's process stays on the server's processor. `counts`: it makes spans.
-    `called`: each of its requests says that another span calls.
+    `called`: each of its requests says that another span calls. `headers`: what else they say.
     """
 
     name: str
@@ -61,6 +61,7 @@ class Server:
     counts: SpanCounts | None = None
     cpus: Sequence[int] = (SERVER_CPU,)
     called: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def body_of(self, row: str) -> str:
         """Return the body of a request for one row."""
@@ -99,7 +100,8 @@ class Running:
 
     def load(self, connections: int, seconds: float) -> Load:
         """Return the load to drive it with."""
-        return Load(self.url, self.body, connections, seconds, self.server.called)
+        own = self.server
+        return Load(self.url, self.body, connections, seconds, own.called, own.headers)
 
     def answers(self) -> bool:
         """Ask once, and say whether there was an answer to use."""
@@ -111,7 +113,9 @@ class Running:
 
     def _status(self, timeout_s: float) -> int | None:
         request = urllib.request.Request(
-            self.url, self.body.encode(), {"Content-Type": "application/json"}
+            self.url,
+            self.body.encode(),
+            {"Content-Type": "application/json", **self.server.headers},
         )
         try:
             with urllib.request.urlopen(request, timeout=timeout_s) as answer:

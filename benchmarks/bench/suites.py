@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from bench.cells import Group, Row, Turns, raised
 from bench.open_loop import open_loops
 from bench.parts import parts
+from bench.production import production
 from bench.servers import (
     HANGING_PORT,
     LONG_ROW,
@@ -189,6 +190,9 @@ SUITES: dict[str, Callable[[Plan], Iterator[Shown]]] = {
     "comparison": comparison,
     "overhead": overhead,
     "parts": costs,
+    "production": lambda plan: iter(
+        [production(replace(plan.turns, interleaved_s=plan.interleaved_s), plan.port, plan.servers)]
+    ),
     "tails": tails,
     "scaling": scaling,
     "open-loop": lambda plan: iter([open_loops(plan.port, plan.turns)]),

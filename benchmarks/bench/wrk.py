@@ -7,8 +7,9 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from bench.processes import LOAD_CPU
@@ -40,6 +41,7 @@ class Load(NamedTuple):
     connections: int
     seconds: float
     called: bool = False
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
 class Report(NamedTuple):
@@ -96,6 +98,8 @@ def _started(load: Load, seconds: int) -> Iterator[subprocess.Popen[str]]:
             "wrk.method = 'POST'\nwrk.headers['Content-Type'] = 'application/json'\n"
             f"wrk.body = '{load.body}'\n"
         )
+        for name, value in load.headers.items():
+            script.write(f"wrk.headers['{name}'] = '{value}'\n")
         if load.called:
             script.write(_CALLED)
         script.flush()

@@ -1,24 +1,61 @@
 """FastAPI with uvicorn, no batching; OTEL_MODE=on adds OpenTelemetry, to Zipkin at ZIPKIN_URL.
 
-Then `/metrics` counts the spans, and those that its queue dropped.
+Then `/metrics` counts the spans, and those that its queue dropped. PEER_PARTS says what else is in
+force: a key, CORS, a dependency.
 """
 
 import asyncio
 import os
+import secrets
 import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Annotated, Any
 
 import joblib
 import numpy as np
-from fastapi import FastAPI, Response
+from fastapi import Depends, FastAPI, Header, HTTPException, Response, Security
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.security import APIKeyHeader
 from pydantic import BaseModel
 
 KIND = os.environ["PEER_MODEL"]
-app = FastAPI()
+PARTS = os.environ.get("PEER_PARTS", "").split(",")
+
+
+async def key(x_api_key: Annotated[str, Header()]) -> None:
+    """Ask for a key, as FastAPI's documentation does."""
+    if not secrets.compare_digest(x_api_key, os.environ["PEER_KEY"]):
+        raise HTTPException(401, "the key is not known")
+
+
+async def asynchronous() -> str:
+    """Return at once."""
+    return "a tenant"
+
+
+def synchronous() -> str:
+    """Return at once, on a thread."""
+    return "a tenant"
+
+
+async def header(x_tenant: Annotated[str, Header()] = "a tenant") -> str:
+    """Return what a header says."""
+    return x_tenant
+
+
+DEPENDENCIES = {
+    "key": Depends(key),
+    "async": Depends(asynchronous),
+    "sync": Depends(synchronous),
+    "header": Depends(header),
+    "security": Security(APIKeyHeader(name="x-key", auto_error=False)),
+}
+app = FastAPI(dependencies=[DEPENDENCIES[each] for each in PARTS if each in DEPENDENCIES])
+if "cors" in PARTS:
+    app.add_middleware(CORSMiddleware, allow_origins=["https://app.example.org"])
 answered: Counter[str] = Counter()
 one_device = ThreadPoolExecutor(1)  # one accelerator, not as many as there are threads
 

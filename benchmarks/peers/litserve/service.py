@@ -9,6 +9,7 @@ from typing import Any
 import joblib
 import litserve as ls
 import numpy as np
+from fastapi.middleware.cors import CORSMiddleware
 
 # The documentation names no figure: the default, 0, keeps a core busy while nothing arrives, and
 # the docstring's example, 0.1, adds 100 ms to a lone request. 10 ms is in between.
@@ -54,15 +55,24 @@ class Api(ls.LitAPI):
         return {"output": output.tolist()}
 
 
+PARTS = os.environ.get("PEER_PARTS", "").split(",")  # a key is LitServe's own: LIT_SERVER_API_KEY
+CORS = [(CORSMiddleware, {"allow_origins": ["https://app.example.org"]})]
+
 if __name__ == "__main__":
     api = Api(max_batch_size=64, batch_timeout=BATCH_TIMEOUT_S)
     # fast_queue is what the documentation says to use above a hundred requests a second
-    server = ls.LitServer(api, accelerator="cpu", workers_per_device=1, fast_queue=True)
+    server = ls.LitServer(
+        api,
+        accelerator="cpu",
+        workers_per_device=1,
+        fast_queue=True,
+        middlewares=CORS if "cors" in PARTS else None,
+    )
     server.run(
         host="127.0.0.1",
         port=int(sys.argv[2]),
         num_api_servers=1,
-        log_level="warning",
-        access_log=False,
+        log_level="info" if "access_log" in PARTS else "warning",
+        access_log="access_log" in PARTS,
         generate_client_file=False,
     )

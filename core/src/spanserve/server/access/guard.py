@@ -32,6 +32,10 @@ _PROTOCOL: Final = "/v2"
 
 CHALLENGE: Final = 'Bearer realm="spanserve"'
 _BEARER: Final = b"bearer"
+_ASKED: Final = (b"authorization", b"x-api-key", b"origin")
+"""The headers that a verdict goes by."""
+_MOST_LET_IN: Final = 1024
+_LONGEST_ASKED: Final = 1024
 _READ_HEADERS: Final = (
     *("authorization", "content-type", "x-api-key", "x-request-id", "x-request-timeout-ms"),
     *("traceparent", "tracestate", "baggage", "b3", "uber-trace-id"),
@@ -68,6 +72,8 @@ class Guard:
         self._cors = None if cors is None else _Cors(cors)
         self._routes = routes
         self._templates = [compile_path(route)[0] for route in routes if "{" in route]
+        self._let_in: dict[tuple[bytes | str | None, ...], Verdict] = {}
+        self._changes_seen = 0
         self.refused: Counter[str] = Counter()
         """Requests without a right key, by what they asked for; whoever refuses them counts."""
 
@@ -99,6 +105,26 @@ class Guard:
 
     def verdict_on(self, group: Group, fields: Mapping[bytes, bytes]) -> Verdict:
         """Return the verdict on a request for something of this group."""
+        asked = group, *map(fields.get, _ASKED)
+        verdict = self._let_in.get(asked)
+        if verdict is None or self._changes_seen != self.changes:
+            verdict = self._judged(group, fields)
+            if verdict.refusal is None:
+                self._remember(asked, verdict)
+        return verdict
+
+    def _remember(self, asked: tuple[bytes | str | None, ...], verdict: Verdict) -> None:
+        """Keep what was said to whoever was let in: another asks the same, as a rule.
+
+        To find it tells no more by its time than that a whole key is right.
+        """
+        if self._changes_seen != self.changes or len(self._let_in) >= _MOST_LET_IN:
+            self._changes_seen = self.changes
+            self._let_in.clear()
+        if sum(len(each) for each in asked if each) <= _LONGEST_ASKED:
+            self._let_in[asked] = verdict
+
+    def _judged(self, group: Group, fields: Mapping[bytes, bytes]) -> Verdict:
         headers: HeaderLines = ()
         if self._cors is not None and group == "inference":
             headers = self._cors.headers(fields.get(b"origin"))
