@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
+from inspect import Signature
 from typing import Annotated, Any, Final
 
 import httpx
@@ -13,10 +14,13 @@ import numpy as np
 import pytest
 from fastapi import FastAPI, WebSocket
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from spanserve import Array, api, service
+from spanserve.server.connections.limited_httptools import LimitedHttpTools
+from spanserve.server.process.options import http_protocol
 from spanserve.tracing.model import names
 from support.holding import HELD
 from support.serving import serving, subprocess_server, until
@@ -116,13 +120,18 @@ def ask(client: httpx.Client, door: str, **headers: str) -> httpx.Response:
     return client.request(method, path, **sent)
 
 
-@pytest.fixture(scope="module", params=["ours", "httptools", "h11"])
+@pytest.fixture(scope="module", params=["ours", "another uvicorn", "httptools", "h11"])
 def client(request: pytest.FixtureRequest) -> Any:
-    with (
-        serving(Guarded, CONFIG, http=None if request.param == "ours" else request.param) as server,
-        httpx.Client(base_url=server.url) as client,
-    ):
-        yield client
+    http = request.param if request.param in {"httptools", "h11"} else None
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "another uvicorn":  # its cycle takes something else
+            patch.setattr(RequestResponseCycle, "__signature__", Signature(), raising=False)
+            assert http_protocol() is LimitedHttpTools
+        with (
+            serving(Guarded, CONFIG, http=http) as server,
+            httpx.Client(base_url=server.url) as client,
+        ):
+            yield client
 
 
 @pytest.mark.parametrize("door", DOORS)

@@ -546,3 +546,15 @@ def test_the_access_log_and_the_metrics_know_of_them(capsys: pytest.CaptureFixtu
     assert metrics[counted % ("/sessions", 200)] == 1
     lines = [line for line in capsys.readouterr().err.splitlines() if "POST /" in line]
     assert [line.split('"')[2].split()[0] for line in lines] == ["200", "403", "418", "422", "200"]
+
+
+def test_the_start_names_the_middleware_that_takes_the_app_off_the_short_way(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    with serving(Ours):
+        pass
+    assert "middleware" not in caplog.text
+    with serving(Behind):
+        pass
+    assert "all requests go through middleware, off the short way: Passing" in caplog.messages

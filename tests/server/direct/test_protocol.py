@@ -5,6 +5,7 @@ Whole conversations over real sockets, byte by byte but for dates, ids and times
 
 import asyncio
 import gc
+import logging
 import socket
 import threading
 from collections.abc import Iterator, Mapping
@@ -298,7 +299,10 @@ def test_the_access_log_has_a_line_for_each_request(
     assert [line.partition(" - ")[2] for line in lines] == ['"POST /double HTTP/1.1" 200']
 
 
-def test_a_whole_request_makes_no_task() -> None:
+def test_a_whole_request_makes_no_task_whoever_listens_to_uvicorns_access_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    logging.getLogger("uvicorn.access").addHandler(caplog.handler)
     app = own_app({})
     made: list[str] = []
 
@@ -321,6 +325,7 @@ def test_a_whole_request_makes_no_task() -> None:
         made.clear()
         assert talk.ask(post(b"4")) == EIGHT
         assert [each for each in made if "run_asgi" in each] == []
+    logging.getLogger("uvicorn.access").removeHandler(caplog.handler)
 
 
 def test_uvicorn_has_all_that_we_build_on() -> None:

@@ -31,10 +31,13 @@ CYCLE: Final = (
     "keep_alive",
     "on_response",
 )
+CYCLES_OWN: Final = ("body", "disconnected", "more_body")
 
 
 def missing() -> list[str]:
     """Return what is not as it is needed in the uvicorn that is installed."""
-    methods = [name for name in METHODS if not hasattr(HttpToolsProtocol, name)]
+    lacking = [name for name in METHODS if not hasattr(HttpToolsProtocol, name)]
+    has = RequestResponseCycle.__init__.__code__.co_names
+    lacking += [name for name in CYCLES_OWN if name not in has]
     cycle = list(inspect.signature(RequestResponseCycle).parameters)
-    return methods if cycle == list(CYCLE) else [*methods, "RequestResponseCycle"]
+    return lacking if cycle == list(CYCLE) else [*lacking, "RequestResponseCycle"]
