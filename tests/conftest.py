@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 
@@ -17,9 +18,12 @@ pytest_plugins = ("support.processes", "support.real_servers", "support.viewing"
 def pytest_configure() -> None:
     """Let all that tests start hear Ctrl-C: what a script runs in the background ignores it.
 
-    And let them reach each other where a proxy is set for the rest of the world.
+    And let them reach each other where a proxy is set for the rest of the world, and keep what
+    they compile: hundreds of servers are started, and half of a start would be compiling.
     """
     keep_loopback_direct(os.environ)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
