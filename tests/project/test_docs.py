@@ -29,7 +29,10 @@ PAGES = sorted(
     [
         *DOCS.rglob("*.md"),
         *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
-        *(ROOT / name / "README.md" for name in ("core", "plugins/jaeger", "plugins/zipkin")),
+        *(
+            ROOT / name / "README.md"
+            for name in ("core", "plugins/jaeger", "plugins/local", "plugins/zipkin")
+        ),
     ]
 )
 MAX_COLUMNS = 79
@@ -103,6 +106,15 @@ def test_the_readme_has_exactly_its_two_commands() -> None:
         "python3 -m pip install uv && python3 -m uv run --locked spanserve demo\n",
         "python3 -m pip install uv && python3 -m uv run --locked pytest -n 2\n",
     ]
+
+
+def test_the_home_page_leads_to_every_page() -> None:
+    linked = {DOCS / target for target in LINK.findall((DOCS / "index.md").read_text())}
+    pages = {
+        page for room in ("how-to", "tutorials", "reference") for page in (DOCS / room).iterdir()
+    }
+
+    assert pages - linked == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -70,7 +70,7 @@ function draw(box, width, data, setNear) {
       width,
       height: HEIGHT,
       legend: { show: false },
-      padding: [6, 12, 0, 0],
+      padding: [6, 32, 0, 0],
       scales: { x: { time: false }, y: { distr: 3, range: around } },
       cursor: { drag: { x: true, y: true, uni: 24, setScale: false }, points: { show: false } },
       axes: [
@@ -81,7 +81,13 @@ function draw(box, width, data, setNear) {
           splits: timeSplits,
           values: (u, all) => all.map((each) => timeLabel(u, each)),
         },
-        { ...axis, size: 62, filter: (u, splits) => splits, values: durationLabels },
+        {
+          ...axis,
+          size: 62,
+          splits: durationSplits,
+          filter: (u, splits) => splits,
+          values: (u, all) => all.map(durationLabel),
+        },
       ],
       series: [
         {},
@@ -180,19 +186,20 @@ function select(u) {
 
 const around = (u, low, high) => (low > 0 ? [low / 1.4, high * 1.4] : [0.1, 100]);
 
-/** Labels at 1, and where there is room at 2 and 5, of each power of ten. */
-function durationLabels(u, all) {
-  const decades = Math.log10(u.scales.y.max / u.scales.y.min);
-  const labelled = decades < 2.5 ? [1, 2, 5] : [1];
-  return all.map((value) => {
-    const leading = Number((value / 10 ** Math.floor(Math.log10(value) + 1e-9)).toPrecision(3));
-    return labelled.includes(leading)
-      ? duration(value)
-          .replace(/(\.\d*?)0+ /, "$1 ")
-          .replace(". ", " ")
-      : "";
-  });
+/** At 1, and where there is room at 2 and 5, of each power of ten. */
+function durationSplits(u, axis, low, high) {
+  const leading = Math.log10(high / low) < 2.5 ? [1, 2, 5] : [1];
+  const all = [];
+  for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power += 1) {
+    all.push(...leading.map((digit) => Number(`${digit}e${power}`)));
+  }
+  return all.filter((value) => value >= low && value <= high);
 }
+
+const durationLabel = (value) =>
+  duration(value)
+    .replace(/(\.\d*?)0+ /, "$1 ")
+    .replace(". ", " ");
 
 const STEPS_S = [
   0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900,

@@ -64,7 +64,7 @@ export function Legend() {
     <li><${Swatch} of="peers" />waits for peers</li>
     <li><${Swatch} of="start" />to start</li>
     <li><${Swatch} of="run" />run of the batch: size, reason, time</li>
-    <li><${Swatch} of="other" />decode, encode</li>
+    <li><${Swatch} of="other" />decode, answer</li>
     <li><span class="released" aria-hidden="true"></span>released</li>
     <li><span class="swatch retries" aria-hidden="true"></span>run again in smaller groups</li>
     <li><span class="mark" aria-hidden="true">✕</span> failed</li>

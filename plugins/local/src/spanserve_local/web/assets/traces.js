@@ -160,7 +160,7 @@ function Row({ row, longest }) {
             aria-label=${`batch of ${row.batch_size}`}
             >${row.batch_size}<//
           >`
-          : row.batch_size
+          : (row.batch_size ?? (row.reason ? 1 : ""))
       }
     </td>
     <td title=${REASONS[row.reason] ?? ""}>${row.reason}</td>
