@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from spanserve import Column, Links, Resource, Span, SpanKind, Spans, hookimpl
 from spanserve.tracing.expansion.expand import Expander
-from spanserve_jaeger.cells import OddCellsError, ids, integers, trace_ids
+from spanserve_jaeger.encoding.cells import ids, integers, trace_ids
 from spanserve_jaeger.pace import Pace
 from spanserve_jaeger.packets import Encoded, Packet, PacketEncoder
 from spanserve_jaeger.udp import UdpSender
-from support.columns import calls
+from support.columns import any_calls, calls
 from support.gate import UNIX_NS, Sent, answered, begun, gate, queued, released, run
 from support.thrift_sink import ThriftSink, decode_packet
 
@@ -87,30 +87,44 @@ def in_order(spans: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(spans, key=lambda span: (span["span_id"], json.dumps(span)))
 
 
+def texts(spans: Iterable[dict[str, Any]]) -> list[str]:
+    # NaN is a text there, and equals itself.
+    return sorted(json.dumps(span, sort_keys=True) for span in spans)
+
+
 def encoded(spans: Sequence[Span], *, max_packet_bytes: int = 65_000) -> Encoded:
     found = PacketEncoder(RESOURCE, max_packet_bytes=max_packet_bytes).encode(spans)
-    assert (found.rejected, found.reason) == ([], None)
+    assert (found.rejected, found.reason) == (0, None)
     assert all(len(packet.payload) <= max_packet_bytes for packet in found.packets)
     return found
 
 
 def agrees(spans: Spans, *, max_packet_bytes: int = 65_000) -> Encoded:
-    """Encode spans both ways, and compare what they say, whatever their order."""
+    """Encode spans at once and each alone, and compare what they say, whatever their order."""
     found = encoded(spans, max_packet_bytes=max_packet_bytes)
-    alone = encoded([*spans], max_packet_bytes=max_packet_bytes)
-    assert in_order(decoded(found.packets)) == in_order(decoded(alone.packets))
+    alone = [encoded([span], max_packet_bytes=max_packet_bytes) for span in spans]
+    packets = [packet for each in alone for packet in each.packets]
+    assert texts(decoded(found.packets)) == texts(decoded(packets))
     return found
 
 
 def by_column(found: Encoded) -> bool:
-    """Tell whether no span had to be looked at alone."""
+    """Tell whether no span was too long for a packet."""
     return not any(packet.pieces for packet in found.packets)
 
 
-@settings(max_examples=200, deadline=None)
-@given(calls())
+@settings(max_examples=150, deadline=None)
+@given(any_calls().filter(lambda spans: all(map(are_distinct, spans))))
 def test_columns_say_what_each_of_their_spans_says_alone(spans: Spans) -> None:
     assert by_column(agrees(spans))
+
+
+def are_distinct(span: Span) -> bool:
+    """Tell whether no two keys become the same: the sink refuses a tag twice."""
+    groups = [span.attributes, *(event.attributes for event in span.events)]
+    groups += [link.attributes for link in span.links]
+    texts = [[key.encode("utf-8", "replace") for key in group] for group in groups]
+    return all(len(set(some)) == len(some) for some in texts) and "span.kind" not in groups[0]
 
 
 @settings(max_examples=100, deadline=None)
@@ -140,7 +154,7 @@ def test_spans_beside_the_columns_come_after_them() -> None:
 def test_one_span_beside_the_columns_that_cannot_be_encoded_costs_no_other() -> None:
     [good, *_] = column_of().spans()
     found = PacketEncoder(RESOURCE).encode(Spans([[column_of()]], [good._replace(span_id="no")]))
-    assert (len(found.rejected), len(decoded(found.packets))) == (1, ROWS)
+    assert (found.rejected, len(decoded(found.packets))) == (1, ROWS)
 
 
 @pytest.mark.parametrize(
@@ -152,15 +166,14 @@ def test_one_span_beside_the_columns_that_cannot_be_encoded_costs_no_other() -> 
         {"trace_id": np.array([b"0" * 31 + b"1"] * ROWS, "S40")},
     ],
 )
-def test_odd_columns_are_left_to_those_who_look_at_each_span(odd: dict[str, Any]) -> None:
-    found = agrees(Spans([[column_of(), column_of(**odd)]]))
-    assert not by_column(found)
+def test_what_is_odd_in_a_column_is_written_as_in_a_span(odd: dict[str, Any]) -> None:
+    agrees(Spans([[column_of(), column_of(**odd)]]))
 
 
 def test_a_bad_trace_id_in_a_column_costs_no_other_span() -> None:
     traces = np.array([b"a" * 32, b"g" * 32, b"b" * 32])
     found = PacketEncoder(RESOURCE).encode(Spans([[column_of(trace_id=traces)]]))
-    assert (found.rejected, len(decoded(found.packets))) == ([1], 2)
+    assert (found.rejected, len(decoded(found.packets))) == (1, 2)
 
 
 def test_links_are_references_and_their_attributes_logs() -> None:
@@ -181,14 +194,13 @@ def test_links_that_do_not_fit_a_packet_go_the_way_of_single_spans(counts: list[
     spans = Spans([[linked(counts)]])
     found = agrees(spans)
     assert sum(len(span["references"]) for span in decoded(found.packets)) == sum(counts)
-    assert not by_column(found)
+    assert by_column(found) == (max(counts) < 1_800)
 
 
 def test_a_text_that_is_too_long_for_a_packet_is_cut_and_costs_no_other_record() -> None:
     column = column_of(common=[{"x": "y" * 100_000}, {}], which=np.array([1, 0, 1]))
     found = agrees(Spans([[column, column_of()]]))
-    assert sum(len(packet.records) for packet in found.packets) == 2
-    assert [len(span["tags"]) for span in decoded(found.packets)] == [0, 0, 0, 0, 2, 0]
+    assert sorted(len(span["tags"]) for span in decoded(found.packets)) == [0, 0, 0, 0, 0, 2]
 
 
 def test_an_integer_is_filled_up_to_the_width_of_its_column() -> None:
@@ -208,12 +220,11 @@ def test_an_id_takes_ten_bytes_and_has_the_bits_of_its_digits() -> None:
         "ffffffffffffffffff01",
         "81808080808080808000",
     ]
-    low, high = trace_ids(np.array([b"8000000000000000ffffffffffffffff"]))
-    assert (low.tobytes().hex(), high.tobytes().hex()) == (
-        "81808080808080808000",
-        "ffffffffffffffffff01",
-    )
-    with pytest.raises(OddCellsError):
+    one = b"8000000000000000ffffffffffffffff"
+    low, high = (np.asarray(each)[0].tobytes().hex() for each in trace_ids(np.array([one, one])))
+    assert (low, high) == ("81808080808080808000", "ffffffffffffffffff01")
+    assert trace_ids(np.array([one])) == (b"\x01", bytes.fromhex("ffffffffffffffffff01"))
+    with pytest.raises(ValueError, match="32 hex digits"):
         trace_ids(np.array([b"1"]))
 
 

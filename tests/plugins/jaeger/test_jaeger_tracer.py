@@ -4,6 +4,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -148,7 +149,7 @@ def test_a_port_where_nobody_listens_hands_the_spans_back_every_time() -> None:
     )
     with started(address="127.0.0.1", port=port) as tracer:
         results = [tracer.export_spans([span_of(1), span_of(2)]) for _ in range(3)]
-    assert results == [expected] * 3
+    assert [replace(each, retry=tuple(each.retry)) for each in results] == [expected] * 3
 
 
 def test_spans_that_nobody_took_arrive_once_jaeger_is_there() -> None:
@@ -167,7 +168,7 @@ def test_spans_that_nobody_took_arrive_once_jaeger_is_there() -> None:
 def test_an_unknown_host_is_a_reason_to_try_again() -> None:
     with started(address="nowhere.invalid") as tracer:
         result = tracer.export_spans([span_of(1)])
-    assert result.retry == (span_of(1),)
+    assert list(result.retry) == [span_of(1)]
     assert result.reason is not None
     assert result.reason.startswith("cannot send to udp://nowhere.invalid:6831: ")
 
@@ -184,7 +185,7 @@ def test_five_thousand_links_arrive() -> None:
     links = [Link(f"{n + 1:032x}", f"{(n + 1) << 40:016x}", {"position": n}) for n in range(5_000)]
     with ThriftSink() as sink, started(address=sink.host, port=sink.port) as tracer:
         assert tracer.export_spans([span_of(1, links=links)]) == ExportResult(unconfirmed=1)
-        spans = sink.wait_for_spans(2)
+        spans = sink.wait_for_spans(3)
         sent = [(r["trace_id"], r["span_id"]) for span in spans for r in span["references"]]
         assert sent == [(link.trace_id, link.span_id) for link in links]
 

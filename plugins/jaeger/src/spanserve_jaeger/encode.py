@@ -1,179 +1,186 @@
-"""Spans to Jaeger's Thrift: the structs of jaeger-idl's jaeger.thrift, in compact protocol.
+"""Spans as Jaeger's Thrift, by columns: the spans of a record stand side by side in a row.
 
-The mapping is OpenTelemetry's (specification/trace/sdk_exporters/jaeger.md, until 2024).
-Every byte string with a header below is (difference of field numbers << 4) | wire type.
+The structs are those of jaeger-idl's jaeger.thrift, in compact protocol; the mapping is
+OpenTelemetry's (specification/trace/sdk_exporters/jaeger.md, until 2024). What is the same for all
+rows is copied into them at once, and what differs is encoded field by field, each by a few calls of
+NumPy for all rows. Every byte string with a header below is (difference of field numbers << 4) |
+wire type.
 """
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Final
 
-from spanserve import Attributes, Event, Link, Resource, Span, SpanKind
-from spanserve_jaeger.thrift import (
-    Ids,
-    Integers,
-    Memo,
-    Tags,
-    Times,
-    fits_i64,
-    pack_double,
-    structs,
-    structs_header,
-    text,
+import numpy as np
+
+from spanserve import Attributes, Column, Links, Resource, SpanKind, checkpoint
+from spanserve_jaeger.encoding.cells import Integer, all_ids, halves, integers, short_ids, trace_ids
+from spanserve_jaeger.encoding.logs import logs
+from spanserve_jaeger.encoding.rows import (
+    Cells,
+    Part,
+    Ragged,
+    Rows,
+    Solid,
+    by_row,
+    chosen,
+    ragged,
+    rectangle,
+    rows_of,
 )
+from spanserve_jaeger.encoding.tags import Tags, tag
+from spanserve_jaeger.encoding.thrift import LIST, structs, structs_header, text
+from spanserve_jaeger.records import Block
 
-# The value of the flags and the header of the start time after it.
-_SAMPLED: Final = b"\x02\x16"
-_DEBUG_AND_SAMPLED: Final = b"\x06\x16"
+_I64: Final = b"\x16"
+_TEXT: Final = b"\x18"
 _NO_PARENT: Final = b"\x16\x00"
-_INTERNAL: Final = SpanKind.INTERNAL
+_FLAGS: Final = b"\x15"
+_FLAGS_WITHOUT_REFERENCES: Final = b"\x25"
+_SAMPLED: Final = b"\x02"
+_DEBUG_AND_SAMPLED: Final = b"\x06"
 _FOLLOWS_FROM: Final = b"\x15\x02"
+_STOP: Final = b"\0"
 _ERROR_KEYS: Final = frozenset({"error", "otel.status_code", "otel.status_description"})
 
+REFERENCE_BYTES: Final = 36
+"""What the reference of a link takes at most."""
 
-class SpanEncoder:
-    """Encodes one span, event or process at a time; remembers what comes again.
 
-    Not safe for several threads at once.
-    """
+class Encoder:
+    """Encodes blocks of columns, and processes. Not for several threads at once."""
 
     def __init__(self) -> None:
-        self._integers = Integers()
-        self._times = Times(self._integers)
-        self._tags = Tags(self._integers)
-        self._ids = Ids(self._integers)
-        self._traces = Memo(self._trace, size=1024)
-        self._headers = Memo(_tags_header, size=1024)
-        self._names = Memo(_name, size=1024)
-        self._lengths = Memo(self._integers.signed, size=4096)
-        self._kinds = {
-            kind: self._tags.texts["span.kind"][kind.value]
-            for kind in SpanKind
-            if kind is not SpanKind.INTERNAL
-        }
-        self._error = (
-            self._tags.flag("error", value=True),
-            self._tags.texts["otel.status_code"]["ERROR"],
-        )
+        self._tags = Tags()
 
-    def span(self, span: Span, references: Sequence[bytes] = (), *, link_logs: bool) -> bytes:
-        """Encode a span as a Span struct with these references, its links' encoded.
+    def rows(self, block: Block, *, link_logs: bool = True) -> Rows:
+        """Encode the records of a block, a row each; raises whatever a broken column leads to.
 
-        `link_logs` adds the links' attributes as logs. ValueError: its ids are no ids.
+        `link_logs` adds the links' attributes as logs.
         """
-        parent_id = span.parent_id
-        # Down for starts and up for ends: rounded children stay inside rounded parents.
-        start_us = span.start_ns // 1000
-        duration_us = max(1, (span.end_ns + 999) // 1000 - start_us)  # Jaeger v2 warns of 0
-        parts = [
-            self._traces[span.trace_id],
-            self._ids[span.span_id],
-            _NO_PARENT if parent_id is None else b"\x16" + self._ids[parent_id],
-            self._names[span.name],
-            structs(0x19, references) + b"\x15" if references else b"\x25",
-            _DEBUG_AND_SAMPLED if span.debug else _SAMPLED,
-            self._times.signed(start_us),
-            b"\x16",
-            self._lengths[duration_us],
-        ]
-        tags = self._span_tags(span)
-        if tags:
-            parts.append(self._headers[len(tags)])
-            parts += tags
-        if span.events or link_logs:
-            logs = self._logs(span, link_logs=link_logs)
-            if logs:
-                parts.append(structs(0x19 if tags else 0x29, logs))
-        parts.append(b"\0")
-        return b"".join(parts)
-
-    def reference(self, link: Link) -> bytes:
-        """Encode a link as a FOLLOWS_FROM reference; ValueError: its ids are no ids."""
-        return _FOLLOWS_FROM + self._traces[link.trace_id] + self._ids[link.span_id] + b"\0"
+        block = [_trimmed(column) for column in block]
+        shared, times = _Ids(block), _times(block)
+        spans = (
+            self._span(column, shared, start, duration, link_logs=link_logs)
+            for column, start, duration in zip(block, *times, strict=True)
+        )
+        return rows_of(chain.from_iterable(spans), len(block[0].span_id))
 
     def process(self, resource: Resource) -> bytes:
         """Encode the resource as a Process struct, its service's name first."""
         attributes = {k: v for k, v in resource.attributes.items() if k != "service.name"}
-        tags = self.attributes(attributes)
-        return (
-            b"\x18" + text(resource.service_name) + (structs(0x19, tags) if tags else b"") + b"\0"
-        )
+        tags = self._tags.of(attributes)
+        return _TEXT + text(resource.service_name) + (structs(LIST, tags) if tags else b"") + _STOP
 
-    def attributes(self, attributes: Attributes) -> list[bytes]:
-        """Encode attributes as Tag structs, in their order."""
-        texts, longs, doubles = self._tags.texts, self._tags.longs, self._tags.doubles
-        tags: list[bytes] = []
-        for key, value in attributes.items():
-            # An exact class: True is an int and equals 1, and 1.0 does, too.
-            if type(value) is str:
-                tags.append(texts[key][value])
-            elif type(value) is float:
-                tags.append(doubles[key] + pack_double(value))
-            elif type(value) is int and fits_i64(value):
-                tags.append(longs[key][value])
-            else:
-                tags.append(self._other(key, value))
-        return tags
+    def _span(
+        self, column: Column, shared: "_Ids", start: Integer, duration: Integer, *, link_logs: bool
+    ) -> Iterator[Part]:
+        """Yield the parts of Span structs."""
+        checkpoint()
+        links = column.links if column.links is not None and len(column.links.span_id) else None
+        yield from shared.identity(column)
+        yield _TEXT + text(column.name)
+        yield _FLAGS_WITHOUT_REFERENCES if links is None else _references(links)
+        flags = _DEBUG_AND_SAMPLED if column.debug else _SAMPLED
+        yield from (flags + _I64, *start, _I64, *duration)
+        said, which = self._said(column)
+        kind = _kind(column.kind)
+        own = [key for key in column.own if column.failures is None or key not in _ERROR_KEYS]
+        more = len(own) + len(kind)
+        yield chosen([_list(tags, more) for tags in said], which)
+        for key in own:
+            yield from tag(key, column.own[key], self._tags)
+        yield from self._tags.of(kind)
+        if column.events is not None or (links is not None and link_logs):
+            have_tags = np.array([bool(more or tags) for tags in said])[which]
+            column = column._replace(links=links)
+            yield logs(column, have_tags, start, self._tags, of_links=link_logs)
+        yield _STOP
 
-    def _span_tags(self, span: Span) -> list[bytes]:
-        attributes = span.attributes
-        if span.error is not None:
-            others = {k: v for k, v in attributes.items() if k not in _ERROR_KEYS}
-            tags = [*self._error, *self.attributes(others)]
-            if span.error:
-                tags.append(self._tags.texts["otel.status_description"][span.error])
+    def _said(self, column: Column) -> tuple[Sequence[Sequence[bytes]], Cells]:
+        """Return the tags of what rows have in common, and which of them each row has."""
+        if column.failures is None:
+            return [self._tags.of(each) for each in column.common], column.which
+        count = len(column.errors)
+        pairs, which = np.unique(column.which * count + column.failures, return_inverse=True)
+        found = [divmod(pair, count) for pair in pairs.tolist()]
+        return [self._failed(column.common[a], column.errors[b]) for a, b in found], which
+
+    def _failed(self, attributes: Attributes, error: str) -> Sequence[bytes]:
+        """Return the tags of a span that failed: its own error wins."""
+        others = {k: v for k, v in attributes.items() if k not in _ERROR_KEYS}
+        description = {"otel.status_description": error} if error else {}
+        return self._tags.of({"error": True, "otel.status_code": "ERROR", **others, **description})
+
+
+def _kind(kind: SpanKind) -> Attributes:
+    return {} if kind is SpanKind.INTERNAL else {"span.kind": kind.value}
+
+
+def _trimmed(column: Column) -> Column:
+    """Return a column without what none of its rows has in common: it may be a part of many."""
+    rows = len(column.span_id)
+    if len(column.common) <= rows:
+        return column
+    common = [column.common[which] for which in column.which.tolist()]
+    return column._replace(common=common, which=np.arange(rows))
+
+
+class _Ids:
+    """The ids of a block; its columns share the very arrays of a trace's and of its root's."""
+
+    def __init__(self, block: Block) -> None:
+        cells = {id(each): each for column in block for each in (column.span_id, column.parent_id)}
+        self._spans = dict(zip(cells, all_ids([*cells.values()]), strict=True))
+        self._traces = {
+            place: trace_ids(each)
+            for place, each in {id(column.trace_id): column.trace_id for column in block}.items()
+        }
+
+    def identity(self, column: Column) -> Iterable[Solid]:
+        """Return the parts from a Span struct's beginning to its parent's id."""
+        low, high = self._traces[id(column.trace_id)]
+        yield from (_I64, low, _I64, high, _I64, self._spans[id(column.span_id)])
+        if column.parent_id.any():
+            yield from (_I64, self._spans[id(column.parent_id)])
         else:
-            tags = self.attributes(attributes) if attributes else []
-        if span.kind is not _INTERNAL:
-            tags.append(self._kinds[span.kind])
-        return tags
-
-    def _other(self, key: str, value: Any) -> bytes:
-        if isinstance(value, bool):
-            return self._tags.flag(key, value=value)
-        if isinstance(value, float):
-            return self._tags.doubles[key] + pack_double(value)
-        if isinstance(value, int) and fits_i64(value):
-            return self._tags.longs[key][int(value)]
-        return self._tags.texts[key][as_text(value)]
-
-    def _logs(self, span: Span, *, link_logs: bool) -> list[bytes]:
-        logs = [self._log(event) for event in span.events]
-        if link_logs:
-            logs += [
-                self._log(Event("link", span.start_ns, link.attributes))
-                for link in span.links
-                if link.attributes
-            ]
-        return logs
-
-    def _log(self, event: Event) -> bytes:
-        fields = self.attributes(event.attributes)
-        if "event" not in event.attributes:
-            fields.insert(0, self._tags.texts["event"][event.name])
-        return b"\x16" + self._times.signed(event.time_ns // 1000) + structs(0x19, fields) + b"\0"
-
-    def _trace(self, digits: str) -> bytes:
-        """Both halves of a trace id, low first, and the header of the span's id after it."""
-        ids = self._ids
-        return b"\x16" + ids[digits[16:]] + b"\x16" + ids[digits[:16]] + b"\x16"
+            yield _NO_PARENT
 
 
-def _tags_header(count: int) -> bytes:
-    return structs_header(0x19, count)
+def _times(block: Block) -> tuple[Sequence[Integer], Sequence[Integer]]:
+    """Encode the starts and the durations of each column."""
+    # Down for starts and up for ends: rounded children stay inside rounded parents.
+    start_us = np.stack([column.start_ns for column in block]) // 1000
+    end_ns = np.stack([column.end_ns for column in block])
+    end_us = end_ns // 1000 + (end_ns % 1000 > 0)  # a sum might not fit 64 bits
+    duration_us = np.maximum(end_us - start_us, 1)  # Jaeger v2 warns of 0
+    return _each(integers(start_us), len(block)), _each(integers(duration_us), len(block))
 
 
-def _name(name: str) -> bytes:
-    return b"\x18" + text(name)
+def _each(encoded: Integer, count: int) -> Sequence[Integer]:
+    """Return the integers of each of so many columns, which were encoded together."""
+    differing, same = encoded
+    if isinstance(differing, bytes):
+        return [encoded] * count
+    return [(each, same) for each in differing]
 
 
-def as_text(value: object) -> str:
-    """The text of a value that Jaeger has no type for: a sequence as JSON, else its `str`."""
-    if isinstance(value, str):
-        return str.__str__(value)
-    try:
-        if isinstance(value, Iterable) and not isinstance(value, bytes | Mapping):
-            return json.dumps(list(value), ensure_ascii=False, default=str)
-        return str(value)
-    except Exception:  # noqa: BLE001 - a user's own object must not cost the span
-        return f"<{type(value).__name__}>"
+def _list(tags: Sequence[bytes], more: int) -> bytes:
+    """Begin the field of a span's tags with these, which `more` are to follow."""
+    count = len(tags) + more
+    return structs_header(LIST, count) + b"".join(tags) if count else b""
+
+
+def _references(links: Links) -> Ragged:
+    """Return the field of a span's references, and the header of its flags."""
+    low, high = map(short_ids, halves(links.trace_id).T)
+    span = short_ids(links.span_id)
+    parts: list[Solid] = [_FOLLOWS_FROM + _I64, *low, _I64, *high, _I64, *span, _STOP]
+    return ragged(
+        [
+            structs_header(LIST, count) + references + _FLAGS
+            if count
+            else _FLAGS_WITHOUT_REFERENCES
+            for count, references in by_row(rectangle(parts, len(links.span_id)), links.bounds)
+        ]
+    )

@@ -5,7 +5,7 @@ from hashlib import blake2b
 from typing import Final
 
 from spanserve import Attributes, AttributeValue, Event, Link, Span, SpanKind
-from spanserve_jaeger.encode import as_text
+from spanserve_jaeger.encoding.tags import as_text
 
 CONTINUES: Final = "spanserve.links.continues"
 TRUNCATED: Final = "spanserve.truncated"

@@ -1,34 +1,33 @@
 """Spans to packets: each a whole `emitBatch` message of jaeger-idl's agent.thrift."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from itertools import accumulate
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from spanserve import Resource, Span, Spans
-from spanserve_jaeger.columns import ColumnEncoder
-from spanserve_jaeger.encode import SpanEncoder
+from spanserve import Column, Resource, Span, Spans, columns_of
+from spanserve_jaeger.encode import REFERENCE_BYTES, Encoder
+from spanserve_jaeger.encoding.rows import texts_of
+from spanserve_jaeger.encoding.thrift import LIST, structs_header
 from spanserve_jaeger.oversize import short_attributes, shorten, split_links
 from spanserve_jaeger.packing import Packing
-from spanserve_jaeger.records import Block, Records, joined
-from spanserve_jaeger.thrift import structs_header
+from spanserve_jaeger.records import Block, Records
 
 # Protocol id 0x82, version 1 and type ONEWAY, sequence number 0; then the arguments' struct,
 # whose field 1 is the Batch, whose field 1 is the Process.
 _HEAD: Final = b"\x82\x81\x00\x09emitBatch\x1c\x1c"
-_SPANS_FIELD: Final = 0x19
 _END: Final = b"\0\0"
 # From 15 spans on, the header of their list is longer: so many more bytes hold any count.
 _LONGER_HEADER_BYTES: Final = 3
+# What the list of a span's references has before them, at most.
+_REFERENCES_BYTES: Final = 8
 _SHORTER: Final = (16_384, 4_096, 1_024, 256, 64)
 
 
 class Piece(NamedTuple):
-    """A span, or the part of one that fits a packet.
+    """A part of a span that is too long for a packet.
 
-    `origin` is the index of the span it comes from. `span` is what is still to be sent when
-    neither this piece nor a later one of the same origin went out.
+    `origin` is the same in all pieces of a span, and `span` is what is still to be sent of it when
+    neither this piece nor a later one of its origin went out.
     """
 
     origin: int
@@ -36,27 +35,20 @@ class Piece(NamedTuple):
     data: bytes
 
 
-# Half of what a call of the class costs, for the piece of nearly every span.
-_whole: Final = partial(tuple.__new__, Piece)
-
-
 class Packet(NamedTuple):
-    """One datagram and what is in it: pieces of spans, or records."""
+    """One datagram and what is in it: records, or the piece of a span."""
 
     payload: bytes
-    pieces: Sequence[Piece] = ()
     records: Sequence[Records] = ()
+    pieces: Sequence[Piece] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """All packets of some spans; `rejected` are the origins of those that cannot be sent.
-
-    An origin is the index among the spans that were looked at one by one: all of a plain sequence.
-    """
+    """All packets of some spans; `rejected` more cannot be sent."""
 
     packets: Sequence[Packet]
-    rejected: Sequence[int]
+    rejected: int = 0
     reason: str | None = None
 
 
@@ -69,77 +61,41 @@ class PacketEncoder:
 
     def __init__(self, resource: Resource, *, max_packet_bytes: int = 65_000) -> None:
         self.max_packet_bytes = max_packet_bytes
-        self._spans = SpanEncoder()
-        self._columns = ColumnEncoder(self._spans)
+        self._encoder = Encoder()
         self._head = _HEAD + self._process(resource, max_packet_bytes // 4)
         # The longest span that fits a packet alone: its list's header is then two bytes.
         self._room = max_packet_bytes - len(self._head) - 2 - len(_END)
 
     def encode(self, spans: Sequence[Span]) -> Encoded:
-        """Encode the spans; one that cannot be encoded costs no other.
-
-        Those of a plain sequence keep their order. Columns come first, by whole records; a
-        block or a record that does not fit the columns' way is looked at span by span.
-        """
-        if not isinstance(spans, Spans):
-            return self._encode_each(spans)
-        packing = Packing(self._room - _LONGER_HEADER_BYTES)
-        others = [span for block in spans.blocks for span in self._left_over(block, packing)]
-        packing.finish()
+        """Encode the spans by whole records, those in columns first; one costs no other."""
+        call = _Call(self._encoder, self._room)
+        spans = Spans.joined([spans])
+        for block in spans.blocks:
+            call.add(block)
+        call.add_all(spans.others)
         packets = [
-            Packet(self._payload(load.spans, load.pieces), records=load.records)
-            for load in packing.loads
+            Packet(self._payload(load.spans, load.pieces), load.records)
+            for load in call.finished().loads
         ]
-        rest = self._encode_each([*others, *spans.others])
-        return replace(rest, packets=[*packets, *rest.packets])
-
-    def _left_over(self, block: Block, packing: Packing) -> Sequence[Span]:
-        """Add a block to the packing, and return the spans that it cannot take."""
-        try:
-            too_long = packing.add(block, self._columns.rows(block))
-        except Exception:  # noqa: BLE001 - whatever a column holds, each span may do well alone
-            return Spans([block])
-        return Spans([records.alone() for records in joined(too_long)])
-
-    def _encode_each(self, spans: Sequence[Span]) -> Encoded:
-        pieces: list[Piece] = []
-        rejected: list[int] = []
-        reason = None
-        encode, room = self._spans.span, self._room
-        for origin, span in enumerate(spans):
+        for origin, span in enumerate(call.too_long):
             try:
-                data = self._with_links(span) if span.links else encode(span, link_logs=False)
-                if len(data) <= room:
-                    pieces.append(_whole((origin, span, data)))
-                else:
-                    pieces += self._parts(origin, span)
+                pieces = [*self._pieces(origin, span)]
             except Exception as error:  # noqa: BLE001 - whatever a span holds, the others go out
-                rejected.append(origin)
-                reason = f"a span cannot be encoded: {type(error).__name__}"
-        return Encoded([self._packet(chunk) for chunk in self._chunks(pieces)], rejected, reason)
+                call.reject(1, error)
+            else:
+                packets += [Packet(self._payload(1, [each.data]), (), [each]) for each in pieces]
+        return Encoded(packets, call.rejected, call.reason)
 
-    def _with_links(self, span: Span) -> bytes:
-        """The span with all its links, and with their attributes if these fit."""
-        references = [self._spans.reference(link) for link in span.links]
-        data = self._spans.span(span, references, link_logs=True)
-        if len(data) > self._room:
-            data = self._spans.span(span, references, link_logs=False)
-        return data
-
-    def _parts(self, origin: int, span: Span) -> Iterator[Piece]:
+    def _pieces(self, origin: int, span: Span) -> Iterator[Piece]:
         left = self._fitting(span)
         while True:
-            count = self._links_that_fit(left)
+            count = max(1, self._room_for_links(left) // REFERENCE_BYTES)
             if count >= len(left.links):
-                yield self._piece(origin, left, left)
+                yield Piece(origin, left, self._alone(left))
                 return
             head, rest = split_links(left, count)
-            yield self._piece(origin, left, head)
+            yield Piece(origin, left, self._alone(head))
             left = rest
-
-    def _piece(self, origin: int, left: Span, part: Span) -> Piece:
-        references = [self._spans.reference(link) for link in part.links]
-        return Piece(origin, left, self._spans.span(part, references, link_logs=False))
 
     def _fitting(self, span: Span) -> Span:
         """Cut the span until it has room for some links at least; ValueError if it never has."""
@@ -156,43 +112,95 @@ class PacketEncoder:
 
     def _room_for_links(self, span: Span) -> int:
         """How many bytes of references fit beside the span (negative: not even the span)."""
-        # 64 bytes: the header of the references' list, and one reference, which takes 36 at most.
-        reserve = 64 if span.links else 0
-        return (
-            self._room - reserve - len(self._spans.span(span._replace(links=()), link_logs=False))
-        )
+        reserve = _REFERENCES_BYTES + REFERENCE_BYTES if span.links else 0
+        room = self._room - len(self._alone(span._replace(links=()))) - reserve
+        return room + REFERENCE_BYTES if room >= 0 and span.links else room
 
-    def _links_that_fit(self, span: Span) -> int:
-        room = self._room_for_links(span)
-        lengths = accumulate(len(self._spans.reference(link)) for link in span.links)
-        return max(1, sum(1 for length in lengths if length <= room))
-
-    def _chunks(self, pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
-        chunk: list[Piece] = []
-        free = self._room
-        for piece in pieces:
-            free -= len(piece.data)
-            if free < _LONGER_HEADER_BYTES and chunk:
-                yield chunk
-                chunk, free = [], self._room - len(piece.data)
-            chunk.append(piece)
-        if chunk:
-            yield chunk
-
-    def _packet(self, pieces: Sequence[Piece]) -> Packet:
-        return Packet(self._payload(len(pieces), (piece.data for piece in pieces)), pieces)
+    def _alone(self, span: Span) -> bytes:
+        """Encode a span, without what its links say."""
+        found = columns_of([span])
+        if found.failure is not None:
+            raise found.failure
+        return texts_of(self._encoder.rows(found.columns, link_logs=False))[0]
 
     def _payload(self, spans: int, data: Iterable[bytes | memoryview]) -> bytes:
-        return b"".join((self._head, structs_header(_SPANS_FIELD, spans), *data, _END))
+        return b"".join((self._head, structs_header(LIST, spans), *data, _END))
 
     def _process(self, resource: Resource, max_bytes: int) -> bytes:
         """The Process struct; a resource so long that spans had no room is cut."""
-        process = self._spans.process(resource)
+        process = self._encoder.process(resource)
         for max_chars in (1_024, 256, 64):
             if len(process) <= max_bytes:
                 return process
             attributes = short_attributes(resource.attributes, max_chars)
-            process = self._spans.process(Resource(resource.service_name[:max_chars], attributes))
+            process = self._encoder.process(Resource(resource.service_name[:max_chars], attributes))
         if len(process) <= max_bytes:
             return process
-        return self._spans.process(Resource(resource.service_name[:64], {}))
+        return self._encoder.process(Resource(resource.service_name[:64], {}))
+
+
+class _Call:
+    """The spans of one call: packed, or `too_long` for a packet, or `rejected`."""
+
+    def __init__(self, encoder: Encoder, room: int) -> None:
+        self._encoder = encoder
+        self._packing = Packing(room - _LONGER_HEADER_BYTES)
+        self.too_long: list[Span] = []
+        self.rejected = 0
+        self.reason: str | None = None
+
+    def reject(self, spans: int, error: Exception | None) -> None:
+        """Count spans that cannot be sent."""
+        self.rejected += spans
+        self.reason = f"a span cannot be encoded: {type(error).__name__}"
+
+    def add(self, block: Block, *, link_logs: bool = True) -> None:
+        """Add the records of a block; where it is broken, each of its spans."""
+        try:
+            too_long = self._packing.add(block, self._encoder.rows(block, link_logs=link_logs))
+        except Exception as error:  # noqa: BLE001 - whatever a column holds, each span may do well
+            if len(block) == len(block[0].span_id) == 1:
+                self.reject(1, error)
+                return
+            self._add_rows(block)
+            return
+        for records in too_long:
+            self._add_long(records.alone(), link_logs=link_logs)
+
+    def add_all(self, spans: Sequence[Span]) -> None:
+        """Add spans that are in no block."""
+        found = columns_of(spans)
+        for column in found.columns:
+            self.add([column])
+        if found.broken:
+            self.reject(len(found.broken), found.failure)
+
+    def finished(self) -> Packing:
+        """Return the loads of all packets."""
+        self._packing.finish()
+        return self._packing
+
+    def _add_rows(self, block: Block) -> None:
+        """Add each span of a block by itself: in a column that is surely sound, or none."""
+        for column in block:
+            for row in range(len(column.span_id)):
+                one: Column = column.part(row, row + 1)
+                try:
+                    found = columns_of([*one.spans()])
+                except Exception as error:  # noqa: BLE001 - see above
+                    self.reject(1, error)
+                    continue
+                if found.broken:
+                    self.reject(1, found.failure)
+                for each in found.columns:
+                    self.add([each])
+
+    def _add_long(self, block: Block, *, link_logs: bool) -> None:
+        """Add a record that is too long for a packet: its spans, without what links say."""
+        if len(block) > 1:
+            for column in block:
+                self.add([column])
+        elif block[0].links is not None and link_logs:
+            self.add(block, link_logs=False)
+        else:
+            self.too_long += block[0].spans()

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from spanserve_jaeger.encoding.rows import Piece, Rows
 from spanserve_jaeger.records import Block, Records
-from spanserve_jaeger.rows import Piece, Rows
 
 
 class Load(NamedTuple):

@@ -67,8 +67,8 @@ class UdpSender:
             encoded = self._encoder.encode(left)
             sent, error = self._send_all(encoded.packets)
             rest = _not_sent(encoded.packets[sent:])
-            unconfirmed += len(left) - len(encoded.rejected) - len(rest)
-            rejected += len(encoded.rejected)
+            unconfirmed += len(left) - encoded.rejected - len(rest)
+            rejected += encoded.rejected
             reason = encoded.reason or reason
             if error is None or error.errno != errno.EMSGSIZE:
                 return self._result(unconfirmed, rejected, rest, error, reason)
@@ -181,7 +181,7 @@ def udp_url(address: str, port: int) -> str:
 
 
 def _not_sent(packets: Sequence[Packet]) -> Sequence[Span]:
-    """What is still to be sent of each span: the whole, or what its first unsent piece says."""
+    """What is still to be sent: records, and of longer spans what their first unsent pieces say."""
     left: dict[int, Span] = {}
     for packet in packets:
         for piece in packet.pieces:

@@ -6,12 +6,13 @@ column with groups of seven zero bits: 5 may be 0x8a 0x80 0x00. Thrift asks for 
 bit, ten bytes at most.
 """
 
+from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 import numpy as np
 
-from spanserve_jaeger.rows import Cells, Ragged, Solid, Text
-from spanserve_jaeger.thrift import varint
+from spanserve_jaeger.encoding.rows import Cells, Ragged, Solid, Text
+from spanserve_jaeger.encoding.thrift import varint
 
 Integer: TypeAlias = tuple[Solid, bytes]
 """The groups of a column's integers that differ, the lowest first, and those that do not."""
@@ -24,20 +25,18 @@ _MORE: Final = np.uint8(0x80)
 _SHIFTS: Final = np.arange(0, 64, _BITS, dtype=np.uint64)
 
 
-class OddCellsError(Exception):
-    """Cells that cannot be encoded as a column, though each may be alone."""
-
-
 def integers(numbers: Cells) -> Integer:
     """Encode integers as i64, in as many bytes as the longest of them takes.
 
     The bits above those that differ are encoded once: they are the greater part of a time.
     Of an array of more dimensions each row is one, too: (k, n) integers are (k, n, width) bytes.
-    Raises OddCellsError where 64 bits with a sign do not hold them.
     """
-    if numbers.dtype.kind == "u" and int(numbers.max()) >= _I64:
-        raise OddCellsError("an integer that is too large")
     return _varints(_zigzag(numbers.astype(np.int64)))
+
+
+def fit_i64(numbers: Cells) -> bool:
+    """Say whether 64 bits with a sign hold all integers."""
+    return numbers.dtype.kind != "u" or int(numbers.max(initial=0)) < _I64
 
 
 def ids(numbers: Cells) -> Text:
@@ -47,16 +46,30 @@ def ids(numbers: Cells) -> Text:
     return text
 
 
-def trace_ids(digits: Cells) -> tuple[Text, Text]:
-    """Encode both halves of ids of 32 hex digits, the low one first.
+def short_ids(numbers: Cells) -> Integer:
+    """Encode the same in as many bytes as the longest of them takes."""
+    return _varints(_zigzag(np.ascontiguousarray(numbers, np.uint64).view(np.int64)))
 
-    Raises OddCellsError or ValueError where they are none.
-    """
+
+def halves(digits: Cells) -> Cells:
+    """Return ids of 32 hex digits as (n, 2) integers, the low half first; ValueError: none."""
     if digits.dtype.itemsize != _TRACE_ID_DIGITS:
-        raise OddCellsError("the id of a trace is 32 hex digits")
-    halves = np.frombuffer(bytes.fromhex(digits.tobytes().decode()), ">u8")
-    text = ids(halves.reshape(len(digits), 2))
-    return text[:, 1], text[:, 0]
+        raise ValueError("the id of a trace is 32 hex digits")
+    both = np.frombuffer(bytes.fromhex(digits.tobytes().decode()), ">u8")
+    return both.reshape(len(digits), 2)[:, ::-1].astype(np.uint64)
+
+
+def all_ids(several: Sequence[Cells]) -> Sequence[Solid]:
+    """Encode some columns of ids, all of one length; a single id in as few bytes as it takes."""
+    if len(several[0]) == 1:
+        return [short_ids(each)[0] for each in several]
+    return [*ids(np.stack(several))]
+
+
+def trace_ids(digits: Cells) -> tuple[Solid, Solid]:
+    """Encode both halves of ids of 32 hex digits, the low one first; ValueError: they are none."""
+    low, high = all_ids([*halves(digits).T])
+    return low, high
 
 
 def doubles(numbers: Cells) -> Text:

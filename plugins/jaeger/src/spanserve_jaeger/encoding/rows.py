@@ -1,7 +1,7 @@
 """Rows of bytes, put together side by side: all rows of a part at once."""
 
 from collections.abc import Iterable, Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -78,6 +78,19 @@ def rows_of(parts: Iterable[Part], count: int) -> Rows:
     for segment in segments:
         lengths += segment.lengths if isinstance(segment, Ragged) else segment.shape[1]
     return Rows(segments, lengths)
+
+
+def texts_of(rows: Rows) -> Sequence[bytes]:
+    """Return each row as bytes."""
+    segments = [_single(segment, 0, len(rows.lengths)) for segment in rows.segments]
+    return [b"".join(row) for row in zip(*segments, strict=True)]
+
+
+def by_row(text: Text, bounds: Cells) -> Iterable[tuple[int, bytes]]:
+    """Yield how many rows there are from each bound up to the next, and these as one text."""
+    width, data = text.shape[1], text.tobytes()
+    for first, last in pairwise(bounds.tolist()):
+        yield last - first, data[first * width : last * width]
 
 
 def rectangle(parts: Sequence[Solid], count: int) -> Text:
