@@ -44,6 +44,7 @@ ATTRIBUTE_PLACES: Final = {
     "LATE": ("custom spans", "true where the span ended after its trace had been handed over"),
     "KEPT_BY": ("request", "`error` or `slow`: the rule that kept a trace that was not sampled"),
     "DEBUG_ID": ("request", "the caller's header `jaeger-debug-id`"),
+    "FIRST_ITEM_MS": ("request", "of a stream: until its first value was there to be sent"),
     "CLIENT_LEFT": (
         "request",
         "true where the client left before the end; its status is 499",

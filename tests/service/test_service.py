@@ -93,6 +93,7 @@ def test_a_service_is_read_whole() -> None:
         tags=(),
         returns=npt.NDArray[np.int64],
         media_type="",
+        openai="",
         codec=predict.codec,
     )
     assert isinstance(predict.codec, ArrayBatchCodec)

@@ -52,6 +52,8 @@ class Pieces(BatchPieces):
             own[names.DEBUG_ID] = record.debug_id
         if record.kept_by:
             own[names.KEPT_BY] = record.kept_by
+        if record.first_item_ns:
+            own[names.FIRST_ITEM_MS] = (record.first_item_ns - record.started_ns) / 1e6
         if record.client_left:
             own[names.CLIENT_LEFT] = True
         if record.custom_lost:

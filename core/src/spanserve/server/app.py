@@ -27,6 +27,7 @@ from spanserve.server.endpoint import BatchEndpoint, Endpoint
 from spanserve.server.formats.negotiation import FormatsEndpoint
 from spanserve.server.formats.oip import add_inference, add_protocol, models_of
 from spanserve.server.formats.oip_model import Model
+from spanserve.server.formats.openai import ChatEndpoint, EmbeddingsEndpoint
 from spanserve.server.formats.streams import StreamEndpoint
 from spanserve.server.http.exchange import Message, Receive, Scope, Send
 from spanserve.server.http.front_door import FrontDoor
@@ -243,8 +244,10 @@ def _endpoint(api: ApiSpec, config: Config, running: Running, tracing: Tracing) 
     }
     if api.batch:
         batcher = _batcher(api, config.batching, running, tracing)
-        return FormatsEndpoint(api, batcher, carries=running.elsewhere is not None, **options)
+        batched = EmbeddingsEndpoint if api.openai else FormatsEndpoint
+        return batched(api, batcher, carries=running.elsewhere is not None, **options)
     kind = StreamEndpoint if api.streams else PlainEndpoint
+    kind = ChatEndpoint if api.openai else kind
     return kind(api, running, **options)
 
 

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
+from pydantic import BaseModel
+
 from spanserve.batching.batch import RunFailedError
 from spanserve.batching.batcher import AbandonedError, Batcher, ExpiredError
 from spanserve.batching.item import Item, Waiter
@@ -19,6 +21,7 @@ from spanserve.server.http.answer import (
     JSON_ONLY,
     NOBODY,
     Answer,
+    ErrorBody,
     RequestError,
     Streamed,
     body_timed_out,
@@ -30,6 +33,7 @@ from spanserve.server.http.answer import (
 )
 from spanserve.server.http.exchange import ClientLeftError, Exchange, within
 from spanserve.server.http.pacing import paced
+from spanserve.service.arguments import Parameter
 from spanserve.service.codecs.json import LONG_BODY_BYTES, BatchCodec, CallCodec, ListBatchCodec
 from spanserve.service.codecs.media import JSON
 from spanserve.service.results.large_results import STEP_ENTRIES, encoded, weight
@@ -56,6 +60,23 @@ class Endpoint(ABC):
     def answers(self) -> tuple[str, ...]:
         """The formats that an answer may be in; the first is the usual one."""
         return self.codec.gives
+
+    error_body: type[BaseModel] = ErrorBody
+    """The body of its errors, for the schema."""
+
+    @property
+    def body_parameters(self) -> tuple[Parameter, ...]:
+        """What the body holds, for the schema."""
+        return self.codec.body_parameters
+
+    @property
+    def response_annotation(self) -> Any:
+        """The type of the answer's JSON, for the schema."""
+        return self.codec.response_annotation
+
+    def in_shape(self, refusal: Answer) -> Answer:
+        """Return an error in the form that the endpoint gives all of them."""
+        return refusal
 
     @property
     def speaks_json(self) -> bool:

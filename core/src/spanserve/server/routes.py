@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Protocol
 from fastapi import Body, FastAPI, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 
 from spanserve.server.dependencies import Sender, dependent_handler, keyword
 from spanserve.server.endpoint import Endpoint
@@ -68,7 +69,7 @@ def add_route(app: FastAPI, endpoint: Endpoint, door: Door) -> APIRoute:
         {name: _SCHEMAS.get(name, _BINARY) for name in names if name not in _DESCRIBED}
         for names in (endpoint.formats, endpoint.answers)
     )
-    responses = error_responses(ERRORS | _NEGOTIATION_ERRORS)
+    responses = error_responses(ERRORS | _NEGOTIATION_ERRORS, endpoint.error_body)
     if answers:
         responses[200] = {"content": answers}
     elif media_type := getattr(spec.returns, "media_type", None):  # a class of responses
@@ -86,7 +87,7 @@ def add_route(app: FastAPI, endpoint: Endpoint, door: Door) -> APIRoute:
         description=spec.doc,
         tags=list(spec.tags),
         dependencies=spec.dependencies,
-        response_model=endpoint.codec.response_annotation if gives_json else None,
+        response_model=endpoint.response_annotation if gives_json else None,
         response_class=JSONResponse if gives_json else Response,
         responses=responses,
         openapi_extra={"requestBody": body} if others else None,
@@ -99,7 +100,7 @@ def add_route(app: FastAPI, endpoint: Endpoint, door: Door) -> APIRoute:
 
 
 def error_responses(
-    errors: Mapping[int, str] = ERRORS, body: type[ErrorBody] = ErrorBody
+    errors: Mapping[int, str] = ERRORS, body: type[BaseModel] = ErrorBody
 ) -> dict[int | str, dict[str, Any]]:
     """Return what the OpenAPI document says of the error answers of an inference route."""
     return {s: {"model": body, "description": what} for s, what in errors.items()}
@@ -166,7 +167,7 @@ def _described(endpoint: Endpoint) -> Callable[..., Any]:
         [
             *(
                 _body_parameter(each, form=FORM in endpoint.formats)
-                for each in endpoint.codec.body_parameters
+                for each in endpoint.body_parameters
             ),
             *(keyword(*each) for each in endpoint.spec.injected),
         ]

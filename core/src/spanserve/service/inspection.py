@@ -15,10 +15,12 @@ from spanserve.service.choosing import codec_of, media_of, takes_bytes
 from spanserve.service.files.kinds import bare, is_form
 from spanserve.service.injected import PATH_PARAMETER, is_injected, of_path
 from spanserve.service.options import (
+    OPENAI_ROUTES,
     ApiOptions,
     api_parameters,
     check_batch_parameter,
     check_not_operation,
+    check_openai,
 )
 from spanserve.service.spec import (
     DEFAULT_MAX_BATCH_SIZE,
@@ -175,6 +177,7 @@ def _api_spec(
         check_batch_parameter(method, parameters)
     returns = hints.get("return", Any)
     streams = inspect.isasyncgenfunction(method) or inspect.isgeneratorfunction(method)
+    check_openai(where, options, streams=streams)
     with reading(where):
         for each in parameters:
             if not takes_bytes(each, options):
@@ -188,7 +191,8 @@ def _api_spec(
             returns = next(iter(get_args(expanded(returns))), Any)
     return ApiSpec(
         name=name,
-        route=options.route or f"/{name}",
+        route=options.route or OPENAI_ROUTES.get(options.openai or "", f"/{name}"),
+        openai=options.openai or "",
         doc=inspect.cleandoc(method.__doc__ or ""),
         batch=options.batch,
         max_batch_size=options.max_batch_size or DEFAULT_MAX_BATCH_SIZE,

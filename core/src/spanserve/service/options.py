@@ -19,6 +19,9 @@ _ROUTE = re.compile(f"({_SEGMENT})+")
 _WORD = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*"
 _MEDIA_TYPE = re.compile(rf"{_WORD}/{_WORD}(; ?[A-Za-z-]+=[A-Za-z0-9_.-]+)?")
 _MEDIA_RANGE = re.compile(rf"{_WORD}/(\*|{_WORD})|\*/\*")
+OPENAI_ROUTES = {"embeddings": "/v1/embeddings", "chat": "/v1/chat/completions"}
+"""The routes of OpenAI's shapes, unless a method says another one."""
+
 _BATCH_OPTIONS = ("max_batch_size", "max_latency_ms", "max_queue", "isolate")
 _BY_POSITION = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
 _VARIADIC = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
@@ -42,6 +45,7 @@ class ApiOptions:
     tags: Sequence[str] = ()
     accepts: Sequence[str] | None = None
     media_type: str | None = None
+    openai: str | None = None
 
 
 def check_api(method: Any, options: ApiOptions) -> None:
@@ -142,6 +146,19 @@ def _check_batch(where: str, options: ApiOptions, *, asynchronous: bool) -> None
         raise ServiceError(
             f"{where}: threads is for plain methods, batches run one after the other; drop it"
         )
+
+
+def check_openai(where: str, options: ApiOptions, *, streams: bool) -> None:
+    """Raise ServiceError where a method cannot answer in OpenAI's shape."""
+    if options.openai is None:
+        return
+    if options.openai not in OPENAI_ROUTES:
+        there = " or ".join(map(repr, OPENAI_ROUTES))
+        raise ServiceError(f"{where}: openai is {options.openai!r}; write {there}")
+    if options.openai == "chat" and not streams:
+        raise ServiceError(f"{where}: a chat is a generator, that yields texts; write yield")
+    if options.openai == "embeddings" and not options.batch:
+        raise ServiceError(f"{where}: embeddings are a batch of texts; add batch=True")
 
 
 def _check_media(where: str, options: ApiOptions) -> None:

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
-from typing import Any, NamedTuple, TypeGuard, TypeVar, overload
+from typing import Any, Literal, NamedTuple, TypeGuard, TypeVar, overload
 
 from spanserve.errors import ServiceError
 from spanserve.service.annotations import UnresolvedName
@@ -79,6 +79,7 @@ def api(
     tags: Sequence[str] = (),
     accepts: Sequence[str] | None = None,
     media_type: str | None = None,
+    openai: Literal["embeddings", "chat"] | None = None,
 ) -> Callable[[Method], Method]: ...
 
 
@@ -100,6 +101,7 @@ def api(
     tags: Sequence[str] = (),
     accepts: Sequence[str] | None = None,
     media_type: str | None = None,
+    openai: Literal["embeddings", "chat"] | None = None,
 ) -> Any:
     """Serve a method of a service as `POST /<its name>`, or `POST route`.
 
@@ -126,6 +128,9 @@ def api(
     (`multipart/form-data`). A plain method may return a `Response`, and one that yields, async or
     not, streams its answer.
 
+    `openai="embeddings"` serves a batch method of texts as `/v1/embeddings`, `openai="chat"` a
+    generator of texts as `/v1/chat/completions`, in OpenAI's form.
+
     The method itself is returned unchanged. Raises ServiceError.
     """
     options = ApiOptions(
@@ -143,6 +148,7 @@ def api(
         tags=tags,
         accepts=accepts,
         media_type=media_type,
+        openai=openai,
     )
 
     def mark(decorated: Method) -> Method:

@@ -47,7 +47,8 @@ class ApiSpec:
     request by itself: a batch method does not get them. `dependencies` are FastAPI's, too.
     `asynchronous` methods run on the event loop, `inline` ones too. With `cancel` one ends when its
     client leaves. One that `streams` is a generator, async or not, and `returns` says what it
-    yields. `media_type` is what the bytes that it gives are, where it says so.
+    yields. `media_type` is what the bytes that it gives are, where it says so;
+    `openai` is the shape of OpenAI's that it answers in, if any.
     """
 
     name: str
@@ -70,6 +71,7 @@ class ApiSpec:
     tags: tuple[str, ...]
     returns: Any
     media_type: str
+    openai: str
     codec: BatchCodec | CallCodec
 
     @property

@@ -49,6 +49,10 @@ class StreamEndpoint(PlainEndpoint):
             return (self.spec.media_type or BYTES,)
         return (TEXT if self.spec.returns is str else media.NDJSON, media.EVENTS)
 
+    def given(self, exchange: Exchange) -> str | None:
+        """Return the format that the client likes best; None: it takes none that there is."""
+        return media.chosen(exchange.header(b"accept"), self.answers)
+
     async def answer_value(
         self,
         exchange: Exchange,
@@ -56,7 +60,7 @@ class StreamEndpoint(PlainEndpoint):
         body: bytes,
     ) -> Answer | Streamed:
         """Answer a decoded request, as soon as there is a first value, or none will come."""
-        given = media.chosen(exchange.header(b"accept"), self.answers)
+        given = self.given(exchange)
         if given is None:
             return self.refused(exchange, not_given(self.answers))
         chunks: Chunks = asyncio.Queue(maxsize=1)
@@ -70,6 +74,8 @@ class StreamEndpoint(PlainEndpoint):
             if isinstance(error, Exception):
                 return self.refused(exchange, error)
             raise
+        if exchange.record is not None:
+            exchange.record.first_item_ns = self.tracing.now_ns()
         content_type = f"{given}; charset=utf-8" if given == TEXT else given
         headers = [(b"content-type", content_type.encode()), (b"cache-control", b"no-store")]
         return Streamed(200, self._chunks(exchange, first, chunks, running), headers)

@@ -173,6 +173,7 @@ class FrontDoor:
         answer = refusal.answer(exchange.request_id, exchange.trace_id)
         if endpoint is not None:
             self.note(exchange, endpoint, answer)
+            answer = endpoint.in_shape(answer)
         elif f"{path}/".startswith(PREFIX):
             answer = protocol_error(answer)
         await self._short(exchange, answer, send)

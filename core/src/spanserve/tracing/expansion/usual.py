@@ -23,7 +23,10 @@ _ORIGIN: Final = len(Origin._fields)
 _IN_RUN: Final = -1
 _ENDPOINT: Final = BATCH_FIELDS.index("endpoint")
 _SIZE: Final = BATCH_FIELDS.index("size")
-_NEVER: Final = ("queued_ns", "run_ns", "ran_ns", "custom_lost", "failure", "item_failure")
+_NEVER: Final = (
+    *("queued_ns", "run_ns", "ran_ns", "first_item_ns"),
+    *("custom_lost", "failure", "item_failure"),
+)
 _ROW_MARKS: Final = (
     "started_ns",
     "decode_ns",

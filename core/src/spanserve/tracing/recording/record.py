@@ -40,6 +40,8 @@ class RequestRecord(Record):
     ran_ns: int = 0
     encode_ns: int = 0
     encoded_ns: int = 0
+    first_item_ns: int = 0
+    """When the first value of a stream was there to be sent; 0: it was no stream."""
 
     usual: bool = True
     """False where it had several items, a run of its own, or a mark of a caller's or a rule."""

@@ -71,6 +71,7 @@ REQUEST_FIELDS: Final = (
     "ran_ns",
     "encode_ns",
     "encoded_ns",
+    "first_item_ns",
     "ended_ns",
 )
 STARTUP_FIELDS: Final = ("trace_id", "root_id", "service", "custom_lost", "started_ns", "ended_ns")

@@ -97,6 +97,11 @@ SERVER: Final = SpanShape(
         Said(names.REQUEST_ID, lambda _, r: r.request_id, lambda op, r: op.given(r.request_id)),
         Said(names.DEBUG_ID, lambda _, r: r.debug_id, lambda op, r: op.given(r.debug_id)),
         Said(names.KEPT_BY, lambda _, r: r.kept_by, lambda op, r: op.given(r.kept_by)),
+        Said(
+            names.FIRST_ITEM_MS,
+            lambda op, r: op.ms(r.first_item_ns - r.started_ns),
+            lambda _, r: r.first_item_ns > 0,
+        ),
         Said(names.CLIENT_LEFT, lambda _, __: True, lambda _, r: r.client_left),
         Said(names.CUSTOM_LOST, lambda _, r: r.custom_lost, lambda _, r: r.custom_lost > 0),
         Said(names.ERROR_TYPE, _server_error_type, lambda op, r: op.has(_server_failure(op, r))),
