@@ -103,6 +103,7 @@ DEPENDENCIES = {
 }
 DEPENDENCIES_OF_EXTRAS = {
     "commands/demo": {"httpx", "joblib", "sklearn"},
+    "commands/reload.py": {"watchfiles"},
     "testing": {"httpx"},
 }
 # What tests stand for that no module of core has as a name.

@@ -93,11 +93,27 @@ def serve(
     workers: Annotated[
         int | None, typer.Option("--workers", "-w", help="Processes that serve.")
     ] = None,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Start anew when the service's files change.")
+    ] = False,
+    reload_on_any_host: Annotated[
+        bool, typer.Option("--reload-on-any-host", help="Let --reload listen beyond this machine.")
+    ] = False,
 ) -> None:
     """Serve a .py file, module:Class or bundle over HTTP, until Ctrl-C or SIGTERM drains it."""
     _refuse_windows()
     given = {"server.host": host, "server.port": port, "server.workers": workers}
     loaded = _loaded(config, given)
+    if reload:
+        from spanserve.commands.reload import serve_reloading  # noqa: PLC0415  # see the first line
+
+        options = {"--config": config, "--host": host, "--port": port, "--workers": workers}
+        words = [f"{name}={value}" for name, value in options.items() if value is not None]
+        if code := serve_reloading(
+            service, loaded, [service, *words], on_any_host=reload_on_any_host
+        ):
+            raise typer.Exit(code)
+        return
     from spanserve.commands.serve import serve as run  # noqa: PLC0415  # see the module's first line
 
     run(service, loaded)

@@ -12,7 +12,7 @@ from spanserve.running.discovery import chosen_runner
 from spanserve.server.access.keys import KeyRing
 from spanserve.server.operations.logs import logging_config
 from spanserve.server.process.announcement import announce_start
-from spanserve.server.process.listening import UrlFile, listening_socket, more_of, url_of
+from spanserve.server.process.listening import UrlFile, given_listener, more_of, url_of
 from spanserve.server.process.process import Plan, serve_alone, stopping_at_once
 from spanserve.server.process.share import shared_folder
 from spanserve.server.process.supervisor import Supervisor
@@ -43,7 +43,7 @@ def _serve(target: str, loaded: Loaded) -> None:
     if server.auth is not None:
         KeyRing(server.auth)  # each worker reads the keys itself; here, that they can be read
     with ExitStack() as stack:
-        listener = stack.enter_context(closing(listening_socket(server)))
+        listener = stack.enter_context(closing(given_listener(server)))
         url = url_of(server, listener)
         url_file = UrlFile(server.url_file, url)
         stack.enter_context(url_file.kept())

@@ -1,6 +1,7 @@
 """The address that a server listens on, and the file that says so."""
 
 import logging
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,11 +13,20 @@ from spanserve.errors import SpanserveError
 
 log = logging.getLogger(__name__)
 
+INHERITED: Final = "SPANSERVE_LISTENER"
+"""The environment variable with the number of a socket on which a parent listens for this one."""
+
 BACKLOG: Final = 2048
 """Clients that may wait to be accepted."""
 
 CLIENTS_A_TURN: Final = 16
 """How many one turn of a lone worker's event loop accepts; each costs a failed call when idle."""
+
+
+def given_listener(server: ServerConfig) -> socket.socket:
+    """Return the socket that a parent holds for this process, or listen; raises ListenError."""
+    number = os.environ.pop(INHERITED, "")
+    return socket.socket(fileno=int(number)) if number else listening_socket(server)
 
 
 class ListenError(SpanserveError):
