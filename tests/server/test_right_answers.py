@@ -7,8 +7,8 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 import httpx
 import numpy as np
@@ -16,60 +16,13 @@ import pytest
 from fastapi import HTTPException
 from pydantic import BaseModel
 
-from spanserve import Array, api, service
-from support.serving import serving, until
+from spanserve import api, service
+from support.services.keeping import SHAPES, all_of, keeper
+from support.serving import Serving, serving, until
 
 CLIENTS: Final = 6
 REQUESTS: Final = 25
-Row = Annotated[np.ndarray, Array("float64", (4,))]
 NPY: Final = {"Content-Type": "application/x-npy", "Accept": "application/x-npy"}
-
-
-class Held(BaseModel):
-    """A model that holds what it is given, as `model_construct` does."""
-
-    values: Any
-
-
-@dataclass
-class Plain:
-    """A dataclass that holds what it is given."""
-
-    values: Any
-
-
-class Tensor:
-    """A tensor of a library's: an array that lends its memory, also to who asks for a copy."""
-
-    def __init__(self, memory: np.ndarray) -> None:
-        self.memory = memory
-
-    def __array__(self, dtype: Any = None, **_: Any) -> np.ndarray:
-        return np.asarray(self.memory, dtype)
-
-
-SHAPES: Final[dict[str, Callable[[Any, list[Any]], Any]]] = {
-    "the buffer": lambda out, _: out,
-    "views": lambda out, _: list(out),
-    "a tensor": lambda out, _: Tensor(out),
-    "tensors": lambda out, _: [Tensor(row) for row in out],
-    "dicts of views": lambda out, _: [{"values": row} for row in out],
-    "models of views": lambda out, _: [Held.model_construct(values=row) for row in out],
-    "dataclasses of views": lambda out, _: [Plain(row) for row in out],
-    "lists of views": lambda out, _: [[row, row] for row in out],
-    "tuples of tensors": lambda out, _: [(Tensor(row), 1) for row in out],
-    "rows of one list": lambda _, rows: rows,
-    "dicts of one list's rows": lambda _, rows: [{"values": row} for row in rows],
-    "an array of objects": lambda _, rows: objects(rows),
-}
-"""What a method may return of an output that it fills again and again."""
-
-
-def objects(rows: list[Any]) -> np.ndarray:
-    """Return an array whose entries are the very lists."""
-    array = np.empty(len(rows), dtype=object)
-    array[:] = rows
-    return array
 
 
 def leaves(answer: Any) -> set[float]:
@@ -79,49 +32,6 @@ def leaves(answer: Any) -> set[float]:
     if isinstance(answer, list):
         return set().union(*map(leaves, answer))
     return {float(answer)}
-
-
-class Buffers:
-    """An output of each kind, filled again by each run."""
-
-    def __init__(self) -> None:
-        self.out = np.zeros((64, 4))
-        self.rows = [[0.0] * 4 for _ in range(64)]
-
-    def fill(self, batch: np.ndarray) -> tuple[np.ndarray, list[Any]]:
-        count = len(batch)
-        self.out[:count] = batch
-        for row, values in zip(self.rows, batch.tolist(), strict=False):
-            row[:] = values
-        return self.out[:count], self.rows[:count]
-
-
-def keeper(shape: Callable[[Any, list[Any]], Any]) -> type[Any]:
-    """Return a service whose methods return that shape of one output."""
-
-    @service
-    class Keeper:
-        def __init__(self) -> None:
-            self.batched, self.plain = Buffers(), Buffers()
-            self.asynchronous = Buffers()
-
-        @api(batch=True, max_latency_ms=20)
-        def batch(self, rows: Row) -> Any:
-            return shape(*self.batched.fill(rows))
-
-        @api(batch=True, inline=True)
-        def inline(self, rows: Row) -> Any:
-            return shape(*self.batched.fill(rows))
-
-        @api
-        def one(self, row: Row) -> Any:
-            return shape(*self.plain.fill(row[np.newaxis]))
-
-        @api
-        async def soon(self, row: Row) -> Any:
-            return shape(*self.asynchronous.fill(row[np.newaxis]))
-
-    return Keeper
 
 
 def packed(array: np.ndarray) -> bytes:
@@ -194,6 +104,29 @@ def test_each_client_gets_its_own_answer_of_a_model_that_fills_one_output(shape:
         ways += [(route, ask) for route in ("batch", "inline") for ask in ARRAY_ASKS]
     with serving(keeper(SHAPES[shape])) as server, ThreadPoolExecutor(CLIENTS) as pool:
         wrong = list(pool.map(lambda number: asked(server.url, ways, number), range(CLIENTS)))
+    assert wrong == [[]] * CLIENTS
+
+
+KEEPING: Final = Path(__file__).parents[1] / "support" / "services" / "keeping.py"
+
+
+@pytest.fixture(scope="module")
+def kept_in_processes() -> Iterator[Serving]:
+    config = {"runner": {"type": "process", "replicas": 2}}
+    with serving(f"{KEEPING}:KeepsAll", config) as server:
+        yield server
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_so_does_each_client_of_models_in_processes(kept_in_processes: Serving, shape: str) -> None:
+    routes = all_of(shape)
+    ways = [(routes[route], ask) for route in ("batch", "inline") for ask in BATCH_ASKS]
+    ways += [(routes[route], ask) for route in ("one", "soon") for ask in JSON_ASKS]
+    if shape not in HAVE_NO_ARRAY:
+        ways += [(routes[route], ask) for route in ("batch", "inline") for ask in ARRAY_ASKS]
+    url = kept_in_processes.url
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        wrong = list(pool.map(lambda number: asked(url, ways, number), range(CLIENTS)))
     assert wrong == [[]] * CLIENTS
 
 

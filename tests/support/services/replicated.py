@@ -5,12 +5,12 @@ import logging
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import HTTPException
+from fastapi import HTTPException, Request, Response, UploadFile
 from opentelemetry import trace
 from prometheus_client import Counter
 from pydantic import BaseModel
@@ -133,6 +133,29 @@ class Replicated:
                 befall(Thing(number=token, fate=fate))
 
     @api
+    def steps(self, count: int) -> Iterator[list[int]]:
+        """Yield one list again and again, without async."""
+        state: list[int] = []
+        for step in range(count):
+            state.append(step)
+            yield state
+
+    @api
+    def sized(self, file: UploadFile, note: str = "") -> list[Any]:
+        """Tell what a form holds."""
+        return [file.filename, file.file.read().decode(), note]
+
+    @api
+    def page(self) -> Response:
+        """Answer with a response of its own."""
+        return Response("<p>hello</p>", 203, {"X-Page": "1"}, "text/html")
+
+    @api
+    def asked(self, request: Request) -> str:
+        """Take what is no value."""
+        return request.method
+
+    @api
     def teapot(self) -> None:
         """Raise an HTTP answer."""
         raise HTTPException(418, {"short": "stout"}, headers={"X-Tea": "green"})
@@ -146,6 +169,26 @@ class Replicated:
                 log.warning("inside")
             ids = current_trace()
             return {"headers": outgoing_headers(), "trace": ids and ids.trace_id}
+
+    @api(batch=True)
+    def spans(self, numbers: list[int]) -> list[int]:
+        """Open spans in a batch, and fail for odd numbers."""
+        with span("inner", size=len(numbers)):
+            if any(number % 2 for number in numbers):
+                raise ValueError("odd")
+        return numbers
+
+    @api
+    async def leaving(self) -> str:
+        """Leave a span open that ends after the answer."""
+
+        async def after() -> None:
+            with span("after"):
+                await asyncio.sleep(0.2)
+
+        self.task = asyncio.create_task(after())
+        await asyncio.sleep(0)
+        return "left"
 
     def healthy(self) -> bool:
         """Be healthy."""

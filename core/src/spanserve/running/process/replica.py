@@ -197,7 +197,7 @@ class Replica:
 
     def _replied(self, frame: Frame, token: int, form: Any, trail: Any, customs: Any) -> None:
         if (stream := self.streams.pop(token, None)) is not None:
-            self._told_of(token, stream.job, stream.request, frame, form, trail, customs)
+            self._told_of(token, stream.job, stream.request, frame, form, trail, customs)()
             stream.values.put_nowait(None)
             return
         held = self.slots.get(token)

@@ -1,0 +1,180 @@
+"""One service on a thread and in processes: the same answers, the same traces."""
+
+import logging
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import httpx
+import numpy as np
+import pytest
+
+from support.replicas import SERVICE
+from support.serving import Serving, serving, until
+from support.traces import Keeps, check_all, named, one, traces, tree
+
+CONFIGS = {
+    "thread": {"type": "thread"},
+    "process": {"type": "process", "replicas": 2},
+    "process, two in flight": {"type": "process", "in_flight": 2},
+}
+
+
+class Both(NamedTuple):
+    """A server of the service, and what its tracer was told."""
+
+    server: Serving
+    keeps: Keeps
+
+    def post(self, route: str, json: Any = None, **options: Any) -> httpx.Response:
+        return httpx.post(f"{self.server.url}/{route}", json=json, timeout=30, **options)
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def both(request: pytest.FixtureRequest) -> Iterator[Both]:
+    keeps = Keeps()
+    config = {"runner": CONFIGS[request.param], "tracing": {"queue": {"flush_interval_ms": 1}}}
+    with serving(str(SERVICE), config, tracers=[("keeps", keeps, {})]) as server:
+        yield Both(server, keeps)
+
+
+ANSWERS: list[tuple[str, Any, Any]] = [
+    ("things", {"number": 4}, 4),
+    ("rows", [1, 2, 3, 4], [2, 3, 4, 5]),
+    ("shapes", [[1], [2]], [[2], [4]]),
+    ("anything", {"a": [1, 2.5, None, "é", {"b": []}]}, {"a": [1, 2.5, None, "é", {"b": []}]}),
+    ("anything", 2**70, 2**70),
+    ("anything", [float(2**60), -(2**63) - 1], [float(2**60), -(2**63) - 1]),
+    ("one", {"number": 3}, 3),
+    ("later", 0.01, "slept 0.01"),
+    ("pooled", 7, 7),
+]
+
+
+@pytest.mark.parametrize(("route", "sent", "answer"), ANSWERS)
+def test_answers_are_the_same(both: Both, route: str, sent: Any, answer: Any) -> None:
+    response = both.post(route, sent)
+    assert (response.status_code, response.json()) == (200, answer)
+
+
+def test_arguments_are_made_of_the_body_or_carried(both: Both) -> None:
+    answer = both.post("plain", {"value": [2**70, {"a": 1}], "other": [1, 2, 3, 4]}).json()
+    assert answer[:2] == [[2**70, {"a": 1}], [1, 2, 3, 4]]
+
+
+def test_large_arrays_go_there_and_back(both: Both) -> None:
+    array = np.random.default_rng(1).random((200, 300))
+    response = both.post("shapes", array.tolist())
+    np.testing.assert_array_equal(response.json(), array * 2)
+
+
+@pytest.mark.parametrize("accept", ["application/x-ndjson", "text/event-stream"])
+@pytest.mark.parametrize(
+    ("route", "lines"),
+    [
+        ("tokens", [{"tokens": [0]}, {"tokens": [0, 1]}, {"tokens": [0, 1, 2]}]),
+        ("steps", [[0], [0, 1], [0, 1, 2]]),
+    ],
+)
+def test_each_value_of_a_stream_is_sent_as_it_was(
+    both: Both, route: str, lines: list[Any], accept: str
+) -> None:
+    sent = {"count": 3} if route == "tokens" else 3
+    text = both.post(route, sent, headers={"Accept": accept}).text
+    found = [
+        httpx.Response(200, text=line.removeprefix("data: ")).json()
+        for line in text.splitlines()
+        if line
+    ]
+    assert found == lines
+
+
+def test_a_form_and_a_response_of_its_own_go_there_and_back(both: Both) -> None:
+    files = {"file": ("a.txt", b"content")}
+    assert both.post("sized", files=files, data={"note": "x"}).json() == ["a.txt", "content", "x"]
+    page = both.post("page")
+    assert (page.status_code, page.text, page.headers["x-page"]) == (203, "<p>hello</p>", "1")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+
+
+def test_errors_are_the_same(both: Both) -> None:
+    teapot = both.post("teapot")
+    assert (teapot.status_code, teapot.headers["x-tea"]) == (418, "green")
+    assert teapot.json()["detail"] == {"short": "stout"}
+    failed = [both.post(route, {"number": 1, "fate": "raise"}) for route in ("things", "one")]
+    left = both.post("one", {"number": 1, "fate": "leave"})
+    said = "the service raised {}; the server's log and the trace say more"
+    assert [(each.status_code, each.json()["message"]) for each in (*failed, left)] == [
+        (500, said.format(kind)) for kind in ("ValueError", "ValueError", "SystemExit")
+    ]
+
+
+def test_the_log_tells_where_the_code_failed(both: Both, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR):
+        both.post("one", {"number": 1, "fate": "raise"})
+    text = caplog.text + "".join(
+        logging.Formatter().formatException(record.exc_info)
+        for record in caplog.records
+        if record.exc_info
+    )
+    assert "ValueError: thing 1" in text
+    assert "replicated.py" in text
+    assert "in befall" in text
+
+
+def spans_of(both: Both, response: httpx.Response, count: int) -> list[Any]:
+    trace_id = response.headers["x-trace-id"]
+
+    def found() -> list[Any]:
+        return traces(both.keeps.spans).get(trace_id, [])
+
+    assert until(lambda: len(found()) >= count)
+    return found()
+
+
+def test_spans_of_both_apis_and_outgoing_headers_are_of_the_request_s_trace(both: Both) -> None:
+    response = both.post("traced")
+    spans = spans_of(both, response, 5)
+    assert tree(spans) == {
+        "POST /traced": {"decode": {}, "run": {"outer": {"library": {}}}, "encode": {}}
+    }
+    check_all(spans)
+    outer, library = one("outer", spans), one("library", spans)
+    assert (outer.attributes["size"], [event.name for event in outer.events]) == (3, ["noticed"])
+    assert library.attributes["otel.scope.name"] == "lib"
+    answer = response.json()
+    assert answer["trace"] == response.headers["x-trace-id"]
+    assert answer["headers"]["traceparent"].split("-")[1:3] == [library.trace_id, outer.span_id]
+
+
+def test_a_caller_s_trace_and_baggage_go_on(both: Both) -> None:
+    headers = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "baggage": "user=7"}
+    answer = both.post("traced", headers=headers).json()
+    assert answer["trace"] == "a" * 32
+    assert answer["headers"]["baggage"] == "user=7"
+
+
+def test_a_batch_that_raises_shows_each_attempt_with_its_spans(both: Both) -> None:
+    response = both.post("spans", 3)
+    spans = spans_of(both, response, 6)
+    check_all(spans)
+    inner = one("inner", spans)
+    assert (inner.attributes["size"], inner.error) == (1, "ValueError: odd") or inner.error
+    assert one("run", spans).error
+
+
+def test_a_span_that_ends_after_the_answer_goes_out_later(both: Both) -> None:
+    response = both.post("leaving")
+    assert response.json() == "left"
+    trace_id = response.headers["x-trace-id"]
+    assert until(lambda: named("after", traces(both.keeps.spans).get(trace_id, [])))
+    after = one("after", traces(both.keeps.spans)[trace_id])
+    assert after.end_ns - after.start_ns >= 150_000_000
+
+
+def test_many_clients_get_their_own_answers(both: Both) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(
+            pool.map(lambda number: both.post("things", {"number": number}).json(), range(200))
+        )
+    assert answers == list(range(200))
