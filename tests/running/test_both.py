@@ -15,8 +15,7 @@ from support.traces import Keeps, check_all, named, one, traces, tree
 
 CONFIGS = {
     "thread": {"type": "thread"},
-    "process": {"type": "process", "replicas": 2},
-    "process, two in flight": {"type": "process", "in_flight": 2},
+    "process": {"type": "process", "replicas": 2, "in_flight": 2},
 }
 
 
@@ -25,17 +24,21 @@ class Both(NamedTuple):
 
     server: Serving
     keeps: Keeps
+    client: httpx.Client
 
     def post(self, route: str, json: Any = None, **options: Any) -> httpx.Response:
-        return httpx.post(f"{self.server.url}/{route}", json=json, timeout=30, **options)
+        return self.client.post(f"/{route}", json=json, **options)
 
 
 @pytest.fixture(scope="module", params=CONFIGS)
 def both(request: pytest.FixtureRequest) -> Iterator[Both]:
     keeps = Keeps()
     config = {"runner": CONFIGS[request.param], "tracing": {"queue": {"flush_interval_ms": 1}}}
-    with serving(str(SERVICE), config, tracers=[("keeps", keeps, {})]) as server:
-        yield Both(server, keeps)
+    with (
+        serving(str(SERVICE), config, tracers=[("keeps", keeps, {})]) as server,
+        httpx.Client(base_url=server.url, timeout=30) as client,
+    ):
+        yield Both(server, keeps, client)
 
 
 ANSWERS: list[tuple[str, Any, Any]] = [
