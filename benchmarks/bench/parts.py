@@ -28,8 +28,10 @@ def parts(seconds: float) -> Sheet:
     """Measure each by itself; the sinks must be up."""
     ours = [sys.executable, str(HERE / "services" / "parts.py")]
     udp = {"address": "127.0.0.1", "port": UDP_PORT}
+    file = {"path": str(CACHE / "parts-traces.db"), "max_bytes": 1 << 28}
     columns = {
         "spanserve, Zipkin": [*ours, "zipkin", json.dumps({"url": URL})],
+        "spanserve, local": [*ours, "local", json.dumps(file)],
         "spanserve, Jaeger over UDP": [*ours, "jaeger", json.dumps(udp)],
     }
     otel = CACHE / OTEL / "bin" / "python"

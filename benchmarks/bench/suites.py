@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from bench.cells import Group, Row, Turns, raised
+from bench.local import local
 from bench.open_loop import open_loops
 from bench.parts import parts
 from bench.production import production
 from bench.servers import (
+    CACHE,
     HANGING_PORT,
     LONG_ROW,
     NOBODY_PORT,
@@ -36,6 +38,7 @@ ZIPKIN = f"type: zipkin, zipkin: {{url: 'http://127.0.0.1:{SINK_PORT}/api/v2/spa
 JAEGER = f"type: jaeger, jaeger: {{address: 127.0.0.1, port: {UDP_PORT}}}"
 HANGING = f"type: zipkin, zipkin: {{url: 'http://127.0.0.1:{HANGING_PORT}/api/v2/spans'}}"
 DEAD = f"type: zipkin, zipkin: {{url: 'http://127.0.0.1:{NOBODY_PORT}/api/v2/spans'}}"
+LOCAL = f"type: local, local: {{path: {CACHE / 'traces.db'}}}"
 OTEL = SpanCounts("otel_spans_total", "otel_requests_total", "otel_spans_dropped_total")
 TITLES = {
     "noop": "A model that does nothing: 64 floats in, 10 out",
@@ -134,6 +137,7 @@ def _traced(model: str) -> list[Server]:
             model, name="spanserve, Zipkin, on a thread", tracing=f"exporter: thread, {ZIPKIN}"
         ),
         spanserve(model, name="spanserve, Jaeger over UDP", tracing=JAEGER),
+        spanserve(model, name="spanserve, local", tracing=LOCAL),
         spanserve(model, name="spanserve, Zipkin dead", tracing=DEAD),
         spanserve(model, name="spanserve, Zipkin hanging", tracing=HANGING),
     ]
@@ -200,6 +204,7 @@ SUITES: dict[str, Callable[[Plan], Iterator[Shown]]] = {
         [starts(plan.port, plan.wanted([echo(), spanserve("noop"), *peers("noop")]))]
     ),
     "imports": lambda _: iter([imports()]),
+    "local": lambda plan: local(plan.turns.seconds),
     "memory": lambda plan: iter([memory(plan.port, plan.fewer.rounds)]),
 }
 

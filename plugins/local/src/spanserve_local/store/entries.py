@@ -1,15 +1,18 @@
-"""The summary of the spans of one export: of columns, and of spans that stand alone."""
+"""The summary of the spans of one export: a row for each request, batch and start.
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+A span is an entry where its parent is not of the same export, or where it is a request: a service
+may ask itself.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from spanserve import Attributes, Column, Span, SpanKind
-from spanserve_local.store import summary as summaries
+from spanserve import Column, SpanKind
 from spanserve_local.store.arrays import Cells
-from spanserve_local.store.summary import NONE, Kind, Names, Summary, micros
-from spanserve_local.store.table import Table
+from spanserve_local.store.family import parents_of, tops_of
+from spanserve_local.store.summary import FIELDS, NONE, Kind, Names, Summary, micros
 
 ENDPOINT: Final = "spanserve.endpoint"
 REASON: Final = "spanserve.release_reason"
@@ -23,22 +26,8 @@ STATUS: Final = "http.response.status_code"
 ROUTE: Final = "http.route"
 _BATCH: Final = "batch "
 _SERVER_ERROR: Final = 500
-_HALF: Final = 16
-_HALVES: Final = 2
+_NO_TRACE: Final = "0" * 32
 _MOST_US: Final = (1 << 31) - 1
-
-
-def together(parts: Sequence[Summary], names: Names) -> Summary:
-    # They have the same names, which the later ones know more of.
-    if len(parts) == 1:
-        return Summary(parts[0].columns, names.all)
-    columns = {
-        field: np.concatenate([np.empty(0, kind), *(each.columns[field] for each in parts)])
-        if parts
-        else np.empty(0, kind)
-        for field, kind in summaries.FIELDS.items()
-    }
-    return Summary({f: c.astype(summaries.FIELDS[f]) for f, c in columns.items()}, names.all)
 
 
 def halves(trace_ids: Cells) -> tuple[Cells, Cells]:
@@ -47,188 +36,171 @@ def halves(trace_ids: Cells) -> tuple[Cells, Cells]:
     return numbers[::2].copy(), numbers[1::2].copy()
 
 
-def entries_of_block(block: Sequence[Column], tables: Sequence[Table], names: Names) -> Summary:
-    """Return the summary of a block, each of whose rows is one entry."""
-    root, table = block[0], tables[0]
-    count = len(table.span_id)
-    is_batch = root.name.startswith(_BATCH) and root.kind is SpanKind.INTERNAL
-    is_request = root.kind is SpanKind.SERVER
-    kind = Kind.REQUEST if is_request else Kind.BATCH if is_batch else Kind.OTHER
-    status = _of_common(root, STATUS, 0)
-    columns: dict[str, Cells] = {
-        "high": table.high,
-        "low": table.low,
-        "span_id": table.span_id,
-        "start_ns": table.start_ns,
-        "duration_ns": table.end_ns - table.start_ns,
-        "kind": np.full(count, kind),
-        "status": status,
-        "error": (status >= _SERVER_ERROR) | (root.failures is not None),
-        "spans": np.full(count, len(block)),
-        "name": np.full(count, names.number(root.name)),
-        "endpoint": _named(root, ENDPOINT, names, otherwise=ROUTE),
-        "reason": np.full(count, names.number("")),
-    }
-    if is_batch:
-        columns |= {
-            "batch_size": root.own.get(SIZE, np.zeros(count, np.int64)),
-            "batch_high": table.high,
-            "batch_low": table.low,
-            "reason": _named(root, REASON, names),
+class Rows(NamedTuple):
+    """A column, its trace ids as numbers, and where its rows begin among those of all columns."""
+
+    column: Column
+    high: Cells
+    low: Cells
+    first: int
+
+    @property
+    def rows(self) -> slice:
+        """Return its place among all."""
+        return slice(self.first, self.first + len(self.low))
+
+
+class _Entries:
+    """The entries of some columns while their fields are gathered; each has a slot."""
+
+    def __init__(self, columns: Sequence[Rows], parents: Cells) -> None:
+        tops = tops_of(parents)
+        self.parents = np.where(parents[tops] < 0, parents, -1)  # a circle has no top
+        parents = self.parents
+        roots = np.flatnonzero(parents < 0)
+        self.slots = np.full(len(parents), NONE)
+        self.slots[roots] = np.arange(len(roots))
+        self.fields: dict[str, Cells] = {
+            field: np.full(len(roots), NONE if field.endswith("_us") else 0, kind)
+            for field, kind in FIELDS.items()
         }
-    columns |= _parts(block, table, names)
-    return summaries.summary_of(columns, ())
+        slots = self.slots[tops_of(parents)]
+        self.put("spans", slice(None), np.bincount(slots, minlength=len(roots)))
+        self.queue_ends_ns = np.full(len(roots), NONE)
+        self.start_ns = np.zeros(len(roots), np.int64)
+        for each in columns:
+            own = self.slots[each.rows]
+            self.start_ns[own[own >= 0]] = each.column.start_ns[own >= 0]
+
+    def put(self, field: str, slots: Cells | slice, values: Any) -> None:
+        """Set a field of some entries, within its bounds."""
+        cells = self.fields[field]
+        most = _MOST_US if cells.dtype == np.int32 else None
+        cells[slots] = values if most is None else np.minimum(values, most)
 
 
-def _parts(block: Sequence[Column], root: Table, names: Names) -> Mapping[str, Cells]:
-    """Return what the spans right below the roots say: where the time went."""
-    found: dict[str, Cells] = {}
-    seen = set()
-    for column in block[1:]:
-        if column.name in seen or not np.array_equal(column.parent_id, root.span_id):
-            continue
-        seen.add(column.name)
-        at, length = column.start_ns - root.start_ns, column.end_ns - column.start_ns
-        match column.name:
-            case "decode" | "encode":
-                found[f"{column.name}_us"] = micros(length)
-            case "run":
-                found |= {"run_at_us": micros(at), "run_us": micros(length)}
-            case "collate" if BATCH_TRACE not in found:
-                found.setdefault("queued_us", micros(at))
-            case "queue":
-                found |= {"queued_us": micros(at), **_queue(column, names)}
-    return found
+def entries_of(columns: Sequence[Sequence[Rows]], names: Names) -> Summary:
+    """Return the summary of blocks of columns."""
+    every = [each for block in columns for each in block]
+    entries = _Entries(every, parents_of([[rows.column for rows in block] for block in columns]))
+    for name in ("name", "endpoint", "reason"):
+        entries.put(name, slice(None), names.number(""))
+    for each in every:
+        slots = entries.slots[each.rows]
+        if (slots >= 0).any():
+            _fill_roots(entries, each, slots >= 0, slots, names)
+    for each in every:
+        above = entries.parents[each.rows]
+        slots = np.where(above >= 0, entries.slots[above], NONE)
+        if (slots >= 0).any():
+            _fill_part(entries, each.column, slots >= 0, slots, names)
+    return Summary(entries.fields, names.all)
 
 
-def _queue(column: Column, names: Names) -> Mapping[str, Cells]:
-    own = column.own
-    found = {
-        field: micros(own[key].astype(np.int64))
-        for key, field in ((PEERS, "peers_us"), (RUNNER, "runner_us"), (TO_START, "to_start_us"))
-        if key in own
-    }
-    if SIZE in own:
-        found["batch_size"] = own[SIZE]
-    if BATCH_TRACE in own:
-        found["batch_high"], found["batch_low"] = halves(own[BATCH_TRACE])
-    return {**found, "reason": _named(column, REASON, names)}
+def _fill_roots(entries: _Entries, each: Rows, own: Cells, slots: Cells, names: Names) -> None:
+    column, to = each.column, slots[own]
+    is_batch = column.name.startswith(_BATCH) and _says(column, SIZE)
+    is_request = column.kind is SpanKind.SERVER
+    kind = Kind.REQUEST if is_request else Kind.BATCH if is_batch else Kind.OTHER
+    status = _numbers(column, STATUS, 0)[own]
+    failed = column.failures is not None
+    for field, values in (
+        ("high", each.high[own]),
+        ("low", each.low[own]),
+        ("span_id", column.span_id[own]),
+        ("start_ns", column.start_ns[own]),
+        ("duration_ns", (column.end_ns - column.start_ns)[own]),
+        ("kind", Kind.PART if _says(column, LATE) else kind),
+        ("status", status),
+        ("error", (status >= _SERVER_ERROR) | failed),
+        ("name", names.number(column.name)),
+        ("endpoint", _named(column, ENDPOINT, names, otherwise=ROUTE)[own]),
+    ):
+        entries.put(field, to, values)
+    if is_batch:
+        entries.put("batch_high", to, each.high[own])
+        entries.put("batch_low", to, each.low[own])
+        entries.put("batch_size", to, _numbers(column, SIZE, 0)[own])
+        entries.put("reason", to, _named(column, REASON, names)[own])
 
 
-def _of_common(column: Column, key: str, otherwise: int) -> Cells:
+def _fill_part(entries: _Entries, column: Column, own: Cells, slots: Cells, names: Names) -> None:
+    """Take what spans right below entries say: where the time went."""
+    to = slots[own]
+    at_us = micros(column.start_ns[own] - entries.start_ns[to])
+    length_us = micros((column.end_ns - column.start_ns)[own])
+    match column.name:
+        case "decode" | "encode":
+            entries.put(f"{column.name}_us", to, length_us)
+        case "run":  # the last counts: those before it raised
+            entries.put("run_at_us", to, at_us)
+            entries.put("run_us", to, length_us)
+        case "collate":
+            first = entries.fields["queued_us"][to] == NONE
+            entries.put("queued_us", to[first], at_us[first])
+        case "queue":  # of several items, the one that ran last
+            order = np.argsort(column.end_ns[own], kind="stable")
+            later = order[column.end_ns[own][order] > entries.queue_ends_ns[to[order]]]
+            entries.queue_ends_ns[to[later]] = column.end_ns[own][later]
+            entries.put("queued_us", to[later], at_us[later])
+            rows = np.flatnonzero(own)[later]
+            _fill_queue(entries, column, rows, to[later], names)
+
+
+def _fill_queue(entries: _Entries, column: Column, rows: Cells, to: Cells, names: Names) -> None:
+    lengths_us = micros(column.end_ns - column.start_ns)
+    # Of a plain endpoint: it waited for nothing else.
+    runner_us = _micros_of(column, RUNNER) if _says(column, RUNNER) else lengths_us
+    for field, values in (
+        ("peers_us", _micros_of(column, PEERS)),
+        ("runner_us", runner_us),
+        ("to_start_us", _micros_of(column, TO_START)),
+        ("batch_size", _numbers(column, SIZE, 0)),
+        ("reason", _named(column, REASON, names)),
+    ):
+        entries.put(field, to, values[rows])
+    traces = None
+    if BATCH_TRACE in column.own:
+        traces = column.own[BATCH_TRACE][rows]
+    elif _says(column, BATCH_TRACE):
+        texts = [str(each.get(BATCH_TRACE, _NO_TRACE)) for each in column.common]
+        traces = np.array(texts, "S32")[column.which[rows]]
+    if traces is not None and len(traces):
+        high, low = halves(traces)
+        entries.put("batch_high", to, high)
+        entries.put("batch_low", to, low)
+
+
+def _says(column: Column, key: str) -> bool:
+    return key in column.own or any(key in each for each in column.common)
+
+
+def _numbers(column: Column, key: str, otherwise: int) -> Cells:
+    """Return whole numbers of an attribute, wherever it is kept."""
+    if key in column.own and column.own[key].dtype.kind in "iub":
+        return column.own[key].astype(np.int64)
     values = [each.get(key, otherwise) for each in column.common]
     numbers = [value if isinstance(value, int) else otherwise for value in values]
     return np.array(numbers, np.int64)[column.which]
 
 
+def _micros_of(column: Column, key: str) -> Cells:
+    """Return an attribute in ms in µs; -1 where there is none."""
+    if key in column.own:
+        cells = column.own[key]
+        if cells.dtype.kind == "m":
+            return micros(cells.astype(np.int64))
+        return np.round(cells.astype(np.float64) * 1000).astype(np.int64)
+    values = [each.get(key) for each in column.common]
+    numbers = [round(ms * 1000) if isinstance(ms, int | float) else NONE for ms in values]
+    return np.array(numbers, np.int64)[column.which]
+
+
 def _named(column: Column, key: str, names: Names, *, otherwise: str = "") -> Cells:
-    values = [each.get(key, each.get(otherwise, "")) for each in column.common]
-    return np.array([names.number(str(value)) for value in values], np.int64)[column.which]
-
-
-def entries_of_spans(spans: Sequence[Span], names: Names) -> Summary:
-    rows = [_entry(record, names) for record in _records(spans)]
-    columns = {
-        field: np.array([row[field] for row in rows], kind)
-        for field, kind in summaries.FIELDS.items()
-    }
-    return Summary(columns, ())
-
-
-def _records(spans: Sequence[Span]) -> list[list[Span]]:
-    """Return spans by the entry that they belong to, which comes first."""
-    records: list[list[Span]] = []
-    owner: dict[tuple[str, str | None], list[Span]] = {}
-    parts: dict[str, list[Span]] = {}
-    for span in spans:
-        record = owner.get((span.trace_id, span.parent_id))
-        if record is None and LATE in span.attributes:
-            record = parts.get(span.trace_id)
-        if record is None:
-            record = []
-            records.append(record)
-            if LATE in span.attributes:
-                parts[span.trace_id] = record
-        record.append(span)
-        owner[span.trace_id, span.span_id] = record
-    return records
-
-
-def _entry(record: Sequence[Span], names: Names) -> dict[str, int]:
-    root = record[0]
-    attributes = root.attributes
-    row = dict.fromkeys(summaries.FIELDS, 0)
-    row |= {field: NONE for field in summaries.FIELDS if field.endswith("_us")}
-    endpoint = attributes.get(ENDPOINT, attributes.get(ROUTE, ""))
-    trace = dict(zip(("high", "low"), _halves(root.trace_id), strict=True))
-    row |= {
-        **trace,
-        "span_id": int(root.span_id, 16),
-        "start_ns": root.start_ns,
-        "duration_ns": root.end_ns - root.start_ns,
-        "kind": _kind(root),
-        "error": root.error is not None,
-        "status": _whole(attributes.get(STATUS)),
-        "spans": len(record),
-        "name": names.number(root.name),
-        "endpoint": names.number(str(endpoint)),
-    }
-    row |= _reference(attributes, names)
-    if row["kind"] == Kind.BATCH:
-        row |= {"batch_high": trace["high"], "batch_low": trace["low"]}
-    last = -1
-    for span in record[1:]:
-        if span.parent_id == root.span_id:
-            at = (span.start_ns - root.start_ns) // 1000
-            length = (span.end_ns - span.start_ns) // 1000
-            if span.name in {"decode", "encode"}:
-                row[f"{span.name}_us"] = length
-            elif span.name == "run":  # the last counts: those before it raised
-                row |= {"run_at_us": at, "run_us": length}
-            elif span.name == "collate" and row["queued_us"] == NONE:
-                row["queued_us"] = at
-            elif span.name == "queue" and span.end_ns > last:  # of several items, the last to run
-                last = span.end_ns
-                row |= {"queued_us": at, "runner_us": length, **_waits(span.attributes)}
-                row |= _reference(span.attributes, names)
-    return {
-        field: min(int(value), _MOST_US) if field.endswith("_us") else int(value)
-        for field, value in row.items()
-    }
-
-
-def _kind(root: Span) -> Kind:
-    if LATE in root.attributes:
-        return Kind.PART
-    if root.kind is SpanKind.SERVER:
-        return Kind.REQUEST
-    is_batch = root.name.startswith(_BATCH) and SIZE in root.attributes
-    return Kind.BATCH if is_batch else Kind.OTHER
-
-
-def _reference(attributes: Attributes, names: Names) -> dict[str, int]:
-    found = {
-        "reason": names.number(str(attributes.get(REASON, ""))),
-        "batch_size": _whole(attributes.get(SIZE)),
-    }
-    trace = attributes.get(BATCH_TRACE)
-    if isinstance(trace, str) and len(trace) == _HALF * _HALVES:
-        found["batch_high"], found["batch_low"] = _halves(trace)
-    return found
-
-
-def _waits(attributes: Attributes) -> dict[str, int]:
-    found = {}
-    for key, field in ((PEERS, "peers_us"), (RUNNER, "runner_us"), (TO_START, "to_start_us")):
-        wait_ms = attributes.get(key)
-        if isinstance(wait_ms, int | float):
-            found[field] = round(wait_ms * 1000)
-    return found
-
-
-def _halves(trace_id: str) -> tuple[int, int]:
-    return int(trace_id[:_HALF], 16), int(trace_id[_HALF:], 16)
-
-
-def _whole(value: Any) -> int:
-    return value if isinstance(value, int) else 0
+    if key in column.own and column.own[key].dtype.kind == "S":
+        texts, which = np.unique(column.own[key], return_inverse=True)
+        values: Sequence[object] = [text.decode("latin-1") for text in texts.tolist()]
+    else:
+        values = [each.get(key, each.get(otherwise, "")) for each in column.common]
+        which = column.which
+    return np.array([names.number(str(value)) for value in values], np.int64)[which]

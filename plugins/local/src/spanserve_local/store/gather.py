@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from spanserve import Column, Event, Link, Links, Span, Spans, columns_of
 from spanserve_local.store.arrays import Cells
-from spanserve_local.store.entries import entries_of_block, entries_of_spans, halves, together
+from spanserve_local.store.entries import Rows, entries_of, halves
 from spanserve_local.store.summary import Names, Summary
 from spanserve_local.store.table import Block, Table, TableLinks, json_text
 
@@ -21,37 +21,35 @@ class Gathered(NamedTuple):
 
 def gathered(spans: Sequence[Span]) -> Gathered:
     """Return spans as tables, with a summary of their entries."""
-    names = Names()
-    blocks: list[Block] = []
-    parts: list[Summary] = []
-    columns, others = (spans.blocks, spans.others) if isinstance(spans, Spans) else ((), spans)
-    for block in columns:
-        tables = _tables(block)
-        blocks.append(tables)
-        parts.append(entries_of_block(block, tables, names))
-    if not others:
-        return Gathered(blocks, together(parts, names))
+    blocks, others = (spans.blocks, spans.others) if isinstance(spans, Spans) else ((), spans)
     columned = columns_of(others)
-    blocks += [_tables([column]) for column in columned.columns]
-    broken = set(map(id, columned.broken))
-    parts.append(entries_of_spans([span for span in others if id(span) not in broken], names))
-    why = None if columned.failure is None else str(columned.failure)
-    return Gathered(blocks, together(parts, names), len(broken), why)
+    columns = [*blocks, *([column] for column in columned.columns)]
+    rows, at = [], 0
+    for block in columns:
+        rows.append(_numbered(block, at))
+        at += sum(len(each.low) for each in rows[-1])
+    return Gathered(
+        [[_table(*each) for each in block] for block in rows],
+        entries_of(rows, Names()),
+        len(columned.broken),
+        None if columned.failure is None else str(columned.failure),
+    )
 
 
-def _tables(block: Sequence[Column]) -> list[Table]:
-    """Return a block's columns as tables; trace ids that they share stay shared."""
+def _numbered(block: Sequence[Column], at: int) -> list[Rows]:
+    """Return a block's columns with their trace ids as numbers; those that are shared stay so."""
     ids: dict[int, tuple[Cells, Cells]] = {}
-    tables = []
+    found = []
     for column in block:
         key = id(column.trace_id)
         if key not in ids:
             ids[key] = halves(column.trace_id)
-        tables.append(_table(column, *ids[key]))
-    return tables
+        found.append(Rows(column, *ids[key], at))
+        at += len(column.span_id)
+    return found
 
 
-def _table(column: Column, high: Cells, low: Cells) -> Table:
+def _table(column: Column, high: Cells, low: Cells, _: int) -> Table:
     links = column.links
     return Table(
         column.name,

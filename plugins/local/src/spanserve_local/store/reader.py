@@ -8,53 +8,24 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 
 from spanserve_local.store import body, summary
 from spanserve_local.store.arrays import Cells
 from spanserve_local.store.schema import reading
-from spanserve_local.store.summary import FIELDS, Names, Summary
+from spanserve_local.store.snapshot import Chunk, Entries
+from spanserve_local.store.summary import Names, Summary
 from spanserve_local.store.table import Block, spans_of
 
 log = logging.getLogger(__name__)
 
-MAX_ROWS: Final = 1_000_000
+MAX_ROWS: Final = 500_000
 """Entries that one question looks at, the newest; also how many are kept in memory."""
 
 _MAX_BODIES: Final = 8
 _MAX_CONNECTIONS_KEPT: Final = 4
-
-
-class Chunk(NamedTuple):
-    """A chunk of the file, without what it holds."""
-
-    id: int
-    first_ns: int
-    last_ns: int
-    traces: int
-
-
-class Entries(NamedTuple):
-    """The entries that a question looks at, the newest chunk first.
-
-    `names` are those of the columns' numbers, and `chunk` says by row which of `chunks` it is in.
-    `left_out` counts entries in the same time that were too many to look at.
-    """
-
-    columns: Mapping[str, Cells]
-    names: Sequence[str]
-    chunk: Cells
-    chunks: Sequence[Chunk]
-    left_out: int
-
-    def number(self, name: str) -> int:
-        """Return a name's number; -1 where no entry has it."""
-        try:
-            return self.names.index(name)
-        except ValueError:
-            return -1
 
 
 class Reader:
@@ -68,6 +39,7 @@ class Reader:
         self._names = Names()
         self._kept: dict[int, Mapping[str, Cells]] = {}
         self._bodies: OrderedDict[int, list[Block]] = OrderedDict()
+        self._last: tuple[tuple[int, ...], Entries] = (), Entries((), (), (), 0)
         self._closed = False
 
     def entries(
@@ -78,18 +50,10 @@ class Reader:
             chunks, left_out = self._chunks(connection, since_ns, until_ns, max_rows)
             found = self._summaries(connection, [chunk.id for chunk in chunks])
         with self._lock:
-            names = self._names.all
-        columns = {
-            field: np.concatenate([np.empty(0, kind), *(each[field] for each in found)])
-            if len(found) != 1
-            else found[0][field]
-            for field, kind in FIELDS.items()
-        }
-        columns = {
-            field: cells.astype(FIELDS[field], copy=False) for field, cells in columns.items()
-        }
-        counts = [len(each["low"]) for each in found]
-        return Entries(columns, names, np.repeat(np.arange(len(chunks)), counts), chunks, left_out)
+            key = *(chunk.id for chunk in chunks), left_out
+            if key != self._last[0]:
+                self._last = key, Entries(chunks, found, self._names.all, left_out)
+            return self._last[1]
 
     def trace(self, trace_id: str) -> tuple[Mapping[str, Any], list[dict[str, Any]]] | None:
         """Return a trace's resource and its spans, in the file's order; None: there is none."""
@@ -191,6 +155,7 @@ class Reader:
                 self._kept.clear()
                 self._bodies.clear()
                 self._names = Names()
+                self._last = (), Entries((), (), (), 0)
                 for each in self._idle:
                     each.close()
                 self._idle.clear()

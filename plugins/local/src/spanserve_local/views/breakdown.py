@@ -7,6 +7,7 @@ import numpy as np
 
 from spanserve_local.store.arrays import Cells
 from spanserve_local.store.reader import Reader
+from spanserve_local.store.snapshot import Entries, Lazy
 from spanserve_local.store.summary import Kind
 from spanserve_local.views.advice import Facts, advice
 from spanserve_local.views.filters import Filters, chosen
@@ -23,29 +24,38 @@ PARTS: Final[Mapping[str, str]] = {
 
 _PERCENTILES: Final = (50, 90, 99)
 _US_IN_MS: Final = 1000
+_NS_IN_US: Final = 1000
 
 
 def breakdown(reader: Reader, filters: Filters) -> dict[str, Any]:
     """Return how long requests and their parts took, how batches formed, and what to change."""
     entries = reader.entries(since_ns=filters.since_ns, until_ns=filters.until_ns)
     rows = chosen(entries, filters)
-    columns = {name: cells[rows] for name, cells in entries.columns.items()}
-    requests = columns["kind"] == Kind.REQUEST
-    total_us = columns["duration_ns"][requests] / _US_IN_MS
-    parts = [_part(name, columns[column][requests], total_us) for name, column in PARTS.items()]
-    parts.append(_other(columns, requests, total_us))
-    sizes = _sizes(columns, requests)
-    reasons = _reasons(columns, entries.names, requests)
+    kinds = entries.columns["kind"][rows]
+    requests, batches = (
+        _some(entries, rows[kinds == Kind.REQUEST]),
+        _some(entries, rows[kinds == Kind.BATCH]),
+    )
+    total_us = requests["duration_ns"] // _NS_IN_US
+    took = {name: np.maximum(requests[column], 0) for name, column in PARTS.items()}
+    told_us = np.sum([us.astype(np.int64) for us in took.values()], axis=0)
+    took["other"] = np.maximum(total_us - told_us, 0)
+    parts = [_part(name, us, total_us) for name, us in took.items()]
+    alone = requests["batch_size"] == 1
+    sizes = _counts(np.concatenate((requests["batch_size"][alone], batches["batch_size"])))
+    numbers = _counts(np.concatenate((requests["reason"][alone], batches["reason"])))
+    reasons = {entries.names[number]: count for number, count in numbers.items()}
+    reasons.pop("", None)
     facts = Facts(
-        requests=int(requests.sum()),
-        total_ms=float(total_us.mean() / _US_IN_MS) if len(total_us) else 0.0,
+        requests=len(total_us),
+        total_ms=float(total_us.mean()) / _US_IN_MS if len(total_us) else 0.0,
         means_ms={part["name"]: part["mean"] for part in parts},
         sizes=sizes,
         reasons=reasons,
     )
     return {
         "requests": facts.requests,
-        "errors": int(columns["error"][requests].sum()),
+        "errors": int(np.count_nonzero(requests["error"])),
         "total": _percentiles(total_us),
         "parts": parts,
         "batch_sizes": [[size, batches] for size, batches in sorted(sizes.items())],
@@ -55,47 +65,34 @@ def breakdown(reader: Reader, filters: Filters) -> dict[str, Any]:
     }
 
 
+def _some(entries: Entries, rows: Cells) -> Lazy:
+    return Lazy(lambda field: entries.columns[field][rows])
+
+
 def _part(name: str, us: Cells, total_us: Cells) -> dict[str, Any]:
     """Return what a part took; requests that did not come to it took nothing."""
-    took = np.maximum(us, 0).astype(np.float64)
-    total = float(total_us.sum())
+    total = int(total_us.sum())
     return {
         "name": name,
-        **_percentiles(took),
-        "mean": round(float(took.mean()) / _US_IN_MS, 3) if len(took) else 0.0,
-        "share": round(float(took.sum()) / total, 4) if total else 0.0,
+        **_percentiles(us),
+        "mean": round(float(us.mean()) / _US_IN_MS, 3) if len(us) else 0.0,
+        "share": round(int(us.sum()) / total, 4) if total else 0.0,
     }
-
-
-def _other(columns: Mapping[str, Cells], requests: Cells, total_us: Cells) -> dict[str, Any]:
-    told = np.zeros(len(total_us))
-    for column in PARTS.values():
-        told += np.maximum(columns[column][requests], 0)
-    return _part("other", total_us - told, total_us)
 
 
 def _percentiles(us: Cells) -> dict[str, float | None]:
+    """Return percentiles in ms: each that of a request, and no mean of two."""
     if not len(us):
         return {f"p{each}": None for each in _PERCENTILES}
-    found = np.percentile(us, _PERCENTILES) / _US_IN_MS
-    return {f"p{each}": round(ms, 3) for each, ms in zip(_PERCENTILES, found.tolist(), strict=True)}
-
-
-def _sizes(columns: Mapping[str, Cells], requests: Cells) -> dict[int, int]:
-    """Return how many batches of each size there were: those of one are requests alone."""
-    batches = columns["kind"] == Kind.BATCH
-    size = columns["batch_size"]
-    alone = int((requests & (size == 1)).sum())
-    sizes, counts = np.unique(size[batches], return_counts=True)
-    found = dict(zip(sizes.tolist(), counts.tolist(), strict=True))
-    return {**({1: alone} if alone else {}), **found}
-
-
-def _reasons(columns: Mapping[str, Cells], names: Any, requests: Cells) -> dict[str, int]:
-    own = (columns["kind"] == Kind.BATCH) | (requests & (columns["batch_size"] == 1))
-    numbers, counts = np.unique(columns["reason"][own], return_counts=True)
+    places = [min(len(us) - 1, len(us) * each // 100) for each in _PERCENTILES]
+    found = np.partition(us, places)[places]
     return {
-        names[number]: count
-        for number, count in zip(numbers.tolist(), counts.tolist(), strict=True)
-        if names[number]
+        f"p{each}": value / _US_IN_MS
+        for each, value in zip(_PERCENTILES, found.tolist(), strict=True)
     }
+
+
+def _counts(values: Cells) -> dict[int, int]:
+    """Return how often each value is there."""
+    found, counts = np.unique(values, return_counts=True)
+    return dict(zip(found.tolist(), counts.tolist(), strict=True))

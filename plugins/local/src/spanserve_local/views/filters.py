@@ -10,7 +10,8 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from spanserve_local.store.arrays import Cells
-from spanserve_local.store.reader import Entries, Reader
+from spanserve_local.store.reader import Reader
+from spanserve_local.store.snapshot import Entries
 from spanserve_local.store.summary import Kind
 from spanserve_local.store.table import Block, Table
 

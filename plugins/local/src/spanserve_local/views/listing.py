@@ -7,7 +7,8 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from spanserve_local.store.arrays import Cells
-from spanserve_local.store.reader import Entries, Reader
+from spanserve_local.store.reader import Reader
+from spanserve_local.store.snapshot import Entries
 from spanserve_local.store.summary import NONE, Kind
 from spanserve_local.views.filters import Filters, found
 
@@ -82,8 +83,7 @@ def _first(key: Cells, ids: Cells, limit: int) -> Cells:
 
 def entry(entries: Entries, row: int) -> dict[str, Any]:
     """Return an entry as a row of the list."""
-    columns, names = entries.columns, entries.names
-    at = {name: cells[row] for name, cells in columns.items()}
+    at, names = entries.row(row), entries.names
     waits = [int(at[name]) for name in ("peers_us", "runner_us", "to_start_us") if at[name] != NONE]
     return {
         "trace_id": id_text(at["high"], at["low"]),

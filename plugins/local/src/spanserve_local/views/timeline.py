@@ -5,7 +5,8 @@ from typing import Any, Final
 import numpy as np
 
 from spanserve_local.store.arrays import Cells
-from spanserve_local.store.reader import Entries, Reader
+from spanserve_local.store.reader import Reader
+from spanserve_local.store.snapshot import Entries
 from spanserve_local.store.summary import NONE, Kind
 from spanserve_local.views.filters import Filters, chosen
 from spanserve_local.views.listing import ids_of
@@ -30,8 +31,11 @@ def timeline(reader: Reader, filters: Filters, *, limit: int = 2000) -> dict[str
 
 def _newest(entries: Entries, rows: Cells, limit: int) -> tuple[Cells, int]:
     start_ns = entries.columns["start_ns"][rows]
-    kept = rows[np.argsort(start_ns, kind="stable")][-limit:]
-    return kept, len(rows) - len(kept)
+    kept = np.arange(len(rows))
+    if len(rows) > limit:
+        kept = np.argpartition(start_ns, len(rows) - limit)[-limit:]
+    kept = kept[np.argsort(start_ns[kept], kind="stable")]
+    return rows[kept], len(rows) - len(kept)
 
 
 def _batches(entries: Entries, rows: Cells) -> dict[str, Any]:

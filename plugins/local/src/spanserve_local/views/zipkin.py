@@ -26,8 +26,9 @@ def _span(span: Mapping[str, Any], service: str) -> dict[str, Any]:
         "timestamp": start_us,
         "duration": max(1, -(-span["end_ns"] // 1000) - start_us),
         "localEndpoint": {"serviceName": service},
-        "tags": _tags(span),
     }
+    if tags := _tags(span):
+        found["tags"] = tags
     if span["parent_id"]:
         found["parentId"] = span["parent_id"]
     if span["kind"] in _KINDS:
@@ -54,10 +55,11 @@ def _tags(span: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _annotation(event: Mapping[str, Any]) -> str:
+    # The OpenTelemetry Collector splits annotations at bars.
     if not event["attributes"]:
-        return str(event["name"])
+        return str(event["name"]).replace("|", "/")
     said = json.dumps(plain(event["attributes"]), separators=(",", ":"), ensure_ascii=False)
-    return f"{event['name']}|{said}"
+    return f"{json.dumps(event['name'], ensure_ascii=False)}: {said}".replace("|", "\\u007c")
 
 
 def _text(value: Any) -> str:
