@@ -290,8 +290,11 @@ def spans_of_leans(tracing: Tracing, watch: Watch, calls: list[Call], *, runs: s
     items = [lean.own for lean in leans]
     batch = released(tracing, items)
     begin_run(tracing, batch)
-    if runs == "with spans" and len(calls) > 1:  # one alone has a record for them
-        with entered(tracing.scope(batch, RUN)), span("scale", rows=3), span("multiply"):
+    is_alone = len(calls) == 1
+    alone = leans[0].full_record if runs == "with spans" and is_alone and batch.is_traced else None
+    if runs == "with spans" and (alone is not None or not is_alone):
+        where, place = (batch, RUN) if alone is None else (alone, item_place(0, RUN))
+        with entered(tracing.scope(where, place)), span("scale", rows=3), span("multiply"):
             pass
     if runs == "not":
         batch.failure = items[0].failure = failure_of(ValueError("v"), tracing.now_ns())
@@ -304,6 +307,8 @@ def spans_of_leans(tracing: Tracing, watch: Watch, calls: list[Call], *, runs: s
     ends_ns = dict(pairwise([*begun_ns, watch.now + watch.tick_ns]))
     tracing.answered(batch, items)
     assert not any(lean.record for lean in leans if lean.encoded_ns)  # a connection keeps its last
+    if alone is not None and leans[0].encoded_ns:
+        leans[0].record, alone.items = alone, ()
     assert batch.pending == 0
     for lean in leans:
         if lean.recording and lean.encoded_ns:

@@ -189,12 +189,13 @@ class Tracing:
         every = [item.request for item in items]
         leans = leans_of(every)
         places, ids = self.admit(leans)
-        if places is not None and 1 < batch.size == len(leans):  # nearly always, under load
-            batch.trace_id, batch.root_id = self._admission.next_root()
+        if places is not None and batch.size == len(leans):  # nearly always
             recorded = batch.size if self._admission.keeps else len(places)
             if recorded:
-                batch.sampled, batch.recording = len(places) > 0, True
                 batch.leans = Leans(leans, ids, places, recorded)
+            if batch.size > 1:
+                batch.trace_id, batch.root_id = self._admission.next_root()
+                batch.sampled, batch.recording = len(places) > 0, recorded > 0
             return
         requests = [each for each in every if each is not None]
         if not requests:
@@ -202,9 +203,7 @@ class Tracing:
         recorded, sampled, debug = decided_on(requests)
         if recorded:
             self._ending.keep_rows(batch, recorded)
-        if batch.size == 1:
-            _ = requests[0].full_record  # the model's code may open spans in it, on another thread
-        else:
+        if batch.size > 1:
             batch.trace_id, batch.root_id = self._admission.next_root()
             batch.recording = recorded > 0
             batch.sampled, batch.debug = sampled, debug

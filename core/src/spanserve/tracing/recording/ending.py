@@ -106,6 +106,10 @@ class Ending:
         batch.left_ns = now_ns = self._now_ns()
         if batch.custom_spans:
             self._left(batch)
+        elif batch.size == 1 and batch.leans is not None:  # its code ran in its request's trace
+            (lean,) = batch.leans.requests
+            if lean.encoded_ns and lean.record is not None:
+                self._record_left(lean.record, now_ns)
         if self._ended_as_usual(batch, items, now_ns):
             batch.leans = None
             return
@@ -129,19 +133,27 @@ class Ending:
             return False  # where it has rows by now, a member ended by itself
         if leans.recorded > len(leans.sampled) and self._may_keep(leans, now_ns):
             return False
+        first = leans.requests[0]
+        only = first.record if batch.size == 1 else None
         if not leans.sampled:
-            batch.recording = False  # nor is what comes late
+            (only or batch).recording = False  # nor is what comes late
+            first.record = None
             return True
-        customs: Sequence[PlainCustom] | None = ()
-        if batch.custom_spans:
-            customs = plain_customs(batch.custom_spans, batch.ended_ns)
+        customs = _usual_customs(batch) if only is None else _own_customs(only)
         plain = plain_leans(leans, items, now_ns)
         if customs is None or plain is None:
             return False
-        each = self._spans_each + (len(customs) if self._with_runs else 0)
-        spans = each * len(leans.sampled)
-        self._submit(frozen_table(LEAN_TABLE, batch, spans, customs, *plain))
+        each = _SPANS_ALONE if batch.size == 1 else self._spans_each
+        if batch.size == 1 or self._with_runs:  # each member has them, or a copy
+            each += len(customs)
+        self._submit(frozen_table(LEAN_TABLE, batch, each * len(leans.sampled), customs, *plain))
+        first.record = None  # the connection keeps its last request
         return True
+
+    def _record_left(self, record: RequestRecord, now_ns: int) -> None:
+        record.left_ns = now_ns
+        if record.custom_spans:
+            self._left(record)
 
     def _may_keep(self, leans: Leans[LeanRequest], now_ns: int) -> bool:
         """Whether any of these, which were answered without failure, may be kept."""
@@ -152,10 +164,8 @@ class Ending:
         self, lean: LeanRequest, item: ItemRecord, batch: BatchRecord, ended_ns: int
     ) -> None:
         record, rows = lean.record, batch.rows
-        if record is not None:
-            record.left_ns = ended_ns
-            if record.custom_spans:
-                self._left(record)
+        if record is not None and not record.left_ns:
+            self._record_left(record, ended_ns)
         if (
             rows is not None
             and rows.are_open
@@ -231,11 +241,21 @@ def _has_usual_customs(record: RequestRecord, item: ItemRecord) -> bool:
     if not record.custom_spans:
         return True
     batch = item.batch
-    if batch is None or batch.rows is None or batch.size > 1 or record.custom_lost:
-        return False
-    customs = plain_customs(record.finished, sys.maxsize)
-    if customs is None:
+    customs = _own_customs(record)
+    if batch is None or batch.rows is None or batch.size > 1 or customs is None:
         return False
     batch.rows.customs = customs
     batch.rows.spans_each += len(customs)
     return True
+
+
+def _usual_customs(batch: BatchRecord) -> tuple[PlainCustom, ...] | None:
+    """Return the custom spans of a batch as plain values; None where they are more than those."""
+    return plain_customs(batch.custom_spans, batch.ended_ns) if batch.custom_spans else ()
+
+
+def _own_customs(record: RequestRecord) -> tuple[PlainCustom, ...] | None:
+    """Return those of a request that was alone in its batch, if it stayed usual otherwise."""
+    if not record.usual or record.custom_lost:
+        return None
+    return plain_customs(record.finished, sys.maxsize)
