@@ -14,13 +14,13 @@ from spanserve.tracing.model.ids import (
 )
 from spanserve.tracing.model.span import AttributeValue, Link, Span
 from spanserve.tracing.recording.attempt import Attempt, Retry
+from spanserve.tracing.recording.members import Member
 from spanserve.tracing.recording.record import BatchRecord
-from spanserve.tracing.recording.rows import Member, members
 from support.oracle.parts import INTERNAL, Parts, collated_ns, failed_in
 
 
-def _members(record: BatchRecord) -> Iterable[Member]:
-    return () if record.rows is None else members(record.rows.plain())
+def _members(record: BatchRecord) -> Iterable[tuple[int, Member]]:
+    return () if record.rows is None else record.rows
 
 
 class BatchPieces(Parts):
@@ -44,14 +44,14 @@ class BatchPieces(Parts):
         begun_ns = record.started_ns or record.released_ns
         links = [
             Link(
-                trace_id,
-                derived_id(root_id, item_place(item, QUEUE)),
+                member.trace_id,
+                derived_id(member.root_id, item_place(max(member.item, 0), QUEUE)),
                 {
                     names.LINK_POSITION: position,
-                    names.LINK_WAIT_MS: (begun_ns - queued_ns) / 1e6,
+                    names.LINK_WAIT_MS: (begun_ns - member.queued_ns) / 1e6,
                 },
             )
-            for trace_id, root_id, item, position, queued_ns in _members(record)
+            for position, member in _members(record)
         ]
         return Span(
             f"{names.BATCH} {record.endpoint}",

@@ -17,12 +17,11 @@ from spanserve.tracing.model.failure import failure_of
 from spanserve.tracing.model.ids import RUN, item_place
 from spanserve.tracing.recording.base import MAX_CUSTOM_SPANS, Record
 from spanserve.tracing.recording.counting import spans_of_batch, spans_of_request
+from spanserve.tracing.recording.members import Members
 from spanserve.tracing.recording.record import ItemRecord, RequestRecord
-from spanserve.tracing.recording.rows import Rows
 from spanserve.tracing.recording.table import (
     BATCH,
     LATE,
-    LEAN_TABLE,
     REQUEST,
     TABLE,
     Frozen,
@@ -225,7 +224,7 @@ def test_any_usual_batches_together_make_the_spans_that_each_makes_alone(
         for record in requests:
             answered(tracing, record)
         records += [*requests, *([batch] if size > 1 else [])]
-    assert {each[0] for each in sent} <= {TABLE, LEAN_TABLE}
+    assert {each[0] for each in sent} <= {TABLE}
     expected = expand(*records, batch_spans="linked" if linked else "full")
     assert by_id(made_of(sent, linked=linked)) == by_id(expected)
     assert sum(each[1] for each in sent) == len(expected)
@@ -316,7 +315,7 @@ def spans_of_leans(tracing: Tracing, watch: Watch, calls: list[Call], *, runs: s
             record.ended(ends_ns[lean.encode_ns])
             record.kept_by = "" if lean.sampled else tracing.rules.kept_by(record)
             event(f"kept {record.kept_by}")
-    batch.rows = batch.rows or Rows(batch.size)  # where the link to each will stand
+    batch.rows = batch.rows or Members()  # where the link to each will stand
     spans: list[Span] = []
     for lean in leans:
         if lean.recording and (lean.sampled or tracing.rules.kept_by(lean.full_record)):

@@ -9,7 +9,7 @@ import pytest
 from spanserve import Resource, Span, Spans, breathe, checkpoint, hookimpl
 from spanserve.tracing.expansion.expand import Expander
 from spanserve.tracing.export.checkpoint import hear_signs
-from spanserve.tracing.recording.table import LEAN_TABLE
+from spanserve.tracing.recording.table import TABLE
 from spanserve_jaeger.packets import PacketEncoder
 from spanserve_zipkin.encode import Encoder
 from support.gate import Sent, gate, ran, released
@@ -71,7 +71,7 @@ def spans_of_a_batch(steps: list[float]) -> tuple[Spans, int]:
         lean.answer(fails=False)
     tracing.answered(batch, items)
     expander = Expander(batch_spans="full", exceptions="full", checkpoint=checkpoint)
-    assert [record[0] for record in sent] == [LEAN_TABLE]
+    assert [record[0] for record in sent] == [TABLE]
     before = len(steps)
     return Spans(expander.blocks(sent, 0)), len(steps) - before
 

@@ -17,7 +17,7 @@ from spanserve.tracing.expansion.rows import Rows
 from spanserve.tracing.expansion.shape import SpanShape
 from spanserve.tracing.expansion.traces import Traces
 from spanserve.tracing.model.columns import Block, Column
-from spanserve.tracing.recording.table import TABLES, Frozen
+from spanserve.tracing.recording.table import TABLE, Frozen
 
 
 class Expander:
@@ -47,7 +47,7 @@ class Expander:
         usual_tables: dict[Any, list[Frozen]] = {}
         gathered = None
         for table in tables:
-            if table[0] in TABLES:
+            if table[0] == TABLE:
                 usual_tables.setdefault(usual.kind_of(table), []).append(table)
             else:
                 gathered = gathered or Gathered(failures)

@@ -8,7 +8,6 @@ from spanserve.tracing.expansion.operations import Failures
 from spanserve.tracing.model.ids import RUN, retry_place
 from spanserve.tracing.model.span import Link, SpanKind
 from spanserve.tracing.recording.custom import CustomEvent
-from spanserve.tracing.recording.rows import PlainRows
 from spanserve.tracing.recording.table import (
     BATCH,
     BATCH_FIELDS,
@@ -60,7 +59,7 @@ class Gathered:
         self.items: list[Frozen] = []
         self.batches: list[Frozen] = [(*_NO_BATCH, 0, 0)]
         self.own: list[int] = []
-        self.members: list[PlainRows] = []
+        self.members: list[Frozen] = []
         self.retries: list[Frozen] = []
         self.goes: list[tuple[int, int, int]] = []
         self.customs: list[Frozen] = []
@@ -128,7 +127,7 @@ class Gathered:
                     self.run_customs.append(self._custom(custom, depths))
         return attempts, in_run
 
-    def _add_batch(self, packed: Frozen, members: PlainRows) -> None:
+    def _add_batch(self, packed: Frozen, members: Frozen) -> None:
         fields, failure, customs, retries = packed
         batch = len(self.batches)
         self.batches.append((*fields, self._failures.add(failure), len(retries)))

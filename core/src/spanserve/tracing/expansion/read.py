@@ -8,7 +8,7 @@ import numpy as np
 from spanserve.tracing.admission.http_attributes import Origin
 from spanserve.tracing.expansion.gathered import CUSTOM_FIELDS, Gathered
 from spanserve.tracing.expansion.links import to_members
-from spanserve.tracing.expansion.members import of_rows
+from spanserve.tracing.expansion.members import members_of
 from spanserve.tracing.expansion.rows import Coded, Rows, alike, coded, each
 from spanserve.tracing.expansion.traces import Traces
 from spanserve.tracing.model.columns import Cells
@@ -41,7 +41,7 @@ def traces_of(gathered: Gathered) -> Traces:
     own_at = np.array(gathered.own, np.int64)
     own = batches.take(own_at)
     if own.count:
-        own.say(members=to_members(own, of_rows(gathered.members)))
+        own.say(members=to_members(own, members_of(gathered.members)))
     return Traces(
         requests=requests,
         items=items,

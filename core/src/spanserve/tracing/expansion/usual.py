@@ -10,13 +10,13 @@ import numpy as np
 
 from spanserve.tracing.admission.http_attributes import Origin
 from spanserve.tracing.expansion.links import to_members
-from spanserve.tracing.expansion.members import Members, of_leans, of_rows
+from spanserve.tracing.expansion.members import MemberRows, members_of
 from spanserve.tracing.expansion.rows import Coded, Rows, coded, each
 from spanserve.tracing.expansion.traces import Traces
 from spanserve.tracing.model.columns import Cells
 from spanserve.tracing.model.span import SpanKind
-from spanserve.tracing.recording.rows import WHOLE, Came
-from spanserve.tracing.recording.table import BATCH_FIELDS, LEAN_TABLE, Frozen
+from spanserve.tracing.recording.members import WHOLE, Came
+from spanserve.tracing.recording.table import BATCH_FIELDS, Frozen
 
 _OK: Final = 200
 _ORIGIN: Final = len(Origin._fields)
@@ -41,22 +41,22 @@ _ROW_MARKS: Final = (
 
 def kind_of(table: Frozen) -> tuple[Any, ...]:
     """Return what tables have in common that are read together."""
-    kind, _, own, _, customs, _ = table
-    return own[_ENDPOINT], own[_SIZE] == 1, kind, *_outline(customs)
+    _, _, own, _, customs, _ = table
+    return own[_ENDPOINT], own[_SIZE] == 1, *_outline(customs)
 
 
 def traces_of(tables: Sequence[Frozen]) -> Traces:
     """Return the rows of tables of one `kind_of`."""
-    endpoint, is_alone, kind, *_ = kind_of(tables[0])
+    endpoint, is_alone, *_ = kind_of(tables[0])
     _, _, owns, origins, customs, plain = zip(*tables, strict=True)
-    members = (of_leans if kind == LEAN_TABLE else of_rows)(plain)
+    members = members_of(plain)
     batches = _batch_rows(owns, endpoint, is_alone=is_alone)
     batches.say(members=to_members(batches, members))
     if is_whole(members):
         at = members.batch
     else:
-        whole = members.numbers["kind"] == WHOLE
-        members = Members(*(each[whole] for each in members))
+        whole = members.numbers["item"] == WHOLE
+        members = MemberRows(*(each[whole] for each in members))
         at = members.batch
     requests = _request_rows(members, endpoint, origins)
     in_batch = batches.take(at)
@@ -99,9 +99,9 @@ def traces_of(tables: Sequence[Frozen]) -> Traces:
     )
 
 
-def is_whole(members: Members) -> bool:
+def is_whole(members: MemberRows) -> bool:
     """Whether all members are here with all that they were."""
-    return bool((members.numbers["kind"] == WHOLE).all())
+    return bool((members.numbers["item"] == WHOLE).all())
 
 
 def _batch_rows(owns: Sequence[Frozen], endpoint: str, *, is_alone: bool) -> Rows:
@@ -130,7 +130,7 @@ def _batch_rows(owns: Sequence[Frozen], endpoint: str, *, is_alone: bool) -> Row
     return rows
 
 
-def _request_rows(members: Members, endpoint: str, origins: Sequence[Sequence[Came]]) -> Rows:
+def _request_rows(members: MemberRows, endpoint: str, origins: Sequence[Sequence[Came]]) -> Rows:
     numbers = members.numbers
     first = np.cumsum([0, *map(len, origins[:-1])])
     at = first[members.batch] + numbers["origin"]

@@ -12,7 +12,6 @@ from spanserve.tracing.recording.attempt import Attempt
 from spanserve.tracing.recording.base import Record
 from spanserve.tracing.recording.custom import CustomEvent, CustomSpan
 from spanserve.tracing.recording.record import BatchRecord, ItemRecord, RequestRecord
-from spanserve.tracing.recording.rows import members
 
 _NEVER_NS: Final = 1 << 63
 _TEXTS: Final = names.EXCEPTION_MESSAGE, names.EXCEPTION_STACKTRACE
@@ -171,13 +170,13 @@ class Values:
         return [
             Link(
                 member.trace_id,
-                derived_id(member.root_id, item_place(member.item, QUEUE)),
+                derived_id(member.root_id, item_place(max(member.item, 0), QUEUE)),
                 {
-                    names.LINK_POSITION: member.position,
+                    names.LINK_POSITION: position,
                     names.LINK_WAIT_MS: self.ms(linked_wait_ns(self, batch, member.queued_ns)),
                 },
             )
-            for member in members(batch.rows.plain())
+            for position, member in batch.rows
         ]
 
 

@@ -14,10 +14,9 @@ from spanserve.tracing.recording.keeping import Rules
 from spanserve.tracing.recording.lean import LeanRequest
 from spanserve.tracing.recording.lean_rows import ends_of, plain_leans
 from spanserve.tracing.recording.leans import Leans
+from spanserve.tracing.recording.members import MAX_REQUEST_ID, Members
 from spanserve.tracing.recording.record import BatchRecord, ItemRecord, RequestRecord
-from spanserve.tracing.recording.rows import MAX_REQUEST_ID, Rows
 from spanserve.tracing.recording.table import (
-    LEAN_TABLE,
     Frozen,
     frozen_members,
     frozen_request,
@@ -85,13 +84,13 @@ class Ending:
         if not kept:
             record.recording = False  # nor is what comes late
 
-    def keep_rows(self, batch: BatchRecord, recorded: int) -> Rows:
+    def keep_rows(self, batch: BatchRecord, recorded: int) -> Members:
         """Let a batch keep a row of each of so many recorded members."""
-        batch.rows = rows = Rows(batch.size, self._spans_each if batch.size > 1 else _SPANS_ALONE)
+        batch.rows = rows = Members(self._spans_each if batch.size > 1 else _SPANS_ALONE)
         batch.pending = recorded + 1
         return rows
 
-    def _rows_of(self, batch: BatchRecord) -> Rows | None:
+    def _rows_of(self, batch: BatchRecord) -> Members | None:
         if batch.rows is None and batch.leans is not None:
             return self.keep_rows(batch, batch.leans.recorded)
         return batch.rows
@@ -146,7 +145,7 @@ class Ending:
         each = _SPANS_ALONE if batch.size == 1 else self._spans_each
         if batch.size == 1 or self._with_runs:  # each member has them, or a copy
             each += len(customs)
-        self._submit(frozen_table(LEAN_TABLE, batch, each * len(leans.sampled), customs, *plain))
+        self._submit(frozen_table(batch, each * len(leans.sampled), customs, *plain))
         first.record = None  # the connection keeps its last request
         return True
 
@@ -191,7 +190,7 @@ class Ending:
         record.usual = False
         return True
 
-    def _take_customs(self, batch: BatchRecord, rows: Rows) -> None:
+    def _take_customs(self, batch: BatchRecord, rows: Members) -> None:
         """Take a batch's custom spans into its rows, where they fit."""
         customs = plain_customs(batch.custom_spans, batch.ended_ns)
         if customs is None:
@@ -210,7 +209,7 @@ class Ending:
         if batch.pending == 0 and batch.rows is not None:
             self._hand_over(batch, batch.rows)
 
-    def _hand_over(self, batch: BatchRecord, rows: Rows) -> None:
+    def _hand_over(self, batch: BatchRecord, rows: Members) -> None:
         if rows.spans or (rows.kept and batch.recording):
             self._submit(frozen_members(batch, rows))
         else:

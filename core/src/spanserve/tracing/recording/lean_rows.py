@@ -1,10 +1,5 @@
-"""What a batch leaves behind whose sampled requests all stayed usual, and had no records: most do.
+"""Packs the sampled requests of a batch that all stayed usual and have no records: most do."""
 
-It says nothing twice, and nothing that follows from the rest: what is the same for all, or can be
-counted out, `members` puts back, for many batches at once.
-"""
-
-import struct
 from array import array
 from collections.abc import Sequence
 from typing import Final
@@ -13,48 +8,30 @@ from spanserve.tracing.admission.http_attributes import Origin
 from spanserve.tracing.model.clock import ID_BYTES, ids_of
 from spanserve.tracing.recording.lean import LeanRequest
 from spanserve.tracing.recording.leans import Leans
+from spanserve.tracing.recording.members import (
+    BETWEEN,
+    MAX_REQUEST_ID,
+    Came,
+    PackedRequests,
+    came,
+    pack_marks,
+)
 from spanserve.tracing.recording.record import ItemRecord
-from spanserve.tracing.recording.rows import BETWEEN, FIELDS, MAX_REQUEST_ID, Came, came
-
-_OWN: Final = ("queued_ns", "started_ns", "encode_ns", "encoded_ns", "depth", "port")
-
-MARKS: Final = tuple(field for field in FIELDS if field[0] in _OWN)
-"""What each request has of its own, in the order of `_OWN`. Its body was there as it began, its
-item queued as soon as that was decoded, and it ended as the next answer was begun: four marks stand
-for seven."""
 
 _NO_SPAN: Final = "0" * 16
 _IS_PEER: Final = Origin._fields.index("is_peer")
 
-_pack: Final = struct.Struct("@" + "".join(code for _, _, code in MARKS)).pack
-
-PlainLeans = tuple[
-    bytes,
-    bytes,
-    int,
-    tuple[bytes, bytes] | None,
-    bytes | None,
-    bytes | None,
-    bytes | None,
-    str | None,
-]
-"""The requests of a batch as they go out: 16 bytes of trace id each; their marks; when the last of
-them ended; 4 bytes each that say where they stand in the batch, and 8 when they ended, None where
-all that were in it are here; 4 bytes each that say where their origins stand, None where there is
-one; 8 bytes each of root's and of parent's id, None where a root's is the lower half of its trace's
-and none has a parent; their own ids, None where they are those of the traces."""
-
 
 def plain_leans(
     batch: Leans[LeanRequest], items: Sequence[ItemRecord], ended_ns: int
-) -> tuple[Sequence[Came], PlainLeans] | None:
+) -> tuple[Sequence[Came], PackedRequests] | None:
     """Return the different origins of a batch's sampled requests, and what goes out.
 
     The last answer was out at `ended_ns`. None where one has something that needs a record: an id
     of its client's that is too long for a column, or a client without a port.
     """
     requests, ids, sampled, _ = batch
-    chosen = None
+    chosen: tuple[bytes | None, bytes | None] = None, None
     if len(sampled) < len(items):
         chosen = _chosen(requests, sampled, ended_ns)
         requests = [requests[place] for place in sampled]
@@ -63,7 +40,7 @@ def plain_leans(
     origins, places = _origins(requests, are_called=not ids)
     marks = b"".join(
         [
-            _pack(
+            pack_marks(
                 item.queued_ns,
                 lean.started_ns,
                 lean.encode_ns,
@@ -74,11 +51,13 @@ def plain_leans(
             for lean, item in zip(requests, items, strict=True)
         ]
     )
-    given = (None, None, None) if ids else _given(requests)
+    given = _given(requests) if not ids else (None, None, None)
     if given is None or False in [origin[_IS_PEER] for origin in origins]:
         return None
     ids = ids or bytes.fromhex("".join([lean.trace_id for lean in requests]))
-    return origins, (ids, marks, ended_ns, chosen, places, *given)
+    roots, parents, request_ids = given
+    own = *chosen, places, roots, parents, request_ids, None, None
+    return origins, PackedRequests(ids, marks, ended_ns, *own)
 
 
 def _origins(

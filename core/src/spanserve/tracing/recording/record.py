@@ -14,7 +14,7 @@ from spanserve.tracing.model.failure import Failure
 from spanserve.tracing.recording.attempt import Attempt, Retry
 from spanserve.tracing.recording.base import Record
 from spanserve.tracing.recording.leans import Leans
-from spanserve.tracing.recording.rows import Rows
+from spanserve.tracing.recording.members import Members
 
 
 class RequestRecord(Record):
@@ -211,7 +211,7 @@ class BatchRecord(Attempt, Record):
     recording = False
     sampled = False
     retries: Sequence[Retry] = ()
-    rows: Rows | None = None
+    rows: Members | None = None
     """What its recorded members leave behind."""
 
     pending: int = 0

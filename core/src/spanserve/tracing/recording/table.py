@@ -5,9 +5,9 @@ and None: those are what `marshal` writes, at a tenth of `pickle`'s cost for obj
 crosses to the exporter's process. Whoever makes spans reads the tables of many records at once
 (`expansion.read`).
 
-A usual request becomes a row of its batch (`rows`, and still less where all are usual:
-`lean_rows`). All others have a table of their own: the fields of the record, of its items, and of
-the batches that these were in, which do not wait for each other.
+A usual request is packed with its batch (`members`). All others have a table of their own: the
+fields of the record, of its items, and of the batches that these were in, which do not wait for
+each other.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,19 +25,16 @@ from spanserve.tracing.recording.counting import (
 )
 from spanserve.tracing.recording.custom import CustomSpan, PlainCustom
 from spanserve.tracing.recording.lean import LeanRequest
-from spanserve.tracing.recording.lean_rows import PlainLeans
+from spanserve.tracing.recording.members import WHOLE, Came, Member, Members, PackedRequests
 from spanserve.tracing.recording.record import BatchRecord, ItemRecord, RequestRecord
-from spanserve.tracing.recording.rows import LINK, WHOLE, Came, PlainRows, Rows, pack_row
 from spanserve.tracing.recording.startup import StartupRecord
 
 TABLE: Final = 0
-LEAN_TABLE: Final = 1
 BATCH: Final = 2
 REQUEST: Final = 3
 STARTUP: Final = 4
 PACKED: Final = 5
 LATE: Final = 6
-TABLES: Final = TABLE, LEAN_TABLE
 
 _BATCH_SPANS: Final = 4
 _CUSTOM_ENDED: Final = 4
@@ -132,82 +129,77 @@ def frozen_request(record: RequestRecord, *, with_runs: bool) -> Frozen:
     )
 
 
-def write_record(rows: Rows, record: RequestRecord, item: ItemRecord) -> None:
-    """Write all of a usual request into its batch's rows."""
-    parent_id = int(record.parent_id, 16) if record.parent_id else 0
-    decoded = record.decode_ns, record.decoded_ns
-    place = rows.place_of(record.origin, record.tracestate)
-    _write(rows, record, item, parent_id, decoded, record.ended_ns, place, record.port)
-
-
-def write_lean(rows: Rows, lean: LeanRequest, item: ItemRecord, ended_ns: int) -> None:
-    """Write all of a request that stayed usual, and has no record, into its batch's rows."""
-    parent_id = 0 if lean.caller is None else lean.caller.span_number
-    # Its body was there as it began, and its item queued as soon as that was decoded.
-    decoded = lean.started_ns, item.queued_ns
-    place = rows.place_of(lean.head.origin, "" if lean.caller is None else lean.caller.tracestate)
-    _write(rows, lean, item, parent_id, decoded, ended_ns, place, lean.head.client.port)
-
-
-def _write(  # noqa: PLR0917  # what a record and its stand-in keep each in its own way
-    rows: Rows,
-    request: RequestRecord | LeanRequest,
-    item: ItemRecord,
-    parent_id: int,
-    decoded: tuple[int, int],
-    ended_ns: int,
-    origin_place: int,
-    port: int,
-) -> None:
-    numbers = (
-        request.root_id,
-        parent_id,
+def write_record(members: Members, record: RequestRecord, item: ItemRecord) -> None:
+    """Keep all of a usual request among the members of its batch."""
+    member = Member(
+        record.trace_id,
+        record.root_id,
+        WHOLE,
         item.queued_ns,
-        request.started_ns,
-        *decoded,
-        request.encode_ns,
-        request.encoded_ns,
+        record.request_id,
+        int(record.parent_id, 16) if record.parent_id else 0,
+        record.started_ns,
+        record.decode_ns,
+        record.decoded_ns,
+        record.encode_ns,
+        record.encoded_ns,
+        record.ended_ns,
+        item.depth,
+        record.port,
+        members.place_of(record.origin, record.tracestate),
+    )
+    members.put(item.position, member)
+
+
+def write_lean(members: Members, lean: LeanRequest, item: ItemRecord, ended_ns: int) -> None:
+    """Keep all of a request that stayed usual, and has no record, among those of its batch."""
+    caller = lean.caller
+    member = Member(
+        lean.trace_id,
+        lean.root_id,
+        WHOLE,
+        item.queued_ns,
+        lean.request_id,
+        0 if caller is None else caller.span_number,
+        lean.started_ns,
+        lean.started_ns,  # its body was there as it began,
+        item.queued_ns,  # and its item queued as soon as that was decoded
+        lean.encode_ns,
+        lean.encoded_ns,
         ended_ns,
         item.depth,
-        0,
-        origin_place,
-        port,
-        WHOLE,
+        lean.head.client.port,
+        members.place_of(lean.head.origin, "" if caller is None else caller.tracestate),
     )
-    rows.put(item.position, request.trace_id, request.request_id, pack_row(*numbers))
-    rows.count(1)
+    members.put(item.position, member)
 
 
-def write_link(rows: Rows, record: RequestRecord, item: ItemRecord) -> None:
-    """Write where the batch's link to a member leads, which is frozen by itself, into its rows."""
-    marks = item.queued_ns, 0, 0, 0, 0, 0, 0
-    numbers = pack_row(record.root_id, 0, *marks, 0, item.index, 0, 0, LINK)
-    rows.put(item.position, record.trace_id, "", numbers)
-    rows.kept += 1
+def write_link(members: Members, record: RequestRecord, item: ItemRecord) -> None:
+    """Keep where the batch's link to a member leads, which has a table of its own."""
+    members.put(item.position, Member(record.trace_id, record.root_id, item.index, item.queued_ns))
 
 
 frozen_batch: Callable[[BatchRecord], Frozen] = attrgetter(*BATCH_FIELDS)
 """Freezes what a batch itself has, without its members."""
 
 
-def frozen_members(batch: BatchRecord, rows: Rows) -> Frozen:
+def frozen_members(batch: BatchRecord, rows: Members) -> Frozen:
     """Freeze a batch whose last member's end is decided, with what the members left behind."""
     if rows.are_open:
-        return frozen_table(TABLE, batch, rows.spans, rows.customs, rows.origins, rows.plain())
-    return BATCH, spans_of_batch(batch), _plain_batch(batch, batch.finished), rows.plain()
+        return frozen_table(batch, rows.spans, rows.customs, rows.origins, rows.packed())
+    return BATCH, spans_of_batch(batch), _plain_batch(batch, batch.finished), tuple(rows.packed())
 
 
-def frozen_table(  # noqa: PLR0917  # called for every batch: keywords would cost
-    kind: int,
+def frozen_table(  # called for every batch: keywords would cost
     batch: BatchRecord,
     members_spans: int,
     customs: Sequence[PlainCustom],
     origins: Sequence[Came],
-    members: PlainRows | PlainLeans,
+    members: PackedRequests,
 ) -> Frozen:
-    """Freeze a batch that went well, with its members as they go out: a table of this kind."""
+    """Freeze a batch that went well, with its members as they go out."""
     spans = members_spans + (_BATCH_SPANS + len(customs) if batch.recording else 0)
-    return kind, spans, frozen_batch(batch), [*map(tuple, origins)], customs, members
+    return TABLE, spans, frozen_batch(batch), [*map(tuple, origins)], customs, tuple(members)
 
 
 def frozen_startup(record: StartupRecord) -> Frozen:
@@ -273,9 +265,3 @@ def _plain_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 span_count: Callable[[Frozen], int] = itemgetter(1)
 """Returns how many spans a frozen record makes."""
-
-
-def batch_size(table: Frozen) -> int:
-    """Return how many members the batch of a table has."""
-    size: int = table[2][BATCH_FIELDS.index("size")]
-    return size
