@@ -23,8 +23,8 @@ from spanserve.tracing.admission.client import Client
 from spanserve.tracing.admission.head import Head
 from spanserve.tracing.plugins.loading import LoadedTracer, opened
 from spanserve.tracing.plugins.registry import load_plugin
-from spanserve.tracing.recording.lean import UNDECIDED, LeanRequest
 from spanserve.tracing.recording.record import ItemRecord, RequestRecord
+from spanserve.tracing.recording.request_trace import UNDECIDED, RequestTrace
 from spanserve.tracing.tracing import Tracing
 
 REQUESTS = 16
@@ -64,7 +64,7 @@ def gate(*tracers: LoadedTracer) -> Tracing:
     return Tracing(tracers, CONFIG, Resource("parts", {"service.name": "parts"}))
 
 
-class Request(LeanRequest):
+class Request(RequestTrace):
     """A request as the server keeps one."""
 
     __slots__ = ()

@@ -11,7 +11,7 @@ from spanserve.tracing.export.outcome import Drop
 from spanserve.tracing.model.clock import Clock, Ids
 from spanserve.tracing.plugins.loading import LoadedTracer, opened
 from spanserve.tracing.recording.record import BatchRecord, ItemRecord, RequestRecord
-from spanserve.tracing.recording.table import Frozen
+from spanserve.tracing.recording.table import Table
 from spanserve.tracing.tracing import Tracing
 
 RESOURCE = Resource("tests", {"service.name": "tests"})
@@ -77,7 +77,7 @@ def http_origin() -> tuple[Origin, int]:
     return origin_of(scope, dict(scope["headers"]))
 
 
-class Sent(list[Frozen]):
+class Sent(list[Table]):
     """What a gate hands to its exporters, in their place."""
 
     def __init__(self) -> None:
@@ -91,7 +91,7 @@ class Sent(list[Frozen]):
         tracing.exporters = (sent,)  # type: ignore[assignment]  # it has what the gate calls
         return sent
 
-    def put(self, record: Frozen) -> None:
+    def put(self, record: Table) -> None:
         """Take a record."""
         self.append(record)
 

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from spanserve.tracing.admission.client import Client
 from spanserve.tracing.admission.head import Head
-from spanserve.tracing.recording.lean import UNDECIDED, LeanRequest
 from spanserve.tracing.recording.record import ItemRecord, RequestRecord
+from spanserve.tracing.recording.request_trace import UNDECIDED, RequestTrace
 from spanserve.tracing.tracing import Tracing
 
 TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -60,7 +60,7 @@ batches_of_calls = st.lists(
 )
 
 
-class Lean(LeanRequest):
+class Lean(RequestTrace):
     """A request, and its item."""
 
     __slots__ = ("_tracing", "own")

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from spanserve import Span
 from spanserve.tracing.model.failure import failure_of
 from spanserve.tracing.model.ids import RUN, item_place
-from spanserve.tracing.recording.base import Record
+from spanserve.tracing.recording.base import Record, Scope
 from spanserve.tracing.recording.counting import spans_of_request
 from spanserve.tracing.recording.custom import CustomEvent, CustomSpan
-from spanserve.tracing.recording.outlet import Scope
 from spanserve.tracing.recording.record import BatchRecord, ItemRecord, RequestRecord
 from spanserve.tracing.recording.table import LATE
 from spanserve.tracing.tracing import Tracing
@@ -198,7 +197,7 @@ class Workload:
             self.tracing.request_ended(record)
         if record.recording:
             self.early[id(record)] = self.expansion().spans(record)
-            self.counts[id(record)] = spans_of_request(record, with_runs=not self.linked)
+            self.counts[id(record)] = spans_of_request(record, include_batch_run=not self.linked)
 
     def _user_code(self, record: Record, place: int, depth: int = 0) -> None:
         scope = self.tracing.scope(record, place)

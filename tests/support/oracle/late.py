@@ -4,7 +4,7 @@ from spanserve.tracing.model.failure import Failure
 from spanserve.tracing.model.span import Link, SpanKind
 from spanserve.tracing.recording.base import Record
 from spanserve.tracing.recording.custom import CustomEvent, CustomSpan
-from spanserve.tracing.recording.table import Frozen
+from spanserve.tracing.recording.table import Table
 
 
 class LateRecord(Record):
@@ -19,7 +19,7 @@ class LateRecord(Record):
         self.debug = debug
 
 
-def late_record(table: Frozen) -> LateRecord:
+def late_record(table: Table) -> LateRecord:
     """Return what is known of a trace that left before, of its table."""
     (trace_id, root_id, tracestate, debug), customs = table[2:]
     record = LateRecord(trace_id, root_id, tracestate, debug=debug)

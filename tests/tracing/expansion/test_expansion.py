@@ -24,7 +24,7 @@ from spanserve.tracing.recording.table import (
     LATE,
     REQUEST,
     TABLE,
-    Frozen,
+    Table,
     write_link,
 )
 from spanserve.tracing.scope import entered
@@ -102,7 +102,7 @@ RUNS = "well", "with spans", "not"
 """How the batches of a test run."""
 
 
-def made_of(sent: Sequence[Frozen], *, linked: bool) -> list[Span]:
+def made_of(sent: Sequence[Table], *, linked: bool) -> list[Span]:
     """Expand what was sent, as an exporter does."""
     expander = Expander(batch_spans="linked" if linked else "full", exceptions="full")
     return [*Spans(expander.blocks(sent, UNIX_NS))]
@@ -714,7 +714,7 @@ def test_custom_spans_past_the_bound_are_said_on_the_root() -> None:
     check_trace(spans)
     assert spans[0].attributes["spanserve.custom_spans.lost"] == 5
     assert len(named("c", spans)) == MAX_CUSTOM_SPANS
-    assert spans_of_request(record, with_runs=True) == len(spans)
+    assert spans_of_request(record, include_batch_run=True) == len(spans)
 
 
 def test_a_timeout_while_the_batch_runs_cuts_the_run_off() -> None:

@@ -28,7 +28,7 @@ from spanserve.tracing.export.queue import RecordQueue
 from spanserve.tracing.model.clock import Clock
 from spanserve.tracing.model.columns import Block
 from spanserve.tracing.recording.record import RequestRecord
-from spanserve.tracing.recording.table import Frozen, frozen_request
+from spanserve.tracing.recording.table import Table, pack_request
 from support.gate import Watch, http_origin
 from support.serving import until
 
@@ -93,7 +93,7 @@ def exporter(
 
 def put(to: Exporter, *records: RequestRecord) -> None:
     for each in records:
-        to.put(frozen_request(each, with_runs=True))
+        to.put(pack_request(each, include_batch_run=True))
 
 
 @contextmanager
@@ -532,7 +532,7 @@ def test_a_record_that_cannot_be_expanded_costs_itself_and_is_said_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Odd(Expander):
-        def blocks(self, tables: Sequence[Frozen], offset_ns: int) -> list[Block]:
+        def blocks(self, tables: Sequence[Table], offset_ns: int) -> list[Block]:
             if any(fields[0].endswith(("1", "2")) for _, _, fields, *_ in tables):
                 raise ValueError("odd")
             return super().blocks(tables, offset_ns)
@@ -550,7 +550,7 @@ def test_a_record_that_cannot_be_expanded_costs_itself_and_is_said_once(
 def test_an_estimate_that_was_off_is_put_right_when_the_spans_are_made() -> None:
     backend = Backend()
     each = exporter(backend)
-    kind, _, *fields = frozen_request(record(1, 3), with_runs=True)
+    kind, _, *fields = pack_request(record(1, 3), include_batch_run=True)
     each.put((kind, 7, *fields))
     assert each.recorded_spans == 7
     with running(each):

@@ -26,10 +26,10 @@ from spanserve.tracing.model import names
 from spanserve.tracing.model.ids import RUN
 from spanserve.tracing.plugins.registry import load_plugin
 from spanserve.tracing.recording.base import MAX_CUSTOM_SPANS, Record
-from spanserve.tracing.recording.ending import Ending
+from spanserve.tracing.recording.completion import Completion
 from spanserve.tracing.recording.late import MAX_OPEN
 from spanserve.tracing.recording.record import BatchRecord, RequestRecord
-from spanserve.tracing.recording.table import LATE, REQUEST, Frozen
+from spanserve.tracing.recording.table import LATE, REQUEST, Table
 from spanserve.tracing.scope import entered
 from support.backends import SINKS, backend
 from support.gate import (
@@ -666,7 +666,7 @@ def test_what_overtakes_the_end_of_its_record_goes_out_once() -> None:
         scope.opened("open", tracing.now_ns(), {})
         tracing.late.left(record)
 
-    ending = Ending(tracing.now_ns, sent.put, overtaken, with_runs=True)
+    ending = Completion(tracing.now_ns, sent.put, overtaken, include_batch_run=True)
     ending.rules = tracing.configured
     ending.request_ended(record)
     tracing.late.stop()
@@ -778,7 +778,7 @@ def test_of_very_many_that_are_open_the_oldest_goes_out_as_it_is() -> None:
     ]
 
 
-def made_of(sent: Sequence[Frozen]) -> list[Span]:
+def made_of(sent: Sequence[Table]) -> list[Span]:
     expander = Expander(batch_spans="full", exceptions="full")
     return [*Spans(expander.blocks(sent, 0))]
 

@@ -27,8 +27,7 @@ from spanserve.service.codecs.problems import InvalidResult
 from spanserve.tracing.model.failure import failure_of
 from spanserve.tracing.model.ids import RUN
 from spanserve.tracing.recording.attempt import Attempt
-from spanserve.tracing.recording.base import Record
-from spanserve.tracing.recording.outlet import Scope
+from spanserve.tracing.recording.base import Record, Scope
 from spanserve.tracing.scope import entered
 
 

@@ -17,9 +17,8 @@ from spanserve.tracing.model.attributes import plain_attributes, plain_text, pla
 from spanserve.tracing.model.failure import failure_of
 from spanserve.tracing.model.span import NO_ATTRIBUTES
 from spanserve.tracing.propagation.baggage import read as read_baggage
-from spanserve.tracing.recording.base import Record
+from spanserve.tracing.recording.base import Outlet, Record, Scope
 from spanserve.tracing.recording.custom import CustomEvent, CustomSpan
-from spanserve.tracing.recording.outlet import Outlet, Scope
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from spanserve.config.model import TracingConfig
-from spanserve.tracing.admission.admission import Admission
+from spanserve.tracing.admission.admission import RequestStarter
 from spanserve.tracing.admission.excluded import ExcludedPaths
 from spanserve.tracing.admission.http_attributes import Origin, origin_of
+from spanserve.tracing.admission.sampling import Rules
 from spanserve.tracing.export.build import exporter_of
 from spanserve.tracing.export.outcome import FAILING, Drop
 from spanserve.tracing.export.process.liveness import Watchdog
@@ -27,16 +28,14 @@ from spanserve.tracing.plugins import starting
 from spanserve.tracing.plugins.loading import LoadedTracer
 from spanserve.tracing.propagation import baggage
 from spanserve.tracing.propagation.baggage import BAGGAGE
-from spanserve.tracing.recording.base import Record
-from spanserve.tracing.recording.ending import Ending
-from spanserve.tracing.recording.keeping import Rules
+from spanserve.tracing.recording.base import Record, Scope
+from spanserve.tracing.recording.completion import Completion
 from spanserve.tracing.recording.late import LateSpans
-from spanserve.tracing.recording.lean import decided_on, leans_of
-from spanserve.tracing.recording.leans import Leans
-from spanserve.tracing.recording.outlet import Scope
+from spanserve.tracing.recording.members import BatchRequests
 from spanserve.tracing.recording.record import BatchRecord, ItemRecord, RequestRecord
+from spanserve.tracing.recording.request_trace import decided_on, leans_of
 from spanserve.tracing.recording.startup import StartupRecord
-from spanserve.tracing.recording.table import Frozen
+from spanserve.tracing.recording.table import Table
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -64,20 +63,23 @@ class Tracing:
         self.now_ns = self.clock.now_ns
         self._offset_ns = SteadyOffset(self.clock)
         self._config = config
-        self._admission = Admission(self.tracers, config, ids or Ids())
+        self._starter = RequestStarter(self.tracers, config, ids or Ids())
         self.late = LateSpans(self.now_ns, self._submit, self._lose_late)
-        self._ending = Ending(
-            self.now_ns, self._submit, self.late.left, with_runs=config.batch_spans == "full"
+        self._completion = Completion(
+            self.now_ns,
+            self._submit,
+            self.late.left,
+            include_batch_run=config.batch_spans == "full",
         )
         # Called for every request: without a call in between.
-        self.admit, self.record_of = self._admission.admit, self._admission.record_of
-        self.outgoing = outgoing = self._admission.outgoing
+        self.admit, self.record_of = self._starter.admit, self._starter.record_of
+        self.outgoing = outgoing = self._starter.outgoing
         self.headers_for, self.baggage_of = outgoing.headers_for, outgoing.baggage_of
-        self.request_ended = self._ending.request_ended
-        self.answered = self._ending.answered
+        self.request_ended = self._completion.request_ended
+        self.answered = self._completion.answered
         self.configured = Rules(config.sample_rate, config.keep.errors, config.keep.slower_than_ms)
         self.apply(self.configured)
-        self.kept = self._ending.kept
+        self.kept = self._completion.kept
         self._excludes = ExcludedPaths(config.excluded_urls)
         self._listeners = Listeners(self.tracers)
         self.is_live = bool(self._listeners)
@@ -95,13 +97,13 @@ class Tracing:
 
     def apply(self, rules: Rules) -> None:
         """Record by these rules from the next request on."""
-        self.rules = self._ending.rules = rules
-        self._admission.apply(rules)
+        self.rules = self._completion.rules = rules
+        self._starter.apply(rules)
 
     @property
     def ignored_headers(self) -> int:
         """How often a request's trace headers of a format could not be used."""
-        return self._admission.propagators.ignored
+        return self._starter.propagators.ignored
 
     def request(
         self,
@@ -137,17 +139,17 @@ class Tracing:
         route: str,
     ) -> RequestRecord:
         """Begin the record of a request whose path is traced; `fields` are its headers by name."""
-        own_id, trace_id, root_id, sampled, caller = self._admission.admitted(headers, fields)
+        own_id, trace_id, root_id, sampled, caller = self._starter.started(headers, fields)
         if request_id is None:
             request_id = own_id
         record = self._new_record(
             trace_id, root_id, sampled, origin, port, started_ns, request_id, route
         )
         if caller is not None:
-            self._admission.note_caller(record, caller)
+            self._starter.note_caller(record, caller)
         if BAGGAGE in fields:
             record.baggage = baggage.sent(headers)
-        if self._admission.keeps:
+        if self._starter.keeps:
             record.recording = True
         if self.is_live:
             record.started()
@@ -190,11 +192,11 @@ class Tracing:
         leans = leans_of(every)
         places, ids = self.admit(leans)
         if places is not None and batch.size == len(leans):  # nearly always
-            recorded = batch.size if self._admission.keeps else len(places)
+            recorded = batch.size if self._starter.keeps else len(places)
             if recorded:
-                batch.leans = Leans(leans, ids, places, recorded)
+                batch.leans = BatchRequests(leans, ids, places, recorded)
             if batch.size > 1:
-                batch.trace_id, batch.root_id = self._admission.next_root()
+                batch.trace_id, batch.root_id = self._starter.next_root()
                 batch.sampled, batch.recording = len(places) > 0, recorded > 0
             return
         requests = [each for each in every if each is not None]
@@ -202,9 +204,9 @@ class Tracing:
             return
         recorded, sampled, debug = decided_on(requests)
         if recorded:
-            self._ending.keep_rows(batch, recorded)
+            self._completion.keep_rows(batch, recorded)
         if batch.size > 1:
-            batch.trace_id, batch.root_id = self._admission.next_root()
+            batch.trace_id, batch.root_id = self._starter.next_root()
             batch.recording = recorded > 0
             batch.sampled, batch.debug = sampled, debug
 
@@ -224,7 +226,7 @@ class Tracing:
             yield
             return
         record = StartupRecord(
-            *self._admission.next_root(),
+            *self._starter.next_root(),
             service,
             self.now_ns(),
             recording=self.rules.sample_rate > 0,
@@ -232,7 +234,7 @@ class Tracing:
         with self.late.starting(record, self.scope(record, ROOT)):
             yield
 
-    def _submit(self, record: Frozen) -> None:
+    def _submit(self, record: Table) -> None:
         for exporter in self.exporters:
             exporter.put(record)
 

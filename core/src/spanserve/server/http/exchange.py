@@ -21,8 +21,8 @@ from spanserve.server.http.pacing import Pace
 from spanserve.tracing.model.failure import Failure
 from spanserve.tracing.propagation.passing import PassingRecord
 from spanserve.tracing.recording.base import Record
-from spanserve.tracing.recording.lean import UNDECIDED, LeanRequest
 from spanserve.tracing.recording.record import RequestRecord
+from spanserve.tracing.recording.request_trace import UNDECIDED, RequestTrace
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ class ClientLeftError(Exception):
     """The client closed the connection before it had its answer."""
 
 
-class Exchange(LeanRequest):
+class Exchange(RequestTrace):
     """A request and what is known of it; the server's own view, one for each request."""
 
     __slots__ = (

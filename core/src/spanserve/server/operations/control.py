@@ -24,7 +24,7 @@ from starlette.datastructures import Headers
 
 from spanserve.server.http.exchange import Receive, Scope, Send
 from spanserve.server.routes import error_responses
-from spanserve.tracing.recording.keeping import Rules
+from spanserve.tracing.admission.sampling import Rules
 from spanserve.tracing.tracing import Tracing
 
 log = logging.getLogger(__name__)

@@ -21,8 +21,8 @@ from spanserve.running.protocol import Runner
 from spanserve.server.access.access_log import AccessLog
 from spanserve.server.access.guard import Guard
 from spanserve.server.http.traffic import Traffic
+from spanserve.tracing.admission.sampling import ERROR, SLOW
 from spanserve.tracing.export.exporter import Drop
-from spanserve.tracing.recording.keeping import ERROR, SLOW
 from spanserve.tracing.tracing import Tracing
 
 

@@ -2,27 +2,39 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
-from typing import Final
+from typing import Final, NamedTuple
 
 from spanserve.config.model import TracingConfig
 from spanserve.tracing.admission.outgoing import Outgoing, OutgoingRules
-from spanserve.tracing.admission.sampling import RatioSampler
+from spanserve.tracing.admission.sampling import RatioSampler, Rules
 from spanserve.tracing.model.clock import ID_BYTES, ROOT_ID_AT, Ids, root_ids
 from spanserve.tracing.plugins.loading import LoadedTracer
 from spanserve.tracing.propagation import baggage
 from spanserve.tracing.propagation.baggage import BAGGAGE
 from spanserve.tracing.propagation.context import Remote
 from spanserve.tracing.propagation.propagators import KNOWN_FORMATS, Propagators
-from spanserve.tracing.recording.keeping import Rules
-from spanserve.tracing.recording.lean import Decision, LeanRequest, decision_of
 from spanserve.tracing.recording.record import RequestRecord
+from spanserve.tracing.recording.request_trace import Decision, RequestTrace, decision_of
 
 _SAMPLED: Final = Decision(sampled=True, recording=True)
 _BITS_BUT_A_BYTE: Final = 56
 """Of a root's id, those behind its first byte."""
 
 
-class Admission:
+class StartedTrace(NamedTuple):
+    """The trace of a request as it begins, and who called, if anyone said.
+
+    `own_id` is the trace's where it joins no other, and the request's where its client gave none.
+    """
+
+    own_id: str
+    trace_id: str
+    root_id: int
+    sampled: bool
+    caller: Remote | None
+
+
+class RequestStarter:
     """Admits requests by the rules in force; `next_root` draws a trace's id and its root's."""
 
     def __init__(self, tracers: Sequence[LoadedTracer], config: TracingConfig, ids: Ids) -> None:
@@ -43,18 +55,14 @@ class Admission:
         self.keeps = rules.keeps
         self._unsampled = Decision(sampled=False, recording=rules.keeps)
 
-    def admitted(
+    def started(
         self, headers: Iterable[tuple[bytes, bytes]], fields: Mapping[bytes, bytes]
-    ) -> tuple[str, str, int, bool, Remote | None]:
-        """Return a request's own id, its trace's and its root's, whether it is sampled, its caller.
-
-        `fields` are its headers by name; its path is traced. Its own id is its trace's where it
-        joins no other, and the request's, too, where the client gave none.
-        """
+    ) -> StartedTrace:
+        """Start the trace of a request whose path is traced; `fields` are its headers by name."""
         own_id, root_id = self.next_root()
         caller = self.propagators.extract(headers, fields)
         trace_id, sampled = self._joined(caller, own_id, root_id)
-        return own_id, trace_id, root_id, sampled, caller
+        return StartedTrace(own_id, trace_id, root_id, sampled, caller)
 
     def _joined(self, caller: Remote | None, own_id: str, root_id: int) -> tuple[str, bool]:
         """Return the trace that a request belongs to, and whether it is sampled."""
@@ -63,7 +71,7 @@ class Admission:
         trace_id, sampled = caller.trace_id or own_id, caller.sampled
         return trace_id, self._decide(trace_id, caller) if sampled is None else sampled
 
-    def admit(self, leans: Sequence[LeanRequest]) -> tuple[Sequence[int] | None, bytes]:
+    def admit(self, leans: Sequence[RequestTrace]) -> tuple[Sequence[int] | None, bytes]:
         """Begin some requests that have no records, as `Tracing.begin` does one that has.
 
         The `request_id` of each is empty where its client gave none. Returns the positions of those
@@ -105,7 +113,7 @@ class Admission:
             decisions[place] = _SAMPLED
         return sampled, decisions
 
-    def _admit_called(self, lean: LeanRequest, caller: Remote, own_id: str) -> None:
+    def _admit_called(self, lean: RequestTrace, caller: Remote, own_id: str) -> None:
         """Begin a request that has a caller."""
         root_id, trusts = int(own_id[16:], 16), self._trusts
         lean.trace_id, sampled = self._joined(caller, own_id, root_id)
@@ -115,7 +123,7 @@ class Admission:
             lean.request_id = lean.request_id or own_id
             lean.record = self.record_of(lean)
 
-    def record_of(self, lean: LeanRequest) -> RequestRecord:
+    def record_of(self, lean: RequestTrace) -> RequestRecord:
         """Return a record of what is known of a request that was admitted without."""
         ids = lean.trace_id, lean.root_id, lean.sampled
         came = lean.head.origin, lean.head.client.port, lean.started_ns
@@ -133,21 +141,21 @@ class Admission:
         if not self._trusts:
             if caller.trace_id:
                 record.caller = caller.trace_id, caller.span_id, caller.tracestate
-                record.usual = False
+                record.packable = False
             return
         record.parent_id = caller.span_id or None
         if caller.debug:
             record.debug = True
-            record.usual = False
+            record.packable = False
         record.tracestate = caller.tracestate
         if caller.random:
             record.random = True
         if caller.debug_id:
             record.debug_id = caller.debug_id
-            record.usual = False
+            record.packable = False
 
 
-def _sampled(leans: Sequence[LeanRequest]) -> Sequence[int] | None:
+def _sampled(leans: Sequence[RequestTrace]) -> Sequence[int] | None:
     """Return the positions of those that are sampled; None where one has a record by now."""
     if any(lean.record is not None for lean in leans):
         return None

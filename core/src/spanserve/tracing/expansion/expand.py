@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from spanserve.tracing.expansion import read, shape, usual
+from spanserve.tracing.expansion import read_batches, read_records, shape
 from spanserve.tracing.expansion.columns import Evaluation
 from spanserve.tracing.expansion.gathered import Gathered
 from spanserve.tracing.expansion.operations import Columns, Failures
@@ -17,7 +17,7 @@ from spanserve.tracing.expansion.rows import Rows
 from spanserve.tracing.expansion.shape import SpanShape
 from spanserve.tracing.expansion.traces import Traces
 from spanserve.tracing.model.columns import Block, Column
-from spanserve.tracing.recording.table import TABLE, Frozen
+from spanserve.tracing.recording.table import TABLE, Table
 
 
 class Expander:
@@ -39,24 +39,24 @@ class Expander:
         self._exceptions = exceptions
         self._checkpoint = checkpoint
 
-    def blocks(self, tables: Sequence[Frozen], offset_ns: int) -> list[Block]:
+    def blocks(self, tables: Sequence[Table], offset_ns: int) -> list[Block]:
         """Return all spans of tables; `offset_ns` turns a monotonic mark into Unix time."""
         failures = Failures()
         op = Columns(failures, include_batch_run=self._include_batch_run)
         evaluation = Evaluation(op, offset_ns, self._exceptions, self._checkpoint)
-        usual_tables: dict[Any, list[Frozen]] = {}
+        batches: dict[Any, list[Table]] = {}
         gathered = None
         for table in tables:
             if table[0] == TABLE:
-                usual_tables.setdefault(usual.kind_of(table), []).append(table)
+                batches.setdefault(read_batches.kind_of(table), []).append(table)
             else:
                 gathered = gathered or Gathered(failures)
                 gathered.add(table)
         blocks: list[Block] = []
-        for alike in usual_tables.values():
-            blocks += _blocks(evaluation, usual.traces_of(alike))
+        for alike in batches.values():
+            blocks += _blocks(evaluation, read_batches.traces_of(alike))
         if gathered is not None:
-            traces = read.traces_of(gathered)
+            traces = read_records.traces_of(gathered)
             _relate(op, traces)
             blocks += _blocks(evaluation, traces)
         return blocks

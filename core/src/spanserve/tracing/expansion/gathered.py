@@ -16,7 +16,7 @@ from spanserve.tracing.recording.table import (
     REQUEST,
     REQUEST_FIELDS,
     TRACE_FIELDS,
-    Frozen,
+    Table,
 )
 
 _NO_BATCH: Final = "0" * 32, 0, "", "", 0, False, False, 0, *[0] * 6
@@ -55,19 +55,19 @@ class Gathered:
 
     def __init__(self, failures: Failures) -> None:
         self._failures = failures
-        self.requests: list[Frozen] = []
-        self.items: list[Frozen] = []
-        self.batches: list[Frozen] = [(*_NO_BATCH, 0, 0)]
+        self.requests: list[Table] = []
+        self.items: list[Table] = []
+        self.batches: list[Table] = [(*_NO_BATCH, 0, 0)]
         self.own: list[int] = []
-        self.members: list[Frozen] = []
-        self.retries: list[Frozen] = []
+        self.members: list[Table] = []
+        self.retries: list[Table] = []
         self.goes: list[tuple[int, int, int]] = []
-        self.customs: list[Frozen] = []
-        self.run_customs: list[Frozen] = []
+        self.customs: list[Table] = []
+        self.run_customs: list[Table] = []
         self.copies: list[tuple[int, int]] = []
-        self.startups: list[Frozen] = []
+        self.startups: list[Table] = []
 
-    def add(self, table: Frozen) -> None:
+    def add(self, table: Table) -> None:
         """Take the rows of a table; one that is broken raises, and is then to be left out."""
         kind, _, *rest = table
         if kind == REQUEST:
@@ -84,7 +84,7 @@ class Gathered:
             self._add_customs((trace_id, root_id, "", False), customs)
 
     def _add_request(  # noqa: PLR0917  # as it is packed
-        self, fields: Frozen, origin: Frozen, failure: Any, customs: Any, items: Any, batches: Any
+        self, fields: Table, origin: Table, failure: Any, customs: Any, items: Any, batches: Any
     ) -> None:
         request, first = len(self.requests), len(self.batches)
         self.requests.append((*fields, origin, self._failures.add(failure)))
@@ -105,7 +105,7 @@ class Gathered:
                     self.goes.append((item, batch, attempt))
                     self.copies += [(go, custom) for custom in run_customs.get(attempt, ())]
 
-    def _batch_of(self, packed: Frozen) -> tuple[Any, dict[int, list[int]]]:
+    def _batch_of(self, packed: Table) -> tuple[Any, dict[int, list[int]]]:
         """Take a batch that a request was in; return its attempts, and the custom spans in each."""
         fields, failure, customs, retries = packed
         batch = len(self.batches)
@@ -127,7 +127,7 @@ class Gathered:
                     self.run_customs.append(self._custom(custom, depths))
         return attempts, in_run
 
-    def _add_batch(self, packed: Frozen, members: Frozen) -> None:
+    def _add_batch(self, packed: Table, members: Table) -> None:
         fields, failure, customs, retries = packed
         batch = len(self.batches)
         self.batches.append((*fields, self._failures.add(failure), len(retries)))
@@ -138,11 +138,11 @@ class Gathered:
         trace_id, root_id, *_ = fields
         self._add_customs((trace_id, root_id, "", fields[_DEBUG]), customs)
 
-    def _add_customs(self, trace: Sequence[Any], customs: Iterable[Frozen]) -> None:
+    def _add_customs(self, trace: Sequence[Any], customs: Iterable[Table]) -> None:
         depths: dict[int, int] = {}
         self.customs += [(*self._custom(custom, depths), *trace) for custom in customs]
 
-    def _custom(self, packed: Frozen, depths: dict[int, int]) -> Frozen:
+    def _custom(self, packed: Table, depths: dict[int, int]) -> Table:
         *fields, ended_ns, attributes, events, failure, error, kind, links = packed
         said = None if error is None else (0, "", error, "")
         nesting = depths.get(packed[_CUSTOM_PARENT], -1) + 1

@@ -18,7 +18,7 @@ from spanserve.tracing.hookspecs import ExportResult
 from spanserve.tracing.model.columns import Block, Column, Spans
 from spanserve.tracing.model.failure import raised
 from spanserve.tracing.model.span import Span
-from spanserve.tracing.recording.table import Frozen, span_count
+from spanserve.tracing.recording.table import Table, span_count
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Delivery(Protocol):
     @property
     def reason(self) -> str | None: ...  # see above
 
-    def packed(self, record: Frozen) -> Frozen:
+    def packed(self, record: Table) -> Table:
         """Return a record as it is to wait for `deliver`; called on the event loop."""
 
     def report_to(self, liveness: Liveness) -> None:
@@ -51,7 +51,7 @@ class Delivery(Protocol):
         `at_once` it tries without a pause.
         """
 
-    def deliver(self, records: Sequence[Frozen], offset_ns: int) -> Outcome:
+    def deliver(self, records: Sequence[Table], offset_ns: int) -> Outcome:
         """Hand the spans of these records over; raises nothing that a tracer can raise."""
 
     def again(self) -> Outcome:
@@ -89,7 +89,7 @@ class DirectDelivery:
         self._said = False
         self._lost = 0
 
-    def packed(self, record: Frozen) -> Frozen:
+    def packed(self, record: Table) -> Table:
         """Return it as it is: nothing is gained here by packing it."""
         return record
 
@@ -104,7 +104,7 @@ class DirectDelivery:
         """Be ready."""
         return 0.0
 
-    def deliver(self, records: Sequence[Frozen], offset_ns: int) -> Outcome:
+    def deliver(self, records: Sequence[Table], offset_ns: int) -> Outcome:
         """Expand the records, and hand all spans over in one call."""
         self._lost = 0
         blocks = self._blocks(records, offset_ns)
@@ -117,7 +117,7 @@ class DirectDelivery:
             outcome = outcome._replace(dropped=dropped)
         return outcome._replace(spans=len(spans) + self._lost)
 
-    def _blocks(self, records: Sequence[Frozen], offset_ns: int) -> Sequence[Block]:
+    def _blocks(self, records: Sequence[Table], offset_ns: int) -> Sequence[Block]:
         try:
             return self._expander.blocks(records, offset_ns)
         except Exception:  # noqa: BLE001  # it is one record's fault: the others go out
@@ -128,7 +128,7 @@ class DirectDelivery:
             return blocks
 
     @contextmanager
-    def _losing(self, record: Frozen) -> Iterator[None]:
+    def _losing(self, record: Table) -> Iterator[None]:
         """Make spans of a record; where that fails, they are counted as lost."""
         try:
             yield

@@ -18,7 +18,7 @@ from spanserve.tracing.export.process.liveness import HANGS_HERE, HANGS_THERE, L
 from spanserve.tracing.export.queue import RecordQueue
 from spanserve.tracing.model.clock import Clock
 from spanserve.tracing.model.failure import told
-from spanserve.tracing.recording.table import Frozen
+from spanserve.tracing.recording.table import Table
 
 __all__ = ["Counters", "Drop", "Exporter", "QueueLimits", "State"]
 
@@ -210,13 +210,13 @@ class Exporter:
         if few and self._queue.waiting_spans and self._is_up():
             self._deliver(self._take())
 
-    def _take(self) -> list[Frozen]:
+    def _take(self) -> list[Table]:
         """Take the oldest records that make the spans of one call."""
         with self._books:
             records, self._in_hand = self._queue.take()
         return records
 
-    def _deliver(self, records: Sequence[Frozen]) -> None:
+    def _deliver(self, records: Sequence[Table]) -> None:
         """Hand records over, and again while the tracer asks for that and time is left."""
         if not records:
             return

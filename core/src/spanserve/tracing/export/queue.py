@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Final
 
 from spanserve.tracing.export.outcome import Counters, Drop
-from spanserve.tracing.recording.table import Frozen, span_count
+from spanserve.tracing.recording.table import Table, span_count
 
 _PARTS: Final = 100
 """A full queue loses one of so many parts of it at once."""
@@ -29,7 +29,7 @@ class RecordQueue:
         *,
         most: int,
         enough: int,
-        packed: Callable[[Frozen], Frozen],
+        packed: Callable[[Table], Table],
         counters: Counters,
         books: threading.Lock,
         wake: threading.Event,
@@ -38,8 +38,8 @@ class RecordQueue:
         self._packed = packed
         self._most = most
         self._look_at_spans = self._enough = min(enough, most)
-        self._newest: deque[Frozen] = deque()
-        self._calls: deque[deque[Frozen]] = deque()
+        self._newest: deque[Table] = deque()
+        self._calls: deque[deque[Table]] = deque()
         self._newest_from_spans = 0
         self._overflowed_spans = 0
         self._taken_spans = 0
@@ -58,7 +58,7 @@ class RecordQueue:
         """Whether there is enough for a call."""
         return bool(self._calls)
 
-    def put(self, record: Frozen) -> None:
+    def put(self, record: Table) -> None:
         """Queue a finished record; never blocks."""
         self.put_spans += record[1]
         if self._is_closed:
@@ -68,7 +68,7 @@ class RecordQueue:
         if self.put_spans >= self._look_at_spans:
             self._look_after()
 
-    def take(self) -> tuple[list[Frozen], int]:
+    def take(self) -> tuple[list[Table], int]:
         """Take the oldest records that make the spans of one call; with the lock held."""
         try:
             records = list(self._calls.popleft())
@@ -128,9 +128,9 @@ class RecordQueue:
             if call:
                 self._calls.appendleft(call)
 
-    def _taken_newest(self) -> list[Frozen]:
+    def _taken_newest(self) -> list[Table]:
         """Take one by one, since the event loop may add more to them now."""
-        records: list[Frozen] = []
+        records: list[Table] = []
         newest = self._newest
         with suppress(IndexError):
             while True:

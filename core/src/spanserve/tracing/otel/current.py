@@ -26,8 +26,8 @@ from opentelemetry.trace import (
 )
 
 from spanserve.tracing.propagation.baggage import read
+from spanserve.tracing.recording.base import Scope
 from spanserve.tracing.recording.custom import CustomSpan
-from spanserve.tracing.recording.outlet import Scope
 from spanserve.tracing.scope import keep_current_in, plain_current
 
 _SCOPE_KEY: Final = contexts.create_key("spanserve-scope")

@@ -12,16 +12,18 @@ from spanserve.tracing.recording.record import BatchRecord, ItemRecord, RequestR
 from spanserve.tracing.recording.startup import StartupRecord
 
 
-def spans_of_request(record: RequestRecord, *, with_runs: bool) -> int:
+def spans_of_request(record: RequestRecord, *, include_batch_run: bool) -> int:
     """Return how many spans an ended request makes."""
     spans = 1 + len(record.finished)
     for mark_ns in (record.decode_ns, record.queued_ns, record.run_ns, record.encode_ns):
         if mark_ns and record.reached(mark_ns):
             spans += 1
-    return spans + sum(_spans_of_item(record, item, with_runs=with_runs) for item in record.items)
+    return spans + sum(
+        _spans_of_item(record, item, include_batch_run=include_batch_run) for item in record.items
+    )
 
 
-def _spans_of_item(record: RequestRecord, item: ItemRecord, *, with_runs: bool) -> int:
+def _spans_of_item(record: RequestRecord, item: ItemRecord, *, include_batch_run: bool) -> int:
     batch = item.batch
     if batch is None or not record.reached(batch.started_ns):
         return 1
@@ -32,7 +34,7 @@ def _spans_of_item(record: RequestRecord, item: ItemRecord, *, with_runs: bool) 
             + (batch.split_started and record.reached(batch.ran_ns))
         )
     spans = 1
-    if with_runs:
+    if include_batch_run:
         for attempt in record.attempts(item.position, batch):
             if record.reached(attempt.run_ns):
                 spans += 1 + len(list(copies_seen(batch, attempt, record.ended_ns)))

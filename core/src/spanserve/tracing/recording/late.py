@@ -14,11 +14,10 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from spanserve.tracing.model.failure import failure_of
-from spanserve.tracing.recording.base import CUSTOMS, MAX_CUSTOM_SPANS, Record
+from spanserve.tracing.recording.base import CUSTOMS, MAX_CUSTOM_SPANS, Record, Scope
 from spanserve.tracing.recording.custom import CustomSpan
-from spanserve.tracing.recording.outlet import Scope
 from spanserve.tracing.recording.startup import StartupRecord
-from spanserve.tracing.recording.table import Frozen, frozen_late, frozen_startup
+from spanserve.tracing.recording.table import Table, pack_late, pack_startup
 from spanserve.tracing.scope import entered
 
 log = logging.getLogger(__name__)
@@ -44,7 +43,7 @@ class LateSpans:
     def __init__(
         self,
         now_ns: Callable[[], int],
-        submit: Callable[[Frozen], None],
+        submit: Callable[[Table], None],
         lose: Callable[[int], None],
     ) -> None:
         self._now_ns = now_ns
@@ -192,13 +191,13 @@ class LateSpans:
             self._ready += () if self._is_stopped else undecided
             waits = bool(self._open or self._ready)
         for startup in startups:
-            self._submit(frozen_startup(startup))
+            self._submit(pack_startup(startup))
         for record, spans in _by_record(ready):
             for span in spans:
                 if not span.ended_ns:
                     record.custom_given_up(span, now_ns)
             if record.recording and record.is_decided:
-                self._submit(frozen_late(record, spans, now_ns))
+                self._submit(pack_late(record, spans, now_ns))
         self._look_again(waits)
 
     def _look_again(self, waits: bool) -> None:  # noqa: FBT001  # of this file alone

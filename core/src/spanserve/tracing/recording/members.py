@@ -1,6 +1,6 @@
 """The recorded requests of a batch, as they go out with it: what each has of its own.
 
-A request is usual where it had one item, in a batch that went well, and was answered without
+A request is packable where it had one item, in a batch that went well, and was answered without
 failure: nearly all are. One that is not has a table of its own; here stands only where the batch's
 link to it leads. Nothing is said twice, and nothing that follows from the rest: what is the same
 for all, or can be counted out, is put back when the tables of many batches are read.
@@ -9,14 +9,16 @@ for all, or can be counted out, is put back when the tables of many batches are 
 import struct
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from spanserve.tracing.admission.http_attributes import Origin
 from spanserve.tracing.recording.custom import PlainCustom
 
+R = TypeVar("R")
+
 MAX_REQUEST_ID: Final = 36
-"""Characters: as long as a UUID's text. A request with a longer id is not usual: it would widen a
-column of thousands."""
+"""Characters: as long as a UUID's text. A request with a longer id is not packable: it would widen
+a column of thousands."""
 
 BETWEEN: Final = "\0"
 """What stands between the request ids of a batch."""
@@ -93,6 +95,19 @@ class PackedRequests(NamedTuple):
 def came(origin: Came, tracestate: str) -> Came:
     """Return where a request came from, with its caller's tracestate."""
     return (*origin, tracestate) if tracestate else tuple(origin)
+
+
+class BatchRequests(NamedTuple, Generic[R]):
+    """All requests of a batch, none of which has a record.
+
+    `ids` are 16 bytes of trace id each, empty where a client gave any id; the requests at the
+    positions `sampled` are. `recorded` are so many: those, or all, since any may be kept.
+    """
+
+    requests: Sequence[R]
+    ids: bytes
+    sampled: Sequence[int]
+    recorded: int
 
 
 class Member(NamedTuple):

@@ -13,8 +13,7 @@ from spanserve.tracing.admission.http_attributes import Origin
 from spanserve.tracing.model.failure import Failure
 from spanserve.tracing.recording.attempt import Attempt, Retry
 from spanserve.tracing.recording.base import Record
-from spanserve.tracing.recording.leans import Leans
-from spanserve.tracing.recording.members import Members
+from spanserve.tracing.recording.members import BatchRequests, Members
 
 
 class RequestRecord(Record):
@@ -43,7 +42,7 @@ class RequestRecord(Record):
     first_item_ns: int = 0
     """When the first value of a stream was there to be sent; 0: it was no stream."""
 
-    usual: bool = True
+    packable: bool = True
     """False where it had several items, a run of its own, or a mark of a caller's or a rule."""
 
     def __init__(  # noqa: PLR0917  # made for every request: keywords would cost
@@ -96,7 +95,7 @@ class RequestRecord(Record):
         elif self.items:
             item.index = 1
             self.items = [*self.items, item]
-            self.usual = False
+            self.packable = False
         else:
             self.items = (item,)
 
@@ -107,12 +106,12 @@ class RequestRecord(Record):
     def plain_queued(self, now_ns: int) -> None:
         """Wait for the runner, without a batch."""
         self.queued_ns = now_ns
-        self.usual = False
+        self.packable = False
 
     def plain_run_started(self, now_ns: int) -> None:
         """Begin to run the user's method for this request alone."""
         self.run_ns = now_ns
-        self.usual = False
+        self.packable = False
 
     def plain_run_ended(self, now_ns: int) -> None:
         """Have the method's answer, or its exception."""
@@ -217,7 +216,7 @@ class BatchRecord(Attempt, Record):
     pending: int = 0
     """Ends that are still to come: each recorded member's, and the batch's own."""
 
-    leans: Leans[Any] | None = None
+    leans: BatchRequests[Any] | None = None
     """Its requests until their answers are out, where none has a record, and some are recorded: it
     gets rows then only once that turns out to be needed."""
 
@@ -241,10 +240,10 @@ class BatchRecord(Attempt, Record):
         return len(self.retries)
 
     @property
-    def is_usual(self) -> bool:
+    def is_packable(self) -> bool:
         """Whether it went well at once, and nobody asked for its trace."""
-        unusual = self.failure or self.retries or self.debug or self.custom_lost
-        return self.ended_ns > 0 and not unusual
+        is_more = self.failure or self.retries or self.debug or self.custom_lost
+        return self.ended_ns > 0 and not is_more
 
     def retry(self, positions: Sequence[int]) -> Retry:
         """Have another go at the items at these positions, since a go at them and others raised."""

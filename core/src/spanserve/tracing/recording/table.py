@@ -5,7 +5,7 @@ and None: those are what `marshal` writes, at a tenth of `pickle`'s cost for obj
 crosses to the exporter's process. Whoever makes spans reads the tables of many records at once
 (`expansion.read`).
 
-A usual request is packed with its batch (`members`). All others have a table of their own: the
+A packable request is packed with its batch (`members`). All others have a table of their own: the
 fields of the record, of its items, and of the batches that these were in, which do not wait for
 each other.
 """
@@ -24,9 +24,9 @@ from spanserve.tracing.recording.counting import (
     spans_of_startup,
 )
 from spanserve.tracing.recording.custom import CustomSpan, PlainCustom
-from spanserve.tracing.recording.lean import LeanRequest
 from spanserve.tracing.recording.members import WHOLE, Came, Member, Members, PackedRequests
 from spanserve.tracing.recording.record import BatchRecord, ItemRecord, RequestRecord
+from spanserve.tracing.recording.request_trace import RequestTrace
 from spanserve.tracing.recording.startup import StartupRecord
 
 TABLE: Final = 0
@@ -40,7 +40,7 @@ _BATCH_SPANS: Final = 4
 _CUSTOM_ENDED: Final = 4
 _CUSTOM_ATTRIBUTES: Final = 5
 
-Frozen = tuple[Any, ...]
+Table = tuple[Any, ...]
 """A frozen record: its kind, one of those above, its number of spans, and its fields: bytes where
 it is packed (`packing`)."""
 
@@ -94,20 +94,20 @@ BATCH_FIELDS: Final = (
 RETRY_FIELDS: Final = ("number", "started_ns", "run_ns", "ran_ns", "ended_ns")
 TRACE_FIELDS: Final = ("trace_id", "root_id", "tracestate", "debug")
 
-_request_fields: Callable[[RequestRecord], Frozen] = attrgetter(*REQUEST_FIELDS)
-_startup_fields: Callable[[StartupRecord], Frozen] = attrgetter(*STARTUP_FIELDS)
-_item_fields: Callable[[ItemRecord], Frozen] = attrgetter(*ITEM_FIELDS)
-_retry_fields: Callable[[Retry], Frozen] = attrgetter(*RETRY_FIELDS)
-_trace_fields: Callable[[Record], Frozen] = attrgetter(*TRACE_FIELDS)
+_request_fields: Callable[[RequestRecord], Table] = attrgetter(*REQUEST_FIELDS)
+_startup_fields: Callable[[StartupRecord], Table] = attrgetter(*STARTUP_FIELDS)
+_item_fields: Callable[[ItemRecord], Table] = attrgetter(*ITEM_FIELDS)
+_retry_fields: Callable[[Retry], Table] = attrgetter(*RETRY_FIELDS)
+_trace_fields: Callable[[Record], Table] = attrgetter(*TRACE_FIELDS)
 
 
-def frozen_request(record: RequestRecord, *, with_runs: bool) -> Frozen:
-    """Pack a request that ended; `with_runs` is whether its batch's run is in its trace.
+def pack_request(record: RequestRecord, *, include_batch_run: bool) -> Table:
+    """Pack a request that ended; `include_batch_run` is whether its batch's run is in its trace.
 
     It has copies of the batches that its items were in, as far as they are known.
     """
     numbers: dict[int, int] = {}
-    batches: list[Frozen] = []
+    batches: list[Table] = []
     items = []
     for item in record.items:
         batch, number = item.batch, -1
@@ -119,7 +119,7 @@ def frozen_request(record: RequestRecord, *, with_runs: bool) -> Frozen:
         items.append((number, _plain_failure(item.failure), *_item_fields(item)))
     return (
         REQUEST,
-        spans_of_request(record, with_runs=with_runs),
+        spans_of_request(record, include_batch_run=include_batch_run),
         _request_fields(record),
         tuple(record.origin),
         _plain_failure(record.failure),
@@ -130,7 +130,7 @@ def frozen_request(record: RequestRecord, *, with_runs: bool) -> Frozen:
 
 
 def write_record(members: Members, record: RequestRecord, item: ItemRecord) -> None:
-    """Keep all of a usual request among the members of its batch."""
+    """Keep all of a packable request among the members of its batch."""
     member = Member(
         record.trace_id,
         record.root_id,
@@ -151,8 +151,8 @@ def write_record(members: Members, record: RequestRecord, item: ItemRecord) -> N
     members.put(item.position, member)
 
 
-def write_lean(members: Members, lean: LeanRequest, item: ItemRecord, ended_ns: int) -> None:
-    """Keep all of a request that stayed usual, and has no record, among those of its batch."""
+def write_lean(members: Members, lean: RequestTrace, item: ItemRecord, ended_ns: int) -> None:
+    """Keep all of a request that is packable, and has no record, among those of its batch."""
     caller = lean.caller
     member = Member(
         lean.trace_id,
@@ -179,37 +179,37 @@ def write_link(members: Members, record: RequestRecord, item: ItemRecord) -> Non
     members.put(item.position, Member(record.trace_id, record.root_id, item.index, item.queued_ns))
 
 
-frozen_batch: Callable[[BatchRecord], Frozen] = attrgetter(*BATCH_FIELDS)
+_batch_fields: Callable[[BatchRecord], Table] = attrgetter(*BATCH_FIELDS)
 """Freezes what a batch itself has, without its members."""
 
 
-def frozen_members(batch: BatchRecord, rows: Members) -> Frozen:
+def pack_members(batch: BatchRecord, rows: Members) -> Table:
     """Freeze a batch whose last member's end is decided, with what the members left behind."""
     if rows.are_open:
-        return frozen_table(batch, rows.spans, rows.customs, rows.origins, rows.packed())
+        return pack_table(batch, rows.spans, rows.customs, rows.origins, rows.packed())
     return BATCH, spans_of_batch(batch), _plain_batch(batch, batch.finished), tuple(rows.packed())
 
 
-def frozen_table(  # called for every batch: keywords would cost
+def pack_table(  # called for every batch: keywords would cost
     batch: BatchRecord,
     members_spans: int,
     customs: Sequence[PlainCustom],
     origins: Sequence[Came],
     members: PackedRequests,
-) -> Frozen:
+) -> Table:
     """Freeze a batch that went well, with its members as they go out."""
     spans = members_spans + (_BATCH_SPANS + len(customs) if batch.recording else 0)
-    return TABLE, spans, frozen_batch(batch), [*map(tuple, origins)], customs, tuple(members)
+    return TABLE, spans, _batch_fields(batch), [*map(tuple, origins)], customs, tuple(members)
 
 
-def frozen_startup(record: StartupRecord) -> Frozen:
+def pack_startup(record: StartupRecord) -> Table:
     """Pack the start of a process that ended, well or not."""
     customs = [_plain_custom(custom) for custom in record.finished]
     failure = _plain_failure(record.failure)
     return STARTUP, spans_of_startup(record), _startup_fields(record), failure, customs
 
 
-def frozen_late(record: Record, spans: Sequence[CustomSpan], now_ns: int) -> Frozen:
+def pack_late(record: Record, spans: Sequence[CustomSpan], now_ns: int) -> Table:
     """Pack custom spans whose record left before: what is open goes out as it is now."""
     return LATE, len(spans), _trace_fields(record), [_plain_late(span, now_ns) for span in spans]
 
@@ -223,16 +223,16 @@ def _plain_late(span: CustomSpan, now_ns: int) -> tuple[Any, ...]:
     return tuple(fields)
 
 
-def _plain_batch(batch: BatchRecord, customs: Sequence[CustomSpan]) -> Frozen:
+def _plain_batch(batch: BatchRecord, customs: Sequence[CustomSpan]) -> Table:
     return (
-        frozen_batch(batch),
+        _batch_fields(batch),
         _plain_failure(batch.failure),
         [_plain_custom(custom) for custom in customs],
         [_plain_retry(retry) for retry in batch.retries],
     )
 
 
-def _plain_retry(retry: Retry) -> Frozen:
+def _plain_retry(retry: Retry) -> Table:
     return tuple(retry.positions), _plain_failure(retry.failure), *_retry_fields(retry)
 
 
@@ -263,5 +263,5 @@ def _plain_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return dict(attributes)  # at once: the user's threads may still add to it
 
 
-span_count: Callable[[Frozen], int] = itemgetter(1)
+span_count: Callable[[Table], int] = itemgetter(1)
 """Returns how many spans a frozen record makes."""

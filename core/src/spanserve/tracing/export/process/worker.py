@@ -23,10 +23,10 @@ from spanserve.tracing.export.delivery import Delivery
 from spanserve.tracing.export.outcome import Drop, Outcome
 from spanserve.tracing.export.process.frames import read_frame, write_frame
 from spanserve.tracing.export.process.liveness import Liveness
+from spanserve.tracing.export.process.packing import packed, unpacked
 from spanserve.tracing.export.process.restarts import Restarts, clean_environment, ended_by
 from spanserve.tracing.model.span import Resource
-from spanserve.tracing.recording.packing import packed, unpacked
-from spanserve.tracing.recording.table import Frozen, span_count
+from spanserve.tracing.recording.table import Table, span_count
 
 try:
     import fcntl
@@ -82,7 +82,7 @@ class ProcessDelivery:
         self._abandoned = False
         self._liveness: Liveness | None = None
 
-    def packed(self, record: Frozen) -> Frozen:
+    def packed(self, record: Table) -> Table:
         """Return the record as bytes."""
         return packed(record)
 
@@ -130,7 +130,7 @@ class ProcessDelivery:
             return 0.0
         return max(self._restarts.wait_s(time.monotonic()), _SHORTEST_PAUSE_S)
 
-    def deliver(self, records: Sequence[Frozen], offset_ns: int) -> Outcome:
+    def deliver(self, records: Sequence[Table], offset_ns: int) -> Outcome:
         """Pass the records on, and wait for what became of their spans."""
         if self._alone:
             return self._fallback.deliver([unpacked(each) for each in records], offset_ns)

@@ -22,6 +22,7 @@ from spanserve.tracing.export.checkpoint import checkpoint, hear_signs
 from spanserve.tracing.export.delivery import DirectDelivery
 from spanserve.tracing.export.outcome import Outcome
 from spanserve.tracing.export.process.frames import read_frame, write_frame
+from spanserve.tracing.export.process.packing import unpacked
 from spanserve.tracing.export.process.worker import (
     AGAIN,
     ANSWER,
@@ -34,7 +35,6 @@ from spanserve.tracing.export.process.worker import (
 )
 from spanserve.tracing.model.failure import raised, told
 from spanserve.tracing.plugins.registry import load_plugin
-from spanserve.tracing.recording.packing import unpacked
 
 
 class Lines(logging.Handler):

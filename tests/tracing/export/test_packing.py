@@ -1,4 +1,4 @@
-"""Frozen records as bytes, and back."""
+"""Table records as bytes, and back."""
 
 from enum import StrEnum
 from http import HTTPStatus
@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spanserve.tracing.recording.packing import packed, unpacked
-from spanserve.tracing.recording.table import PACKED, REQUEST, Frozen, span_count
+from spanserve.tracing.export.process.packing import packed, unpacked
+from spanserve.tracing.recording.table import PACKED, REQUEST, Table, span_count
 
 scalars = (
     st.none()
@@ -29,7 +29,7 @@ values = st.recursive(
 def test_what_is_packed_comes_back_and_says_all_along_how_many_spans_it_makes(
     value: Any, spans: int
 ) -> None:
-    record: Frozen = (REQUEST, spans, value)
+    record: Table = (REQUEST, spans, value)
     parcel = packed(record)
     assert (parcel[0], span_count(parcel)) == (PACKED, spans)
     assert unpacked(parcel) == record

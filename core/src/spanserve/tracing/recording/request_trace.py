@@ -1,8 +1,8 @@
-"""A request of the usual kind, as long as it stays one: ids, some marks, and no record.
+"""The fast-path trace state of a request: ids and some marks; a full record on first need.
 
 To make a record and to write marks into it costs more than the rest of tracing together. What
-the row of a usual request holds is known to the server anyway, and is packed for a whole batch as
-the last of its answers is out (`Tracing.answered`). A request that turns out to be unusual is
+is packed of most requests is known to the server anyway, and is packed for a whole batch as
+the last of its answers is out (`Tracing.answered`). A request that turns out to be more is
 given its record then; one whose model's code may open spans in it, before.
 
 Its ids, too, it has only once its batch begins: what is done for all requests of a batch, one
@@ -43,7 +43,7 @@ UNDECIDED: Final = Decision(sampled=False, recording=False)
 """Of a request that was not admitted, or not yet."""
 
 
-class LeanRequest:
+class RequestTrace:
     """What a server keeps of a request for tracing.
 
     It takes the place of a `RequestRecord` in the batcher. `record` is that, once there is one.
@@ -129,18 +129,18 @@ class LeanRequest:
         item.dequeued_ns = now_ns
 
 
-def leans_of(requests: Sequence[TracedRequest | None]) -> Sequence[LeanRequest]:
+def leans_of(requests: Sequence[TracedRequest | None]) -> Sequence[RequestTrace]:
     """Return those of requests that have no records: nearly always all of them, as they are."""
     kinds = set(map(type, requests))
-    if len(kinds) == 1 and issubclass(kinds.pop(), LeanRequest):
-        return cast("Sequence[LeanRequest]", requests)
-    return [each for each in requests if isinstance(each, LeanRequest)]
+    if len(kinds) == 1 and issubclass(kinds.pop(), RequestTrace):
+        return cast("Sequence[RequestTrace]", requests)
+    return [each for each in requests if isinstance(each, RequestTrace)]
 
 
 def decided_on(requests: Sequence[TracedRequest]) -> tuple[int, bool, bool]:
     """Return how many of some requests are recorded, whether any is sampled, and any debugged."""
     # By what was decided on them: to ask each request would cost a call.
-    decisions = [each.decision if isinstance(each, LeanRequest) else each for each in requests]
+    decisions = [each.decision if isinstance(each, RequestTrace) else each for each in requests]
     recorded = [each.recording for each in decisions].count(True)
     if not recorded:
         return 0, False, False

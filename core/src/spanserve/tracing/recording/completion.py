@@ -1,6 +1,6 @@
 """What becomes of requests and batches when they end: a row, a record, or nothing.
 
-A batch is handed over after its last member's end is decided, and its usual members with it.
+A batch is handed over after its last member's end is decided, and its packable members with it.
 """
 
 import sys
@@ -8,19 +8,18 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final, cast
 
+from spanserve.tracing.admission.sampling import Rules
 from spanserve.tracing.recording.base import Record
 from spanserve.tracing.recording.custom import PlainCustom, plain_customs
-from spanserve.tracing.recording.keeping import Rules
-from spanserve.tracing.recording.lean import LeanRequest
-from spanserve.tracing.recording.lean_rows import ends_of, plain_leans
-from spanserve.tracing.recording.leans import Leans
-from spanserve.tracing.recording.members import MAX_REQUEST_ID, Members
+from spanserve.tracing.recording.members import MAX_REQUEST_ID, BatchRequests, Members
+from spanserve.tracing.recording.packing import ends_of, pack_requests
 from spanserve.tracing.recording.record import BatchRecord, ItemRecord, RequestRecord
+from spanserve.tracing.recording.request_trace import RequestTrace
 from spanserve.tracing.recording.table import (
-    Frozen,
-    frozen_members,
-    frozen_request,
-    frozen_table,
+    Table,
+    pack_members,
+    pack_request,
+    pack_table,
     write_lean,
     write_link,
     write_record,
@@ -28,15 +27,15 @@ from spanserve.tracing.recording.table import (
 
 _OK: Final = 200
 _SPANS_ALONE: Final = 7
-"""Of a usual request that is alone in its batch."""
+"""Of a packable request that is alone in its batch."""
 
 
-class Ending:
+class Completion:
     """Ends requests and batches of one gate, and hands over what they leave to `submit`.
 
     `left` is told of a record that leaves, where it has custom spans: before, some may be open.
-    `with_runs`: a member of a shared batch has the batch's run in its trace. `kept` counts the
-    requests that were not sampled and kept by the rules in force, by rule.
+    `include_batch_run`: a member of a shared batch has the batch's run in its trace. `kept` counts
+    the requests that were not sampled and kept by the rules in force, by rule.
     """
 
     rules: Rules
@@ -44,16 +43,16 @@ class Ending:
     def __init__(
         self,
         now_ns: Callable[[], int],
-        submit: Callable[[Frozen], None],
+        submit: Callable[[Table], None],
         left: Callable[[Record], None],
         *,
-        with_runs: bool,
+        include_batch_run: bool,
     ) -> None:
         self._now_ns = now_ns
         self._submit = submit
         self._left = left
-        self._with_runs = with_runs
-        self._spans_each = 5 if with_runs else 4
+        self._include_batch_run = include_batch_run
+        self._spans_each = 5 if include_batch_run else 4
         self.kept: Counter[str] = Counter()
 
     def request_ended(self, record: RequestRecord) -> None:
@@ -68,9 +67,9 @@ class Ending:
         kept = record.sampled or (record.recording and self._keep(record))
         if kept and record.custom_spans:
             self._left(record)
-        whole = kept and _is_usual(record) and _has_usual_customs(record, record.items[0])
+        whole = kept and _is_packable(record) and _has_packable_customs(record, record.items[0])
         if kept and not whole:
-            self._submit(frozen_request(record, with_runs=self._with_runs))
+            self._submit(pack_request(record, include_batch_run=self._include_batch_run))
         for item in record.items:
             item.request = None  # so that records form no cycles
             batch = item.batch
@@ -80,7 +79,7 @@ class Ending:
                 write_record(rows, record, item)
             elif kept:
                 write_link(rows, record, item)
-            self._settle(batch)
+            self._member_done(batch)
         if not kept:
             record.recording = False  # nor is what comes late
 
@@ -109,26 +108,26 @@ class Ending:
             (lean,) = batch.leans.requests
             if lean.encoded_ns and lean.record is not None:
                 self._record_left(lean.record, now_ns)
-        if self._ended_as_usual(batch, items, now_ns):
+        if self._packed_at_once(batch, items, now_ns):
             batch.leans = None
             return
         rows = self._rows_of(batch)
         batch.leans = None
-        if rows is not None and batch.is_usual:
+        if rows is not None and batch.is_packable:
             rows.are_open = True
             if batch.custom_spans:
                 self._take_customs(batch, rows)
-        left = [item for item in items if isinstance(item.request, LeanRequest)]
-        leans = [cast("LeanRequest", item.request) for item in left]
+        left = [item for item in items if isinstance(item.request, RequestTrace)]
+        leans = [cast("RequestTrace", item.request) for item in left]
         for lean, item, ended_ns in zip(leans, left, ends_of(leans, now_ns), strict=True):
             if lean.recording and lean.encoded_ns:
                 self._lean_ended(lean, item, batch, ended_ns)
-        self._settle(batch)
+        self._member_done(batch)
 
-    def _ended_as_usual(self, batch: BatchRecord, items: Sequence[ItemRecord], now_ns: int) -> bool:
+    def _packed_at_once(self, batch: BatchRecord, items: Sequence[ItemRecord], now_ns: int) -> bool:
         """Hand over a batch of which nothing but rows is left; say whether this is such a batch."""
         leans = batch.leans
-        if leans is None or batch.rows is not None or not batch.is_usual:
+        if leans is None or batch.rows is not None or not batch.is_packable:
             return False  # where it has rows by now, a member ended by itself
         if leans.recorded > len(leans.sampled) and self._may_keep(leans, now_ns):
             return False
@@ -138,14 +137,14 @@ class Ending:
             (only or batch).recording = False  # nor is what comes late
             first.record = None
             return True
-        customs = _usual_customs(batch) if only is None else _own_customs(only)
-        plain = plain_leans(leans, items, now_ns)
+        customs = _customs_of(batch) if only is None else _own_customs(only)
+        plain = pack_requests(leans, items, now_ns)
         if customs is None or plain is None:
             return False
         each = _SPANS_ALONE if batch.size == 1 else self._spans_each
-        if batch.size == 1 or self._with_runs:  # each member has them, or a copy
+        if batch.size == 1 or self._include_batch_run:  # each member has them, or a copy
             each += len(customs)
-        self._submit(frozen_table(batch, each * len(leans.sampled), customs, *plain))
+        self._submit(pack_table(batch, each * len(leans.sampled), customs, *plain))
         first.record = None  # the connection keeps its last request
         return True
 
@@ -154,13 +153,13 @@ class Ending:
         if record.custom_spans:
             self._left(record)
 
-    def _may_keep(self, leans: Leans[LeanRequest], now_ns: int) -> bool:
+    def _may_keep(self, leans: BatchRequests[RequestTrace], now_ns: int) -> bool:
         """Whether any of these, which were answered without failure, may be kept."""
         oldest_ns = min([lean.started_ns for lean in leans.requests])
         return self.rules.keeps_after(now_ns - oldest_ns)
 
     def _lean_ended(
-        self, lean: LeanRequest, item: ItemRecord, batch: BatchRecord, ended_ns: int
+        self, lean: RequestTrace, item: ItemRecord, batch: BatchRecord, ended_ns: int
     ) -> None:
         record, rows = lean.record, batch.rows
         if record is not None and not record.left_ns:
@@ -172,11 +171,11 @@ class Ending:
             and lean.head.client.port
             and len(lean.request_id) <= MAX_REQUEST_ID
             and item.failure is None
-            and (record is None or (record.usual and _has_usual_customs(record, item)))
+            and (record is None or (record.packable and _has_packable_customs(record, item)))
         ):
             write_lean(rows, lean, item, ended_ns)
             item.request = None
-            self._settle(batch)
+            self._member_done(batch)
         else:
             self._record_ended(lean.write_record(item, 0, _OK), ended_ns)
         lean.record = None  # the connection keeps its last request
@@ -187,7 +186,7 @@ class Ending:
         if not rule:
             return False
         self.kept[rule] += 1
-        record.usual = False
+        record.packable = False
         return True
 
     def _take_customs(self, batch: BatchRecord, rows: Members) -> None:
@@ -197,28 +196,28 @@ class Ending:
             rows.are_open = False
             return
         rows.customs = customs
-        if self._with_runs:  # then each member has a copy of them
+        if self._include_batch_run:  # then each member has a copy of them
             rows.spans_each += len(customs)
 
-    def _settle(self, batch: BatchRecord) -> None:
+    def _member_done(self, batch: BatchRecord) -> None:
         """Count one of the ends that a batch waits for: its own, and each recorded member's.
 
         After the last one nothing can change any more, and the batch is handed over.
         """
         batch.pending -= 1
         if batch.pending == 0 and batch.rows is not None:
-            self._hand_over(batch, batch.rows)
+            self._submit_batch(batch, batch.rows)
 
-    def _hand_over(self, batch: BatchRecord, rows: Members) -> None:
+    def _submit_batch(self, batch: BatchRecord, rows: Members) -> None:
         if rows.spans or (rows.kept and batch.recording):
-            self._submit(frozen_members(batch, rows))
+            self._submit(pack_members(batch, rows))
         else:
             batch.recording = False  # nor is what comes late
 
 
-def _is_usual(record: RequestRecord) -> bool:
+def _is_packable(record: RequestRecord) -> bool:
     """Say whether an ended record fits a row of its only item's batch."""
-    if not (record.usual and record.decode_ns and record.encoded_ns and record.items):
+    if not (record.packable and record.decode_ns and record.encoded_ns and record.items):
         return False
     (item,) = record.items
     batch = item.batch
@@ -235,7 +234,7 @@ def _is_usual(record: RequestRecord) -> bool:
     )
 
 
-def _has_usual_customs(record: RequestRecord, item: ItemRecord) -> bool:
+def _has_packable_customs(record: RequestRecord, item: ItemRecord) -> bool:
     """Take the custom spans of a request that was alone in its batch into its row, if they fit."""
     if not record.custom_spans:
         return True
@@ -248,13 +247,13 @@ def _has_usual_customs(record: RequestRecord, item: ItemRecord) -> bool:
     return True
 
 
-def _usual_customs(batch: BatchRecord) -> tuple[PlainCustom, ...] | None:
+def _customs_of(batch: BatchRecord) -> tuple[PlainCustom, ...] | None:
     """Return the custom spans of a batch as plain values; None where they are more than those."""
     return plain_customs(batch.custom_spans, batch.ended_ns) if batch.custom_spans else ()
 
 
 def _own_customs(record: RequestRecord) -> tuple[PlainCustom, ...] | None:
-    """Return those of a request that was alone in its batch, if it stayed usual otherwise."""
-    if not record.usual or record.custom_lost:
+    """Return those of a request that was alone in its batch, if it is packable otherwise."""
+    if not record.packable or record.custom_lost:
         return None
     return plain_customs(record.finished, sys.maxsize)

@@ -19,7 +19,7 @@ from spanserve.tracing.recording.table import (
     RETRY_FIELDS,
     STARTUP_FIELDS,
     TRACE_FIELDS,
-    Frozen,
+    Table,
 )
 
 _MAX_TEXT: Final = 64
@@ -55,7 +55,7 @@ def traces_of(gathered: Gathered) -> Traces:
     )
 
 
-def _attempts(batches: Rows, retries: Sequence[Frozen]) -> Rows:
+def _attempts(batches: Rows, retries: Sequence[Table]) -> Rows:
     """Return all attempts: those of the batches themselves, in their rows, and then the retries."""
     count, names = batches.count, ("batch", "positions", "failure", *RETRY_FIELDS)
     if not retries:
@@ -84,7 +84,7 @@ def _attempts(batches: Rows, retries: Sequence[Frozen]) -> Rows:
     )
 
 
-def _items(plain: Sequence[Frozen], requests: Rows, batches: Rows) -> Rows:
+def _items(plain: Sequence[Table], requests: Rows, batches: Rows) -> Rows:
     items = _rows(("request_at", "batch_at", "failure", *ITEM_FIELDS), plain)
     if items.count:
         in_batch = batches.take(items.batch_at)
@@ -92,7 +92,7 @@ def _items(plain: Sequence[Frozen], requests: Rows, batches: Rows) -> Rows:
     return items
 
 
-def _goes(plain: Sequence[Frozen], items: Rows, attempts: Rows, batches: int) -> Rows:
+def _goes(plain: Sequence[Table], items: Rows, attempts: Rows, batches: int) -> Rows:
     item_at, batch_at, retry = np.array(plain, np.int64).reshape(-1, 3).T
     attempt_at = np.where(retry < 0, batch_at, retry + batches)
     return Rows(
@@ -107,7 +107,7 @@ def _goes(plain: Sequence[Frozen], items: Rows, attempts: Rows, batches: int) ->
     )
 
 
-def _rows(names: Sequence[str], plain: Sequence[Frozen]) -> Rows:
+def _rows(names: Sequence[str], plain: Sequence[Table]) -> Rows:
     """Return rows that are given as tuples of these fields."""
     if not plain:
         return Rows(0, {})
@@ -145,7 +145,7 @@ def _texts(texts: Sequence[str]) -> Any:
     return coded(texts)
 
 
-def _origins(origins: Sequence[Frozen]) -> Any:
+def _origins(origins: Sequence[Table]) -> Any:
     found = coded(origins)
     if isinstance(found, Coded):
         return found.map(lambda origin: Origin(*origin))

@@ -16,7 +16,7 @@ from spanserve.tracing.expansion.traces import Traces
 from spanserve.tracing.model.columns import Cells
 from spanserve.tracing.model.span import SpanKind
 from spanserve.tracing.recording.members import WHOLE, Came
-from spanserve.tracing.recording.table import BATCH_FIELDS, Frozen
+from spanserve.tracing.recording.table import BATCH_FIELDS, Table
 
 _OK: Final = 200
 _ORIGIN: Final = len(Origin._fields)
@@ -39,13 +39,13 @@ _ROW_MARKS: Final = (
 )
 
 
-def kind_of(table: Frozen) -> tuple[Any, ...]:
+def kind_of(table: Table) -> tuple[Any, ...]:
     """Return what tables have in common that are read together."""
     _, _, own, _, customs, _ = table
     return own[_ENDPOINT], own[_SIZE] == 1, *_outline(customs)
 
 
-def traces_of(tables: Sequence[Frozen]) -> Traces:
+def traces_of(tables: Sequence[Table]) -> Traces:
     """Return the rows of tables of one `kind_of`."""
     endpoint, is_alone, *_ = kind_of(tables[0])
     _, _, owns, origins, customs, plain = zip(*tables, strict=True)
@@ -104,7 +104,7 @@ def is_whole(members: MemberRows) -> bool:
     return bool((members.numbers["item"] == WHOLE).all())
 
 
-def _batch_rows(owns: Sequence[Frozen], endpoint: str, *, is_alone: bool) -> Rows:
+def _batch_rows(owns: Sequence[Table], endpoint: str, *, is_alone: bool) -> Rows:
     fields: dict[str, Any] = dict(zip(BATCH_FIELDS, zip(*owns, strict=True), strict=True))
     marks = [name for name in BATCH_FIELDS if name.endswith("_ns")]
     cells = np.array([own[-len(marks) :] for own in owns], np.int64)
@@ -163,14 +163,14 @@ def _each_once(values: Sequence[Any], at: Cells) -> Any:
     return found[at] if isinstance(found, Coded) else found
 
 
-def _outline(customs: Sequence[Frozen]) -> Iterator[tuple[str, str, int]]:
+def _outline(customs: Sequence[Table]) -> Iterator[tuple[str, str, int]]:
     """Yield what is the same in like runs of a model's code: names, kinds, which lies in which."""
     numbers = {custom[2]: number for number, custom in enumerate(customs)}
     for name, kind, _, parent_place, *_ in customs:
         yield name, kind, numbers.get(parent_place, _IN_RUN)
 
 
-def _custom_rows(customs: Sequence[Frozen], owner: Rows) -> Rows:
+def _custom_rows(customs: Sequence[Table], owner: Rows) -> Rows:
     """Return spans of the user's, that are alike, of these owners."""
     (name, *_), (kind, *_), places, parents, starts, ends, attributes = zip(*customs, strict=True)
     ended_ns = np.array(ends, np.int64)
