@@ -2,7 +2,7 @@
 
 from array import array
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from spanserve.tracing.admission.http_attributes import Origin
 from spanserve.tracing.model.clock import ID_BYTES, ids_of
@@ -11,7 +11,6 @@ from spanserve.tracing.recording.members import (
     MAX_REQUEST_ID,
     BatchRequests,
     Came,
-    PackedRequests,
     came,
     pack_marks,
 )
@@ -24,11 +23,12 @@ _IS_PEER: Final = Origin._fields.index("is_peer")
 
 def pack_requests(
     batch: BatchRequests[RequestTrace], items: Sequence[ItemRecord], ended_ns: int
-) -> tuple[Sequence[Came], PackedRequests] | None:
-    """Return the different origins of a batch's sampled requests, and what goes out.
+) -> tuple[Sequence[Came], tuple[Any, ...]] | None:
+    """Return the different origins of a batch's sampled requests, and the `PackedRequests`.
 
-    The last answer was out at `ended_ns`. None where one has something that needs a record: an id
-    of its client's that is too long for a column, or a client without a port.
+    Those are a plain tuple, which costs less than their class. The last answer was out at
+    `ended_ns`. None where one has something that needs a record: an id of its client's that is too
+    long for a column, or a client without a port.
     """
     requests, ids, sampled, _ = batch
     chosen: tuple[bytes | None, bytes | None] = None, None
@@ -55,9 +55,7 @@ def pack_requests(
     if given is None or False in [origin[_IS_PEER] for origin in origins]:
         return None
     ids = ids or bytes.fromhex("".join([lean.trace_id for lean in requests]))
-    roots, parents, request_ids = given
-    own = *chosen, places, roots, parents, request_ids, None, None
-    return origins, PackedRequests(ids, marks, ended_ns, *own)
+    return origins, (ids, marks, ended_ns, *chosen, places, *given, None, None)
 
 
 def _origins(

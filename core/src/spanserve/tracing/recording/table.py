@@ -24,7 +24,7 @@ from spanserve.tracing.recording.counting import (
     spans_of_startup,
 )
 from spanserve.tracing.recording.custom import CustomSpan, PlainCustom
-from spanserve.tracing.recording.members import WHOLE, Came, Member, Members, PackedRequests
+from spanserve.tracing.recording.members import WHOLE, Came, Member, Members
 from spanserve.tracing.recording.record import BatchRecord, ItemRecord, RequestRecord
 from spanserve.tracing.recording.request_trace import RequestTrace
 from spanserve.tracing.recording.startup import StartupRecord
@@ -186,7 +186,7 @@ _batch_fields: Callable[[BatchRecord], Table] = attrgetter(*BATCH_FIELDS)
 def pack_members(batch: BatchRecord, rows: Members) -> Table:
     """Freeze a batch whose last member's end is decided, with what the members left behind."""
     if rows.are_open:
-        return pack_table(batch, rows.spans, rows.customs, rows.origins, rows.packed())
+        return pack_table(batch, rows.spans, rows.customs, rows.origins, tuple(rows.packed()))
     return BATCH, spans_of_batch(batch), _plain_batch(batch, batch.finished), tuple(rows.packed())
 
 
@@ -195,11 +195,11 @@ def pack_table(  # called for every batch: keywords would cost
     members_spans: int,
     customs: Sequence[PlainCustom],
     origins: Sequence[Came],
-    members: PackedRequests,
+    members: tuple[Any, ...],
 ) -> Table:
     """Freeze a batch that went well, with its members as they go out."""
     spans = members_spans + (_BATCH_SPANS + len(customs) if batch.recording else 0)
-    return TABLE, spans, _batch_fields(batch), [*map(tuple, origins)], customs, tuple(members)
+    return TABLE, spans, _batch_fields(batch), [*map(tuple, origins)], customs, members
 
 
 def pack_startup(record: StartupRecord) -> Table:
