@@ -50,8 +50,7 @@ ENTANGLED = {
 }
 
 MOST_MODULES_OF_A_ROOM = 12  # a room's shop window, `__init__.py`, is not counted
-LARGER_ROOMS = {
-}
+LARGER_ROOMS: set[str] = set()
 MOST_LINES_OF_A_MODULE = 300
 LONGER_MODULES = {
     "core/src/spanserve/batching/batcher.py",

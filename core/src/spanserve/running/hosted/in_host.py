@@ -19,9 +19,8 @@ from spanserve.tracing.admission.outgoing import Outgoing
 from spanserve.tracing.model.failure import Failure
 from spanserve.tracing.model.ids import ROOT
 from spanserve.tracing.recording.attempt import Attempt, Retry
-from spanserve.tracing.recording.base import Record
+from spanserve.tracing.recording.base import Record, Scope
 from spanserve.tracing.recording.custom import CustomSpan
-from spanserve.tracing.recording.outlet import Scope
 
 
 class HostTrail:

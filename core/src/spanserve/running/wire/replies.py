@@ -7,7 +7,7 @@ from spanserve.running.protocol import BatchReply, BatchRequest, CallReply, Repl
 from spanserve.running.wire.frames import Frame, FrameError
 from spanserve.running.wire.results import failure_from, fault_of, result_of, results_of
 from spanserve.running.wire.traces import Opened
-from spanserve.tracing.recording.outlet import Outlet
+from spanserve.tracing.recording.base import Outlet
 
 Form = list[Any]
 

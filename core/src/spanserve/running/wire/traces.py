@@ -16,9 +16,8 @@ from spanserve.tracing.model.attributes import plain_value
 from spanserve.tracing.model.ids import ROOT, place_of
 from spanserve.tracing.model.span import NO_ATTRIBUTES, Attributes, Link, SpanKind
 from spanserve.tracing.propagation.passing import PassingRecord
-from spanserve.tracing.recording.base import Record
+from spanserve.tracing.recording.base import Outlet, Record, Scope
 from spanserve.tracing.recording.custom import CustomEvent, CustomSpan
-from spanserve.tracing.recording.outlet import Outlet, Scope
 
 Form = list[Any]
 

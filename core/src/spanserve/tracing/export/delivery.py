@@ -15,7 +15,7 @@ from spanserve.tracing.export.outcome import Drop, Outcome, outcome_of
 from spanserve.tracing.export.process.liveness import Liveness
 from spanserve.tracing.export.quiet import without_instrumentation
 from spanserve.tracing.hookspecs import ExportResult
-from spanserve.tracing.model.columns import Block, Column, Spans
+from spanserve.tracing.model.columns import Block, Spans
 from spanserve.tracing.model.failure import raised
 from spanserve.tracing.model.span import Span
 from spanserve.tracing.recording.table import Table, span_count
@@ -107,10 +107,7 @@ class DirectDelivery:
     def deliver(self, records: Sequence[Table], offset_ns: int) -> Outcome:
         """Expand the records, and hand all spans over in one call."""
         self._lost = 0
-        blocks = self._blocks(records, offset_ns)
-        plain = [block for block in blocks if all(map(_is_plain, block))]
-        others = [block for block in blocks if not all(map(_is_plain, block))]
-        spans = Spans(plain, [*Spans(others)])
+        spans = Spans(self._blocks(records, offset_ns))
         outcome = self._handed_over(spans) if spans else Outcome()
         if self._lost:
             dropped = {**outcome.dropped, Drop.NOT_EXPANDED: self._lost}
@@ -162,9 +159,3 @@ class DirectDelivery:
             log.debug("export_spans raised", exc_info=error)
             return Outcome({Drop.TRACER_RAISED: len(spans)}, len(spans), reason=raised(error))
         return outcome
-
-
-def _is_plain(column: Column) -> bool:
-    """Whether all encoders of columns know what is in it: not yet errors, events and their like."""
-    rare = column.events, column.failures, column.links and column.links.which
-    return not column.debug and all(each is None for each in rare)
