@@ -21,7 +21,10 @@ _CORS: Final = "cors: {origins: ['https://app.example.org']}"
 
 @dataclass(frozen=True)
 class Part:
-    """Something in force: ours by `server`'s keys or another service, the others' by its word."""
+    """Something in force: ours by `server`'s keys or another service, the others' by its word.
+
+    `beside_called`: it is compared with a plain server whose heads differ as well.
+    """
 
     title: str
     word: str = ""
@@ -29,16 +32,18 @@ class Part:
     tracing: str = "{type: off}"
     service: str = "models.py:Noop"
     options: tuple[tuple[str, Any], ...] = ()
+    beside_called: bool = False
 
 
 NOTHING: Final = Part("nothing")
 PARTS: Final = (
     Part("a key", "key", _AUTH, options=(("headers", _HELD),)),
     Part(
-        "a key, and every head differs",
+        "a key, every head differs, as without it",
         "",
         _AUTH,
         options=(("headers", _HELD), ("called", True)),
+        beside_called=True,
     ),
     Part("CORS", "cors", _CORS, options=(("headers", _ORIGIN),)),
     Part("a root path", "root_path", "root_path: /models"),
@@ -85,14 +90,18 @@ def production(turns: Turns, port: int, wanted: Sequence[str]) -> Sheet:
 def _ratios(servers: Sequence[tuple[Part, Server]], turns: Turns, port: int) -> dict[str, str]:
     """Return the ratios by the parts' titles; each part is up with the plain server alone."""
     (_, plain), *others = servers
-    return {part.title: _ratio(plain, server, turns, port) for part, server in others}
+    return {
+        part.title: _ratio(replace(plain, called=part.beside_called), server, turns, port)
+        for part, server in others
+    }
 
 
 def _ratio(plain: Server, server: Server, turns: Turns, port: int) -> str:
-    print(f"{server.name}, {server.settings}", file=sys.stderr, flush=True)
     with raised([plain, server], first_port=port) as group:
         _, row = group.cell(CONNECTIONS, turns)
-    return told(row)
+    found = told(row)
+    print(f"{server.name}, {server.settings}: {found}", file=sys.stderr, flush=True)
+    return found
 
 
 def told(row: Row) -> str:

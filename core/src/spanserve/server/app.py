@@ -221,7 +221,7 @@ def _shorten(app: App, route: APIRoute, endpoint: Endpoint, front: FrontDoor) ->
     sent = sender(endpoint, front)
     front.dependents[endpoint.spec.route] = shortened(app, route, endpoint, sent)
     resolver = resolver_of(app, route, endpoint, sent)
-    if resolver is not None:
+    if resolver is not None and isinstance(endpoint, BatchEndpoint):
         front.resolvers[endpoint] = resolver
 
 

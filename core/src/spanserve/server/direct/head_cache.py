@@ -8,7 +8,7 @@ have it tell that costs a sixth of all that the server does for a small request 
 from typing import Final, NamedTuple
 
 from spanserve.server.access.guard import Verdict
-from spanserve.server.endpoint import BatchEndpoint
+from spanserve.server.endpoint import Endpoint
 from spanserve.server.http.headers import HeadersRead
 from spanserve.tracing.admission.head import Head
 
@@ -27,7 +27,7 @@ class Known(NamedTuple):
 
     text: bytes
     length: int
-    endpoint: BatchEndpoint
+    endpoint: Endpoint
     head: Head
     read: HeadersRead
     verdict: Verdict

@@ -7,6 +7,7 @@ middleware, the access log.
 """
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, Final
 
 from uvicorn.config import Config
@@ -21,8 +22,9 @@ from spanserve.server.connections.refusals import NO_HOST, is_host
 from spanserve.server.direct.answers import DirectAnswers
 from spanserve.server.direct.dependent import DependentRequest
 from spanserve.server.direct.head_cache import Known, sent_head
+from spanserve.server.direct.plain import PlainRequest
 from spanserve.server.direct.request import DirectRequest
-from spanserve.server.endpoint import BatchEndpoint
+from spanserve.server.endpoint import BatchEndpoint, Endpoint
 from spanserve.server.http.answer import RequestError
 from spanserve.server.http.front_door import FrontDoor
 from spanserve.server.http.headers import COMMONEST, HeadersRead, is_json, read_fields
@@ -52,9 +54,9 @@ class DirectProtocol(DirectAnswers):
         plain = not config.access_log and self.limit_concurrency is None
         self._app = app if isinstance(app, (App, Entrance)) and plain else None
         self._front: FrontDoor | None = None
-        self._routes: dict[bytes, BatchEndpoint] | None = None if self._app else {}
+        self._routes: Mapping[bytes, Endpoint] | None = None if self._app else {}
         self._short_bytes = 0
-        self._held: BatchEndpoint | None = None
+        self._held: Endpoint | None = None
         self._open: DirectRequest | None = None
         self._data = b""
         self._known: Known | None = None
@@ -168,7 +170,7 @@ class DirectProtocol(DirectAnswers):
         self._front = front = self._app.front
         if front is not None:
             self._guard = front.guard
-            self._routes = front.taskless()
+            self._routes = front.short()
             self._short_bytes = min(HIGH_WATER_LIMIT, front.max_request_bytes)
 
     def _is_simple(self) -> bool:
@@ -213,7 +215,7 @@ class DirectProtocol(DirectAnswers):
         self.body_read()
         request.start(body)
 
-    def _opened(self, endpoint: BatchEndpoint, body: bytes | None) -> DirectRequest:
+    def _opened(self, endpoint: Endpoint, body: bytes | None) -> DirectRequest:
         """Begin a request by the head that was parsed, and keep that if it may be known again."""
         fields, is_bare, verdict = self._fields, self._is_bare, self._verdict
         route = endpoint.spec.route
@@ -228,12 +230,14 @@ class DirectProtocol(DirectAnswers):
         return self._begun(endpoint, head, read, verdict)
 
     def _begun(
-        self, endpoint: BatchEndpoint, head: Head, read: HeadersRead, verdict: Verdict
+        self, endpoint: Endpoint, head: Head, read: HeadersRead, verdict: Verdict
     ) -> DirectRequest:
         front = self._front
         assert front is not None  # noqa: S101  # else there were no endpoints
-        resolver = front.resolvers.get(endpoint) if front.resolvers else None
-        if resolver is None:
+        request: DirectRequest
+        if not isinstance(endpoint, BatchEndpoint):
+            request = PlainRequest(self, front, endpoint, head, read)
+        elif (resolver := front.resolvers.get(endpoint) if front.resolvers else None) is None:
             request = DirectRequest(self, front, endpoint, head, read)
         else:
             request = DependentRequest(self, front, endpoint, head, read, resolver)

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 from spanserve.batching.batcher import ExpiredError
 from spanserve.batching.item import Item
 from spanserve.server.access.access_log import AccessLog, Entry
-from spanserve.server.endpoint import BatchEndpoint
+from spanserve.server.endpoint import BatchEndpoint, Endpoint
 from spanserve.server.http.answer import NOBODY, Answer, RequestError, given_up
 from spanserve.server.http.deadlines import Deadlines
 from spanserve.server.http.exchange import ClientLeftError, Exchange
@@ -65,6 +65,7 @@ class DirectRequest(Exchange):
     )
 
     item: Item | None
+    _endpoint: BatchEndpoint
 
     message_event = _NOBODY_WAITS
     """What uvicorn sets when the client leaves."""
@@ -73,7 +74,7 @@ class DirectRequest(Exchange):
         self,
         connection: Connection,
         front: FrontDoor,
-        endpoint: BatchEndpoint,
+        endpoint: Endpoint,
         head: Head,
         read: HeadersRead,
     ) -> None:
@@ -81,7 +82,7 @@ class DirectRequest(Exchange):
         self.head = head
         self._connection = connection
         self._front = front
-        self._endpoint = endpoint
+        self._endpoint = endpoint  # type: ignore[assignment]  # a plain one's takes none as below
         self.item = None
         self._decoded_ns = self.encode_ns = self.encoded_ns = 0
         self._done = False

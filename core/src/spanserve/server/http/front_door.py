@@ -13,7 +13,7 @@ from typing import Final
 from spanserve.errors import forget_frames
 from spanserve.server.access.access_log import AccessLog, Entry
 from spanserve.server.access.guard import Guard, Verdict
-from spanserve.server.endpoint import BatchEndpoint, Endpoint
+from spanserve.server.endpoint import Endpoint
 from spanserve.server.formats.oip import PREFIX, protocol_error
 from spanserve.server.formats.streaming import send_stream
 from spanserve.server.http.answer import (
@@ -193,15 +193,15 @@ class FrontDoor:
             self._direct = self._is_direct()
         return self._direct
 
-    def taskless(self) -> dict[bytes, BatchEndpoint]:
-        """Return the endpoints, by raw path, that answer a whole request without a task."""
+    def short(self) -> Mapping[bytes, Endpoint]:
+        """Return the endpoints, by raw path, whose whole requests can do without the app."""
         if not self.direct or self._tracing.is_live:
             return {}
         return {
             path.encode(): endpoint
             for path, endpoint in self._endpoints.items()
-            if isinstance(endpoint, BatchEndpoint)
-            and endpoint.speaks_json
+            if endpoint.speaks_json
+            and not endpoint.spec.streams
             and (path not in self.dependents or endpoint in self.resolvers)
         }
 
