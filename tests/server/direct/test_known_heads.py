@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import uvicorn
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
@@ -216,6 +216,7 @@ class Cut(NamedTuple):
         max_size=8,
     )
 )
+@settings(deadline=None)  # a server answers
 @example([(FOUR, Cut(frozenset(), True)), (FOUR, Cut(frozenset({60}), True))])
 @example([(FOUR, Cut(frozenset(), True)), (b"\r\n" + FOUR, Cut(frozenset({2}), True))])
 def test_however_it_is_cut_each_request_has_its_own_answer(
