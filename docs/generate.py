@@ -343,6 +343,8 @@ def _api() -> Iterator[str]:
 MADE_BY_USERS: Final = frozenset({"Array", "span"})
 NOT_FOR_USERS: Final = frozenset({"converted", "json_validator", "lists_schema"})
 OTHERS: Final = {
+    "HOOKS_VERSION": f"The number of the hooks' contract, {spanserve.HOOKS_VERSION}: it grows with "
+    "each hook or argument that is added. 1 was that of spanserve 0.1, without this name.",
     "AttributeValue": "The value of an attribute: text, bool, int, float, or a sequence of them.",
     "Attributes": "A mapping from text to `AttributeValue`.",
     "hookimpl": "Marks a method or function as the [hook](hooks.md) of its name.",

@@ -92,7 +92,7 @@ def test_a_wheel_holds_its_types_its_licence_and_its_entry_points(
     package = name.replace("-", "_")
     with zipfile.ZipFile(wheels[name]) as wheel:
         names = set(wheel.namelist())
-    info = f"{package}-0.1.0.dist-info"
+    info = f"{package}-0.2.0.dev0.dist-info"
     assert {f"{package}/py.typed", f"{info}/entry_points.txt", f"{info}/licenses/LICENSE"} <= names
 
 
@@ -100,8 +100,8 @@ def test_a_wheel_holds_its_types_its_licence_and_its_entry_points(
 def test_a_plugin_pulls_the_core(name: str, wheels: dict[str, Path]) -> None:
     package = name.replace("-", "_")
     with zipfile.ZipFile(wheels[name]) as wheel:
-        metadata = wheel.read(f"{package}-0.1.0.dist-info/METADATA").decode()
-    assert "Requires-Dist: spanserve<1,>=0.1" in metadata.splitlines()
+        metadata = wheel.read(f"{package}-0.2.0.dev0.dist-info/METADATA").decode()
+    assert "Requires-Dist: spanserve<0.3,>=0.2.0.dev0" in metadata.splitlines()
 
 
 def test_a_tracer_of_ten_lines_in_a_distribution_of_its_own_sees_the_spans(

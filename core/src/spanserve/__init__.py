@@ -13,7 +13,7 @@ from spanserve.tracing.export.answers import (
 )
 from spanserve.tracing.export.checkpoint import breathe, checkpoint
 from spanserve.tracing.export.halving import Sent, send_in_parts
-from spanserve.tracing.hookspecs import ExportResult, hookimpl
+from spanserve.tracing.hookspecs import HOOKS_VERSION, ExportResult, hookimpl
 from spanserve.tracing.model.columns import Column, Events, Links, Spans, hex_digits
 from spanserve.tracing.model.grouping import Grouped, columns_of, part_of
 from spanserve.tracing.model.span import (
@@ -37,6 +37,7 @@ from spanserve.tracing.scope import (
 )
 
 __all__ = [
+    "HOOKS_VERSION",
     "Answer",
     "Array",
     "AttributeValue",

@@ -137,5 +137,5 @@ def test_a_file_of_a_newer_version_stops_the_start_with_one_line(tmp_path: Path)
     with served(tmp_path, wait=False) as server:
         assert server.process.wait(DEADLINE_S) == 2
     [line] = [each for each in server.text().splitlines() if "error" in each]
-    assert line.startswith("error: tracer 'local' (from spanserve-local 0.1.0) failed in ")
+    assert line.startswith("error: tracer 'local' (from spanserve-local 0.2.0.dev0) failed in ")
     assert "was written by a newer spanserve-local" in line

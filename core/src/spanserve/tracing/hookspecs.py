@@ -10,7 +10,7 @@ fails never touches another, and none ever fails or slows a request.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pluggy
 from pydantic import BaseModel
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 PROJECT = "spanserve"
+
+HOOKS_VERSION: Final = 2
+"""The number of this contract: it grows with each hook or argument that is added.
+
+1 was that of spanserve 0.1. A plugin that works with several versions of spanserve compares it.
+"""
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
