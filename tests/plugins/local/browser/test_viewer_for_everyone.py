@@ -36,8 +36,7 @@ def addresses(server: str) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("width", [1280, 800])
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 800)])
 def test_axe_finds_nothing_and_nothing_is_wider_than_the_window(
     chromium: "Browser", server: str, theme: str, width: int
 ) -> None:
@@ -206,3 +205,8 @@ def test_the_whole_page_weighs_less_than_120_kb_with_its_licences() -> None:
     assert "LICENSES.txt" in {path.name for path in files}
     weight = sum(len(gzip.compress(path.read_bytes(), 9)) for path in files)
     assert weight < MOST_BYTES
+
+
+def test_the_page_names_all_its_modules_so_that_they_come_at_once() -> None:
+    named = re.findall(r'(?:href|src)="([^"]+\.js)"', (WEB / "index.html").read_text())
+    assert sorted(named) == sorted(str(path.relative_to(WEB)) for path in WEB.rglob("*.js"))

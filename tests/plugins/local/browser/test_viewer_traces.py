@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from support.serving import until
 from support.viewing import comes
 
 if TYPE_CHECKING:
@@ -55,15 +56,14 @@ def test_the_list_is_sorted_by_duration_and_paged(page: "Page", server: str, ord
     if order == "asc":
         page.get_by_role("button", name="Duration ↓").click()
     comes(page, f"location.search.includes('{'order' if order == 'asc' else 'sort'}')")
-    page.wait_for_load_state("networkidle")
     asked = {"kind": "request", "sort": "duration", "order": order, "limit": "200"}
     told = httpx.get(f"{server}/traces/api/traces", params=asked).json()["traces"]
+    wanted = [each["trace_id"][:8] for each in told]
     ids = page.locator("table.traces td.id")
-    assert ids.all_inner_texts() == [each["trace_id"][:8] for each in told[:50]]
+    assert until(lambda: ids.all_inner_texts() == wanted[:50])
     page.get_by_role("button", name="Further").click()
     page.get_by_text("page 2").wait_for()
-    page.wait_for_load_state("networkidle")
-    assert ids.all_inner_texts() == [each["trace_id"][:8] for each in told[50:100]]
+    assert until(lambda: ids.all_inner_texts() == wanted[50:100])
     page.get_by_role("button", name="Back").click()
     page.get_by_text("page 1").wait_for()
 

@@ -43,7 +43,7 @@ function alone(request) {
     at: -1,
     trace_id,
     members: [request],
-    size: size ?? 1,
+    size: size || 1,
     reason: reason ?? null,
     error,
   };
