@@ -83,7 +83,7 @@ def production(turns: Turns, port: int, wanted: Sequence[str]) -> Sheet:
         found = {name: _ratios(each, turns, port) for name, each in columns.items()}
     rows = [(part.title, *(found[name].get(part.title, "-") for name in columns)) for part in PARTS]
     head = ("in force", *columns)
-    title = "CPU of a plain request / CPU of one with this in force, of the whole process tree"
+    title = "CPU of a plain request / CPU of one with this in force"
     return Sheet("production", title, head, tuple(rows))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import report, wrk
+from bench import production, report, wrk
 from bench.cells import Row, Slice
 from bench.interleaving import Sum
 from bench.processes import is_alive, running, tree, until
@@ -191,3 +191,11 @@ def test_every_other_server_has_its_place_in_each_workload() -> None:
             assert "{venv}" not in words
             assert "{row}" in each.body
             assert each.settings
+
+
+def test_a_part_of_production_is_told_as_a_share_of_the_plain_request_or_by_why_it_is_not() -> None:
+    assert production.told(row("with a key", 80.0)) == "0.50"
+    assert production.told(row("with a key", 80.0, errors=2)) == "6 errors"
+    assert production.told(row("with a key", 0.0, why="ended before it served")) == (
+        "ended before it served"
+    )
