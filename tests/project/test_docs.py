@@ -13,12 +13,15 @@ from typing import NamedTuple
 import httpx
 import pytest
 import yaml
+from jsonschema import Draft7Validator
 
+from spanserve.commands.schema import config_schema
 from spanserve.config.load import load as load_config
+from spanserve.running.discovery import installed_runners
 from spanserve.service.bundle.load import load as load_service
 from spanserve.service.bundle.manifest import read_manifest
 from spanserve.tracing.plugins.loading import hook_names
-from spanserve.tracing.plugins.registry import load_tracers
+from spanserve.tracing.plugins.registry import installed_tracers, load_tracers
 from support.certificates import new_certificate
 from support.serving import serving, tracer_of
 
@@ -142,7 +145,8 @@ def test_every_configuration_can_be_used(
     monkeypatch.chdir(tmp_path)
     new_certificate(tmp_path, "cert.pem", "key.pem")
     new_certificate(tmp_path, "ca.pem", "ca-key.pem")
-    if isinstance(yaml.safe_load(block.text).get("service"), str):
+    content = yaml.safe_load(block.text)
+    if isinstance(content.get("service"), str):
         (tmp_path / "bundle.yml").write_text(block.text)
         assert read_manifest(tmp_path).service
         return
@@ -154,6 +158,8 @@ def test_every_configuration_can_be_used(
 
     assert [tracer.name for tracer in tracers] == list(loaded.config.tracing.type)
     assert [warning for tracer in tracers for warning in tracer.warnings] == []
+    schema = Draft7Validator(config_schema(installed_tracers(), installed_runners()))
+    assert [error.message for error in schema.iter_errors(content)] == []
 
 
 @pytest.mark.parametrize("block", blocks("python", "@service"), ids=name_of)

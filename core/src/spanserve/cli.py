@@ -269,3 +269,17 @@ def runners() -> None:
 
     for line in listing(installed_runners()):
         typer.echo(line)
+
+
+@app.command(epilog="Example: spanserve schema > spanserve.schema.json")
+def schema() -> None:
+    """Print a JSON Schema of the config file, for editors, with the sections of all plugins."""
+    import json  # noqa: PLC0415  # see the module's first line
+
+    from spanserve.commands.schema import config_schema  # noqa: PLC0415  # ditto
+    from spanserve.config.opentelemetry import withdraw  # noqa: PLC0415  # ditto
+    from spanserve.running.discovery import installed_runners  # noqa: PLC0415  # ditto
+    from spanserve.tracing.plugins.registry import installed_tracers  # noqa: PLC0415  # ditto
+
+    withdraw(os.environ)
+    typer.echo(json.dumps(config_schema(installed_tracers(), installed_runners()), indent=2))

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from spanserve.config.values.redact import redacted
+from spanserve.config.values.redact import is_secret_key, redacted
 from spanserve.tracing.plugins.registry import InstalledTracer
 
 
@@ -31,7 +31,12 @@ def settings_rows(section: str, model: type[BaseModel]) -> Iterator[str]:
         return
     yield f"  settings, under {section}:"
     rows = [
-        (field.alias or key, _type(field), _default(field), field.description or "")
+        (
+            field.alias or key,
+            _type(field),
+            _default(field, field.alias or key),
+            field.description or "",
+        )
         for key, field in model.model_fields.items()
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
@@ -64,13 +69,10 @@ def _named(annotation: Any) -> str:
     )
 
 
-def _default(field: FieldInfo) -> str:
+def _default(field: FieldInfo, key: str) -> str:
     if field.is_required():
         return "(required)"
-    if field.default_factory is not None:
-        return "= ..." if field.default_factory_takes_validated_data else _shown_factory(field)
-    return f"= {redacted(field.default)!r}"
-
-
-def _shown_factory(field: FieldInfo) -> str:
-    return f"= {redacted(field.get_default(call_default_factory=True))!r}"
+    if field.default_factory_takes_validated_data:
+        return "= ..."
+    default = field.get_default(call_default_factory=True)
+    return f"= {redacted(default, secret=is_secret_key(key))!r}"

@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
-from spanserve.config.section import Pause, Section, Word, listed
+from spanserve.config.section import Listed, Pause, Section, Word, listed
 
 Guarded = Literal["docs", "metadata", "metrics", "routes"]
 
@@ -53,14 +53,20 @@ class AuthConfig(Section):
     it comes in, the Open Inference Protocol among them; probes never do.
     """
 
-    keys: Annotated[tuple[KeyConfig, ...], BeforeValidator(_keys)] = Field(
-        default=(), description="Keys, or mappings of `name` and `key`"
-    )
+    keys: Annotated[
+        tuple[KeyConfig, ...],
+        BeforeValidator(
+            _keys, json_schema_input_type=tuple[SecretStr | KeyConfig, ...] | SecretStr
+        ),
+    ] = Field(default=(), description="Keys, or mappings of `name` and `key`")
     key_file: Word | None = Field(
         default=None,
         description="A file with a key a line, or `name: key`; read again when it changes",
     )
-    guard: Annotated[tuple[Guarded, ...], BeforeValidator(listed)] = Field(
+    guard: Annotated[
+        tuple[Guarded, ...],
+        BeforeValidator(listed, json_schema_input_type=tuple[Guarded, ...] | str),
+    ] = Field(
         default=(),
         description="What else wants a key: docs (with /openapi.json), metadata, metrics, "
         "routes (the service's own, and its tracers')",
@@ -76,10 +82,10 @@ class AuthConfig(Section):
 class CorsConfig(Section):
     """`server.cors`: what a browser is told of inference routes, for pages of other origins."""
 
-    origins: Annotated[tuple[str, ...], BeforeValidator(listed)] = Field(
+    origins: Annotated[tuple[str, ...], Listed] = Field(
         description="Origins such as https://app.example.com, or '*' for all"
     )
-    headers: Annotated[tuple[Word, ...], BeforeValidator(listed)] = Field(
+    headers: Annotated[tuple[Word, ...], Listed] = Field(
         default=(), description="Headers that pages may send beside those that the server reads"
     )
     credentials: bool = Field(

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from spanserve.config.access import AuthConfig, CorsConfig
-from spanserve.config.section import Count, Length, Pause, Section, Word, listed
+from spanserve.config.section import Count, Length, Listed, Pause, Section, Word, listed
 
 Propagator = Literal["tracecontext", "baggage", "b3", "b3multi", "jaeger"]
 LogLevel = Literal["critical", "error", "warning", "info", "debug"]
@@ -127,7 +127,7 @@ class TracingConfig(Section):
         description="Header formats that are read and written: tracecontext, baggage, b3, b3multi, "
         "jaeger; null: all are read, and W3C's are written with what the tracers ask for",
     )
-    excluded_urls: Annotated[tuple[Word, ...], BeforeValidator(listed)] = Field(
+    excluded_urls: Annotated[tuple[Word, ...], Listed] = Field(
         default=(
             *("/healthz", "/livez", "/readyz", "/metrics"),
             *("/v2/health/live", "/v2/health/ready"),

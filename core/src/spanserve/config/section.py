@@ -1,8 +1,8 @@
 """What the models of the configuration are made of."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
 def listed(value: object) -> object:
@@ -16,6 +16,9 @@ Count = Annotated[int, Field(gt=0)]
 Length = Annotated[float, Field(gt=0)]
 Pause = Annotated[float, Field(ge=0)]
 Word = Annotated[str, Field(min_length=1)]
+
+Listed: Final = BeforeValidator(listed, json_schema_input_type=tuple[Word, ...] | str)
+"""For lists of texts; the type is what an editor is told may stand in the file."""
 
 
 class Section(BaseModel):

@@ -46,11 +46,15 @@ class LocalSettings(BaseModel):
         description="The file, or its folder; null: `spanserve/traces.db` in the user's data "
         "folder, `$XDG_DATA_HOME` or `~/.local/share`",
     )
-    max_bytes: Annotated[int, BeforeValidator(_bytes), Field(ge=LEAST_BYTES)] = Field(
+    max_bytes: Annotated[
+        int, BeforeValidator(_bytes, json_schema_input_type=int | str), Field(ge=LEAST_BYTES)
+    ] = Field(
         default=512 * 1024 * 1024,
         description="How large the file may become, as 2GiB; beyond, the oldest traces go",
     )
-    max_age: Annotated[float, BeforeValidator(_seconds), Field(gt=0)] = Field(
+    max_age: Annotated[
+        float, BeforeValidator(_seconds, json_schema_input_type=float | str), Field(gt=0)
+    ] = Field(
         default=7 * 86_400.0,
         description="How long traces are kept, in seconds or as 36h or 7d",
     )
