@@ -170,6 +170,19 @@ def test_what_crossed_to_another_process_makes_the_same_spans(
     assert {TABLE, BATCH, REQUEST, LATE} >= kinds
 
 
+@settings(max_examples=200, deadline=None)
+@given(draw=st.data(), linked=st.booleans())
+def test_parents_come_before_their_children_in_a_call(draw: st.DataObject, *, linked: bool) -> None:
+    tracing, _ = on()
+    work = Workload(tracing, draw, linked=linked)
+    work.run()
+    spans = made_of([each for each in work.sent if each[0] != LATE], linked=linked)
+    places = {(each.trace_id, each.span_id): place for place, each in enumerate(spans)}
+    for place, each in enumerate(spans):
+        if each.parent_id is not None:
+            assert places.get((each.trace_id, each.parent_id), -1) < place
+
+
 @pytest.mark.parametrize("customs", [0, 2])
 @pytest.mark.parametrize("size", [1, 3])
 @pytest.mark.parametrize("linked", [False, True])

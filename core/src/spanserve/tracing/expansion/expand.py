@@ -65,13 +65,15 @@ class Expander:
 def _blocks(evaluation: Evaluation, traces: Traces) -> Iterator[Block]:
     """Yield the spans: parents before children; those that each record has stand in one block."""
     for parts in (_of_requests(traces), _of_batches(traces)):
+        records, _ = parts[0]
         block: list[Column] = []
         rest: list[Column] = []
         for rows, shapes in parts:
             for each in shapes:
                 columns = [*evaluation.columns(each, rows)]
-                is_whole = traces.are_alike and len(columns) == 1
-                if is_whole and len(columns[0].span_id) == parts[0][0].count:
+                has_each = (traces.are_alike or rows is records) and len(columns) == 1
+                # Where the roots are not in the block, no children are: they would come before.
+                if has_each and len(columns[0].span_id) == records.count and (block or not rest):
                     block += columns
                 else:
                     rest += columns

@@ -151,8 +151,8 @@ Block: TypeAlias = Sequence[Column]
 class Spans(Sequence[Span]):
     """The spans of one call of `export_spans`.
 
-    `blocks` are those that are alike, and `others` those that stand alone. In the sequence come
-    the spans of a record, parents first, then those of the next.
+    `blocks` are those that are alike, and `others` those that stand alone. Parents come before
+    their children; between them may come spans of other records.
     """
 
     def __init__(self, blocks: Sequence[Block], others: Sequence[Span] = ()) -> None:
