@@ -13,17 +13,22 @@ import pytest
 from spanserve.testing import Client, client
 
 EXAMPLES: Final = Path(__file__).parents[2] / "docs" / "examples"
+RUNNERS: Final = ("thread", "process")
 KEY: Final = "a-key-of-the-example"
 
 
 def run(
-    name: str, capsys: pytest.CaptureFixture[str], look: Callable[[Client], None] | None = None
+    name: str,
+    capsys: pytest.CaptureFixture[str],
+    look: Callable[[Client], None] | None = None,
+    runner: str = "thread",
 ) -> list[str]:
     """Serve an example, run its client, and return what that printed."""
     folder = EXAMPLES / name
-    config = folder / "config.yml"
+    file = folder / "config.yml"
+    config = file if file.exists() else {"runner": {"type": runner}}
     ask = runpy.run_path(str(folder / "client.py"))["main"]
-    with client(folder / "service.py", config=config if config.exists() else None) as served:
+    with client(folder / "service.py", config=config) as served:
         ask(served.url)
         printed = capsys.readouterr().out.splitlines()
         if look is not None:
@@ -31,8 +36,11 @@ def run(
     return printed
 
 
-def test_images_are_classified_and_made_small(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("images", capsys) == [
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_images_are_classified_and_made_small(
+    capsys: pytest.CaptureFixture[str], runner: str
+) -> None:
+    assert run("images", capsys, runner=runner) == [
         "crimson red",
         "navy blue",
         "422 no image: UnidentifiedImageError",
@@ -40,20 +48,22 @@ def test_images_are_classified_and_made_small(capsys: pytest.CaptureFixture[str]
     ]
 
 
-def test_embeddings_find_the_nearest_text(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_embeddings_find_the_nearest_text(capsys: pytest.CaptureFixture[str], runner: str) -> None:
     nearest = "the cat sat on the mat"
-    assert run("embeddings", capsys) == [f"256 {nearest}", nearest]
+    assert run("embeddings", capsys, runner=runner) == [f"256 {nearest}", nearest]
 
 
+@pytest.mark.parametrize("runner", RUNNERS)
 def test_a_chat_is_whole_or_streamed_and_its_tokens_are_in_the_trace(
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], runner: str
 ) -> None:
     def look(served: Client) -> None:
         body = {"messages": [{"role": "user", "content": "bye"}]}
         trace = served.trace(served.post("/v1/chat/completions", json=body))
         assert trace.tree()["POST /v1/chat/completions"]["run"] == {"token": {}, "token #2": {}}
 
-    assert run("chat", capsys, look) == [
+    assert run("chat", capsys, look, runner) == [
         "Hello! What can I do for you?",
         "|Hello!| What| can|",
         "400 http_400",

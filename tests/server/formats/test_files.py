@@ -26,10 +26,9 @@ from starlette.responses import (
 )
 
 from spanserve import api, service
-from spanserve.server.formats.multipart import MOST_PARTS, parts_of
 from spanserve.service.codecs.problems import InvalidBody
 from spanserve.service.codecs.steps import finished
-from spanserve.service.files.forms import Part
+from spanserve.service.files.multipart import MOST_PARTS, Part, parts_of
 from support.serving import DEADLINE_S, Serving, serving
 
 PNG: Final = {"Content-Type": "image/png"}

@@ -1,5 +1,6 @@
 """The methods of a service that a host can be asked for, by name."""
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
@@ -64,4 +65,11 @@ def call_of(cls: type[Any], api: ApiSpec) -> Callable[..., Any]:
     codec = api.plain_codec
     if type(codec).arguments is CallCodec.arguments:
         return method
-    return lambda instance, /, **values: method(instance, **codec.arguments(values))
+
+    def called(instance: object, /, **values: Any) -> Any:
+        return method(instance, **codec.arguments(values))
+
+    async def awaited(instance: object, /, **values: Any) -> Any:
+        return await method(instance, **codec.arguments(values))
+
+    return awaited if inspect.iscoroutinefunction(method) else called

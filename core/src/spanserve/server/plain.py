@@ -10,7 +10,6 @@ from spanserve.batching.call import Call, on_loop, on_runner
 from spanserve.running.methods import call_of
 from spanserve.running.process.runner import ProcessRunner
 from spanserve.server.endpoint import Endpoint
-from spanserve.server.formats.multipart import parts_of
 from spanserve.server.formats.responses import streamed, whole
 from spanserve.server.http.answer import Answer, RequestError, Streamed, not_given, not_taken
 from spanserve.server.http.exchange import Exchange, unless_left
@@ -18,7 +17,9 @@ from spanserve.server.http.pacing import paced
 from spanserve.server.running import Running
 from spanserve.service.codecs.json import CallCodec
 from spanserve.service.codecs.media import JSON, OCTETS, chosen, is_taken, media_type
+from spanserve.service.codecs.problems import InvalidResult
 from spanserve.service.files.forms import FormCodec
+from spanserve.service.files.multipart import parts_of
 from spanserve.service.results.responses import Whole
 from spanserve.service.spec import ApiSpec
 from spanserve.tracing.recording.record import RequestRecord
@@ -46,6 +47,8 @@ class PlainEndpoint(Endpoint):
         """Return a result as an answer; a Response is one already."""
         if isinstance(result, Whole):
             return whole(result)
+        if isinstance(result, InvalidResult):  # what another process cannot hand over
+            raise result
         if isinstance(result, Response):
             return await streamed(exchange, result)
         return await super().encoded(exchange, result)
@@ -112,14 +115,15 @@ class PlainEndpoint(Endpoint):
 
     def call(self, exchange: Exchange, value: Mapping[str, Any], body: bytes) -> Call:
         """Return the call of the method that answers a request."""
-        is_form = isinstance(self.codec, FormCodec)  # of which the head is a part
+        if isinstance(self.codec, FormCodec):
+            body = self.codec.with_type(body, exchange.header(b"content-type"))
         return Call(
             self.spec.name,
             value,
             record=exchange.record,
             context=exchange.context,
             body=body,
-            of_body=() if is_form else frozenset(value).difference(exchange.injected),
+            of_body=frozenset(value).difference(exchange.injected),
             retry=self.spec.retry,
         )
 

@@ -12,16 +12,9 @@ from spanserve.service.arguments import Parameter
 from spanserve.service.codecs.json import CallCodec
 from spanserve.service.codecs.media import FORM
 from spanserve.service.codecs.problems import InvalidItem, invalid_item, nearest
+from spanserve.service.codecs.steps import finished
 from spanserve.service.files.kinds import FileKind, bare, file_of
-
-
-class Part(NamedTuple):
-    """A part of a form; one without a file's name is a field."""
-
-    name: str
-    data: bytes
-    filename: str | None
-    content_type: str
+from spanserve.service.files.multipart import Part, parts_of
 
 
 class Upload(NamedTuple):
@@ -57,8 +50,13 @@ class FormCodec(CallCodec):
         }
 
     def decode(self, body: bytes) -> dict[str, Any]:
-        """Nothing: a form is read by the words of its head, and then comes in parts."""
-        raise NotImplementedError
+        """The arguments of a form with its content type ahead, as `with_type` gives it."""
+        content_type, _, form = body.partition(b"\n")
+        return self.of_parts(finished(parts_of(form, str(content_type, "latin-1"))))
+
+    def with_type(self, body: bytes, content_type: str) -> bytes:
+        """Return a form with its content type ahead, without which nobody can read it."""
+        return content_type.encode("latin-1") + b"\n" + body
 
     def of_parts(self, parts: Sequence[Part]) -> dict[str, Any]:
         """Return the arguments of a form's parts, uploads as data; raises InvalidItem."""
@@ -158,8 +156,9 @@ class _InMemory(BytesIO):
     _rolled = False
 
 
-def _file(kind: Any, upload: Upload) -> Any:
+def _file(kind: Any, sent: Sequence[Any]) -> Any:
     """Return an upload as a class of Starlette's, which is there, as the method names it."""
+    upload = Upload(*sent)  # a list, where it came from another process
     base = next(each for each in kind.__mro__ if each.__module__ == "starlette.datastructures")
     headers = modules[base.__module__].Headers({"content-type": upload.content_type})
     data = upload.data

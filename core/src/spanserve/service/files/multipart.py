@@ -5,20 +5,28 @@ take it long: between its steps others have the event loop.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from spanserve.service.codecs.problems import InvalidBody
 from spanserve.service.codecs.steps import Steps
-from spanserve.service.files.forms import Part
 
 MOST_PARTS: Final = 1_000
 MOST_HEADERS: Final = 16
 MOST_HEADER_BYTES: Final = 8 * 1024
 _STEP_BYTES: Final = 16 * 1024
 _MOST_TYPE_CHARS: Final = 300
+
+
+class Part(NamedTuple):
+    """A part of a form; one without a file's name is a field."""
+
+    name: str
+    data: bytes
+    filename: str | None
+    content_type: str
 
 
 def parts_of(body: bytes, content_type: str) -> Steps[list[Part]]:
