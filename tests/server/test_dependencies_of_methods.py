@@ -305,6 +305,14 @@ class Batched:
         return self.seen
 
     @api
+    async def soon(self, text: str, who: Tenant) -> str:
+        return f"{who} {text}"
+
+    @api(dependencies=[Depends(tenant)])
+    def plain(self, text: str) -> str:
+        return text
+
+    @api
     async def words(self, text: str, who: Tenant) -> AsyncIterator[str]:
         yield f"{who} {text}"
 
@@ -324,6 +332,8 @@ DOORS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
         },
     ),
     "long": ("/lengths", {"content": json.dumps("x" * 200_000).encode()}),
+    "async": ("/soon", {"json": "a"}),
+    "plain": ("/plain", {"json": "a"}),
     "stream": ("/words", {"json": "a"}),
 }
 
