@@ -1,8 +1,9 @@
-"""A tracer that fails where the variable BREAKS says, by `exit` or by an exception."""
+"""A tracer that fails where the variable BREAKS says: by `exit`, by `slow`, or an exception."""
 
 import os
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,9 @@ def maybe(where: str) -> None:
         return
     if HOW == "exit":
         sys.exit(3)
+    if HOW == "slow":
+        time.sleep(0.03)
+        return
     raise OSError("no\nsuch device")
 
 

@@ -91,6 +91,23 @@ def test_what_fails_while_requests_are_served_is_seen_and_costs_no_request(
     assert "Traceback" not in running.text()
 
 
+@pytest.mark.parametrize("where", ["span_started", "span_ended"])
+def test_a_live_hook_that_holds_requests_up_is_said_once_and_counted(
+    where: str, tmp_path: Path
+) -> None:
+    with server(tmp_path, f"{where} slow", wait=True) as running:
+        with httpx.Client(base_url=running.url) as client:
+            answers = [client.post("/predict", json=2) for _ in range(2)]
+            assert [(each.status_code, each.json()) for each in answers] == [(200, 4.0)] * 2
+            metrics = metrics_of(client.get("/metrics").text)
+        assert running.stop(signal.SIGTERM) == 0
+    # Each request has its root, decode, queue, collate, run, split and encode, and more.
+    assert metrics['spanserve_tracer_slow_calls_total{tracer="breaking"}'] >= 14
+    assert metrics['spanserve_tracer_failing{tracer="breaking"}'] == 0
+    said = [line for line in running.log if "ms in a live hook, for which requests wait" in line]
+    assert len(said) == 1
+
+
 @pytest.mark.parametrize("how", ["exit", "raise"])
 def test_one_that_fails_to_stop_is_said(how: str, tmp_path: Path) -> None:
     with server(tmp_path, f"tracer_stopping {how}", wait=True) as running:

@@ -129,8 +129,9 @@ def span_started(start: SpanStart) -> None:
     are not announced.
     Thread: the event loop, or that of the user's code for spans which that opens.
     Must return at once and never block: requests wait for it, and a call that hangs
-    cannot be helped. One that raises is switched off for good, with one line in the log, and is
-    seen in `spanserve_tracer_failing` and in `/metadata`.
+    cannot be helped. One that takes more than 20 ms is said once, and counted in
+    `spanserve_tracer_slow_calls_total`. One that raises is switched off for good, with one line in
+    the log, and is seen in `spanserve_tracer_failing` and in `/metadata`.
     """
 
 

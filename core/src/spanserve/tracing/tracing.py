@@ -84,7 +84,7 @@ class Tracing:
         self._listeners = Listeners(self.tracers)
         self.is_live = bool(self._listeners)
         self._new_record = self._new_live_record if self.is_live else RequestRecord
-        self.live_failures = self._listeners.failures
+        self.live_failures, self.slow_calls = self._listeners.failures, self._listeners.slow
         self.exporters = tuple(
             exporter_of(tracer, config, resource, clock=self.clock, offset_ns=self._offset_ns)
             for tracer in self.tracers
@@ -310,4 +310,5 @@ class Tracing:
             batch_spans=self._config.batch_spans,
             exceptions=self._config.exceptions,
         )
-        return Live(self._listeners.started, self._listeners.ended, maker)
+        started = self._listeners.started if self._listeners.hears_starts else None
+        return Live(started, self._listeners.ended, maker)

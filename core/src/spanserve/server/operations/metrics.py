@@ -243,6 +243,13 @@ class ServerMetrics(Collector):
             "Seconds left of a pause that its backend asked for (Retry-After)",
             labels=label,
         )
+        slow = CounterMetricFamily(
+            "spanserve_tracer_slow_calls",
+            "Calls of a tracer's live hooks that took more than 20 ms, for which requests waited",
+            labels=label,
+        )
+        for tracer_name, calls in self._tracing.slow_calls.copy().items():
+            slow.add_metric([tracer_name], calls)
         for exporter in self._tracing.exporters:
             name, (spans, waiting_spans, counters) = exporter.name, exporter.accounts()
             recorded.add_metric([name], spans)
@@ -255,7 +262,7 @@ class ServerMetrics(Collector):
         failures = self._tracing.failures
         for tracer in self._tracing.tracers:
             failing.add_metric([tracer.name], tracer.name in failures)
-        yield from (recorded, exported, dropped, waiting, failing, paused)
+        yield from (recorded, exported, dropped, waiting, failing, paused, slow)
 
 
 def _durations(durations: Durations) -> tuple[list[Any], float]:

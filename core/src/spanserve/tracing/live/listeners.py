@@ -1,8 +1,10 @@
 """Who hears of each boundary as it happens: the live hooks of the tracers."""
 
 import logging
-from collections.abc import Sequence
-from typing import TypeVar
+from collections import Counter
+from collections.abc import Callable, Sequence
+from time import perf_counter_ns
+from typing import Any, Final, TypeVar
 
 from spanserve.tracing.model.failure import raised
 from spanserve.tracing.model.span import Span, SpanStart
@@ -11,17 +13,22 @@ from spanserve.tracing.plugins.loading import LoadedTracer
 S = TypeVar("S", Span, SpanStart)
 log = logging.getLogger(__name__)
 
+SLOW_NS: Final = 20_000_000
+"""What a call may take before it is said: requests wait for it, all of a server's."""
+
 
 class Listeners:
     """The live hooks of all tracers; one that raises is switched off.
 
-    `failures` says why, by the tracer's name.
+    `failures` says why, by the tracer's name. `slow` counts calls that took too long.
     """
 
     def __init__(self, tracers: Sequence[LoadedTracer]) -> None:
         self._started = [t for t in tracers if "span_started" in t.hooks]
         self._ended = [t for t in tracers if "span_ended" in t.hooks]
+        self.hears_starts = bool(self._started)
         self.failures: dict[str, str] = {}
+        self.slow = Counter({tracer.name: 0 for tracer in {*self._started, *self._ended}})
 
     def __bool__(self) -> bool:
         return bool(self._started or self._ended)
@@ -30,23 +37,39 @@ class Listeners:
         """Tell of a beginning."""
         alone = len(self._started) < 2  # noqa: PLR2004
         for tracer in tuple(self._started):
-            try:
-                tracer.manager.hook.span_started(start=start if alone else _own(start))
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:  # noqa: BLE001  # a tracer may raise anything
-                self._switch_off(tracer, error)
+            self._call(
+                tracer, tracer.manager.hook.span_started, start=start if alone else _own(start)
+            )
 
     def ended(self, span: Span) -> None:
         """Tell of an end."""
         alone = len(self._ended) < 2  # noqa: PLR2004
         for tracer in tuple(self._ended):
-            try:
-                tracer.manager.hook.span_ended(span=span if alone else _own(span))
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:  # noqa: BLE001  # a tracer may raise anything
-                self._switch_off(tracer, error)
+            self._call(tracer, tracer.manager.hook.span_ended, span=span if alone else _own(span))
+
+    def _call(
+        self, tracer: LoadedTracer, hook: Callable[..., Any], **event: Span | SpanStart
+    ) -> None:
+        began_ns = perf_counter_ns()
+        try:
+            hook(**event)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001  # a tracer may raise anything
+            self._switch_off(tracer, error)
+        took_ns = perf_counter_ns() - began_ns
+        if took_ns > SLOW_NS:
+            self._note_slow(tracer, took_ns)
+
+    def _note_slow(self, tracer: LoadedTracer, took_ns: int) -> None:
+        self.slow[tracer.name] += 1
+        if self.slow[tracer.name] == 1:
+            log.warning(
+                "tracer %s took %.0f ms in a live hook, for which requests wait; what takes long "
+                "belongs into export_spans (counted in spanserve_tracer_slow_calls_total)",
+                tracer.name,
+                took_ns / 1e6,
+            )
 
     def _switch_off(self, tracer: LoadedTracer, error: BaseException) -> None:
         if tracer not in self._started and tracer not in self._ended:

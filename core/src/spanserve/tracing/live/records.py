@@ -29,9 +29,12 @@ Parts = Mapping[int, tuple[int, SpanShape, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """Where the boundaries go, and how they are made into spans."""
+    """Where the boundaries go, and how they are made into spans.
 
-    started: Callable[[SpanStart], None]
+    Nobody hears of beginnings where there is no `started`.
+    """
+
+    started: Callable[[SpanStart], None] | None
     ended: Callable[[Span], None]
     maker: SpanMaker
 
@@ -55,6 +58,8 @@ class Announcer:
         with self._lock:
             if parent_place == _NOWHERE or parent_place in self._open:
                 self._open[place] = parent_place, span
+                if self.live.started is None:
+                    return
                 begun = span(0)
                 self.live.started(SpanStart(*begun[:6], begun.attributes, begun.links))
 
