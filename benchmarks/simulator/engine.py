@@ -1,4 +1,4 @@
-"""One endpoint as discrete events: a queue, a policy, and a runner that takes one batch at a time.
+"""One endpoint as discrete events: a queue, a policy, and replicas that take a batch each.
 
 No clock, no event loop, no threads: time is a float of milliseconds that jumps from event to event,
 and all chance comes from one seeded generator, so a run repeats exactly.
@@ -109,11 +109,11 @@ class _Log:
 class Simulation:
     """One endpoint, which asks its policy when the batcher does.
 
-    It asks on arrivals (once for all of one instant: a turn of the event loop), when the runner
-    becomes free, and when the policy's own wait, rounded up to whole `timer_ms`, is over: timers
-    of event loops count whole milliseconds. While it waits, arrivals do not make it ask before
-    there are `enough`. Between a run's end and its answers lie
-    `hand_over_ms`, which the policy, as the batcher, counts as part of the run.
+    It asks on arrivals (once for all of one instant: a turn of the event loop), when a replica
+    becomes free, and when the policy's own wait, rounded up to whole `timer_ms`, is over: timers of
+    event loops count whole milliseconds. While it waits, arrivals do not make it ask before there
+    are `enough`. Between a run's end and its answers lie `hand_over_ms`, which the policy, as the
+    batcher, counts as part of the run.
     """
 
     def __init__(
@@ -125,6 +125,7 @@ class Simulation:
         seed: int = 1,
         timer_ms: float = 1.0,
         hand_over_ms: float = 0.1,
+        replicas: int = 1,
     ) -> None:
         self._policy = policy
         self._source = source
@@ -136,9 +137,12 @@ class Simulation:
         self._hand_over_ms = hand_over_ms
         self._now_ms = 0.0
         self._queue: deque[float] = deque()
-        self._running: list[float] = []
-        self._run_ms = 0.0
-        self._done_ms = self._timer_ms = math.inf
+        self._replicas = replicas
+        self._running: list[tuple[float, float, list[float]]] = []
+        """A heap of when each run ends, what it takes, and when its requests came."""
+
+        self._in_runs = 0
+        self._timer_ms = math.inf
         self._enough = 1
         self._coming = iter(source.first(self._random))
         self._next_ms = next(self._coming, math.inf)
@@ -162,15 +166,23 @@ class Simulation:
 
     def _step(self) -> None:
         now_ms = self._now_ms
-        if self._done_ms <= now_ms:
+        while self._done_ms <= now_ms:
             self._finish()
         while self._next_arrival_ms() <= now_ms:
             self._arrive()
         if self._timer_ms <= now_ms:
             self._timer_ms = math.inf
-        if not self._running and (self._timer_ms == math.inf or len(self._queue) >= self._enough):
-            while self._queue and not self._running and self._ask():
+        if self._is_free and (self._timer_ms == math.inf or len(self._queue) >= self._enough):
+            while self._queue and len(self._running) < self._replicas and self._ask():
                 pass
+
+    @property
+    def _is_free(self) -> bool:
+        return len(self._running) < self._replicas
+
+    @property
+    def _done_ms(self) -> float:
+        return self._running[0][0] if self._running else math.inf
 
     def _next_arrival_ms(self) -> float:
         returning, next_ms = self._returning, self._next_ms
@@ -182,7 +194,7 @@ class Simulation:
         else:
             self._next_ms = next(self._coming, math.inf)
         self._queue.append(self._now_ms)
-        self._policy.arrived(self._now_ms, len(self._queue) + len(self._running))
+        self._policy.arrived(self._now_ms, len(self._queue) + self._in_runs)
 
     def _ask(self) -> bool:
         """Do as the policy says; return whether it wants to be asked again at once."""
@@ -198,20 +210,23 @@ class Simulation:
             self._enough = decision.enough
         else:
             self._refuse(decision.n)
-        return isinstance(decision, Refuse)
+        return not isinstance(decision, Wait)
 
     def _release(self, release: Release) -> None:
         self._log.released(*release)
         popleft = self._queue.popleft
-        self._running = [popleft() for _ in range(release.n)]
-        self._run_ms = self._run_time(release.n, self._run_random) + self._hand_over_ms
-        self._done_ms = self._now_ms + self._run_ms
+        came_ms = [popleft() for _ in range(release.n)]
+        run_ms = self._run_time(release.n, self._run_random) + self._hand_over_ms
+        heapq.heappush(self._running, (self._now_ms + run_ms, run_ms, came_ms))
+        self._in_runs += release.n
 
     def _finish(self) -> None:
         now_ms = self._now_ms
-        self._log.latencies_ms += [now_ms - came_ms for came_ms in self._running]
-        answered, self._running, self._done_ms = len(self._running), [], math.inf
-        self._policy.observed(answered, self._run_ms)
+        _, run_ms, came_ms = heapq.heappop(self._running)
+        self._log.latencies_ms += [now_ms - each for each in came_ms]
+        answered = len(came_ms)
+        self._in_runs -= answered
+        self._policy.observed(answered, run_ms)
         self._answered(answered)
 
     def _refuse(self, n: int) -> None:

@@ -776,3 +776,26 @@ def test_the_table_and_the_picture_show_every_policy() -> None:
     assert all(f"| {result.policy}" in table for result in results)
     texts = [element.text for element in ET.fromstring(bars("Throughput", [results])).iter()]
     assert {"Throughput", "2 clients", *(result.policy for result in results)} <= set(texts)
+
+
+def test_of_several_replicas_none_waits_while_requests_are_queued() -> None:
+    policy = Policy(max_batch_size=16, max_latency_ms=50, replicas=4)
+    outcome = Simulation(policy, poisson(400), linear(10.0, 0.1), replicas=4).run(3000)
+    alone = Policy(max_batch_size=16, max_latency_ms=50)
+    waiting = Simulation(alone, poisson(400), linear(10.0, 0.1), replicas=4).run(3000)
+    assert outcome.waits == 0
+    assert outcome.quantile_ms(0.99) < 0.9 * waiting.quantile_ms(0.99)
+
+
+def test_what_an_answer_takes_is_foretold_by_how_many_replicas_there_are() -> None:
+    policy = Policy(max_batch_size=2, max_latency_ms=50, replicas=2)
+    assert policy.predict_ms(0, 0.0) is None
+    policy.observed(2, 10.0)
+    idle = policy.predict_ms(0, 0.0)
+    for _ in range(2):
+        assert policy.decide(2, 0.0, 0.0) == Release(2, ReleaseReason.FULL)
+    busy, queued = policy.predict_ms(0, 0.0), policy.predict_ms(4, 0.0)
+    assert idle is not None
+    assert busy is not None
+    assert queued is not None
+    assert idle < busy < queued == pytest.approx(busy + 10.0)
