@@ -13,6 +13,7 @@ from spanserve.running.process.runner import ProcessRunner
 from spanserve.running.protocol import ReplicaDiedError, RunnerGoneError
 from support.replicas import Asked, replicas, when_up
 
+LOG = logging.getLogger("spanserve")
 FATES = ("answer",) * 5 + ("raise", "kill", "exit", "stop")
 
 
@@ -26,7 +27,8 @@ class Replicating(RuleBasedStateMachine):
         self.jobs: list[tuple[str, Asked]] = []
         self.is_closed = False
         self.runner: ProcessRunner
-        logging.getLogger("spanserve").setLevel(logging.CRITICAL)
+        self.level = LOG.level
+        LOG.setLevel(logging.CRITICAL)
 
     @initialize()
     def begin(self) -> None:
@@ -79,6 +81,7 @@ class Replicating(RuleBasedStateMachine):
             self.loop.run_until_complete(self.runner.close(2))
 
     def teardown(self) -> None:
+        LOG.setLevel(self.level)
         self.close()
         self.loop.run_until_complete(self.stack.aclose())
         self.loop.run_until_complete(asyncio.sleep(0))
