@@ -29,7 +29,7 @@ export function Ruler({ axis }) {
 
 /** Without zeros at the end; nothing where it would not fit. */
 const tickLabel = (axis, at) =>
-  share(axis, at) > 92
+  share(axis, at) > 88
     ? ""
     : duration(at)
         .replace(/(\.\d*?)0+ /, "$1 ")
@@ -109,11 +109,13 @@ function Waits({ span, axis }) {
 
 export function gapText(gap) {
   const where =
-    gap.after && gap.before
-      ? `between ${gap.after} and ${gap.before}`
-      : gap.before
-        ? `before ${gap.before}`
-        : `after ${gap.after}`;
+    gap.after === "run" && gap.before === "run"
+      ? "while others of its batch ran again"
+      : gap.after && gap.before
+        ? `between ${gap.after} and ${gap.before}`
+        : gap.before
+          ? `before ${gap.before}`
+          : `after ${gap.after}`;
   return `${duration(gap.end - gap.start)} in no span, ${where}`;
 }
 
