@@ -9,7 +9,7 @@ import logging
 from functools import partial
 
 from spanserve.server.direct.task import AppConnection, TaskRequest
-from spanserve.server.endpoint import BatchEndpoint
+from spanserve.server.endpoint import Endpoint
 from spanserve.server.http.answer import cause_of
 from spanserve.server.http.exchange import (
     SCOPE_KEY,
@@ -37,7 +37,7 @@ class DependentRequest(TaskRequest):
         self,
         connection: AppConnection,
         front: FrontDoor,
-        endpoint: BatchEndpoint,
+        endpoint: Endpoint,
         head: Head,
         read: HeadersRead,
         resolver: Resolver,

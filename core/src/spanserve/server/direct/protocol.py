@@ -24,7 +24,7 @@ from spanserve.server.direct.dependent import DependentRequest
 from spanserve.server.direct.head_cache import Known, sent_head
 from spanserve.server.direct.plain import PlainRequest
 from spanserve.server.direct.request import DirectRequest
-from spanserve.server.endpoint import BatchEndpoint, Endpoint
+from spanserve.server.endpoint import Endpoint
 from spanserve.server.http.answer import RequestError
 from spanserve.server.http.front_door import FrontDoor
 from spanserve.server.http.headers import COMMONEST, HeadersRead, is_json, read_fields
@@ -235,7 +235,7 @@ class DirectProtocol(DirectAnswers):
         front = self._front
         assert front is not None  # noqa: S101  # else there were no endpoints
         request: DirectRequest
-        if not isinstance(endpoint, BatchEndpoint):
+        if not endpoint.spec.batch:
             request = PlainRequest(self, front, endpoint, head, read)
         elif (resolver := front.resolvers.get(endpoint) if front.resolvers else None) is None:
             request = DirectRequest(self, front, endpoint, head, read)
