@@ -285,9 +285,12 @@ def test_what_a_form_leaves_out_has_its_default(served: Serving) -> None:
     ],
 )
 def test_a_form_that_is_none_is_refused_with_the_reason(
-    served: Serving, body: bytes, status: int, words: str
+    served: Serving, body: bytes, status: int, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    answer = httpx.post(f"{served.url}/form", content=body, headers=FORM)
+    with caplog.at_level("DEBUG", "python_multipart"):
+        answer = httpx.post(f"{served.url}/form", content=body, headers=FORM)
+
+    assert [each for each in caplog.records if each.name.startswith("python_multipart")] == []
 
     assert (answer.status_code, words in answer.json()["message"]) == (status, True), answer.text
 

@@ -4,6 +4,7 @@ Source: RFC 7578. The parser looks at each byte that could begin a boundary, so 
 take it long: between its steps others have the event loop.
 """
 
+import logging
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -17,6 +18,9 @@ MOST_PARTS: Final = 1_000
 MOST_HEADERS: Final = 16
 MOST_HEADER_BYTES: Final = 8 * 1024
 _STEP_BYTES: Final = 16 * 1024
+_SILENT: Final = logging.Logger("forms", logging.CRITICAL + 1)  # noqa: LOG001  # nobody else has it
+"""What the parser would warn of is the client's doing, and is answered."""
+
 _MOST_TYPE_CHARS: Final = 300
 
 
@@ -34,6 +38,7 @@ def parts_of(body: bytes, content_type: str) -> Steps[list[Part]]:
     parts = _Parts()
     try:
         parser = MultipartParser(_boundary(content_type), parts.callbacks())
+        parser.logger = _SILENT
         for start in range(0, len(body), _STEP_BYTES):
             parser.write(body[start : start + _STEP_BYTES])
             yield
