@@ -72,8 +72,8 @@ MAY_READ_ENTRY_POINTS = {
 MAY_KNOW_PLUGGY = {
     "tracing/hookspecs.py",
     "tracing/plugins/registry.py",
+    "tracing/plugins/hooks.py",
     "tracing/plugins/loading.py",
-    "tracing/tracing.py",
 }
 # hookspecs names FastAPI for the type checker; a tracer that adds routes of its own needs it.
 MAY_KNOW_FASTAPI_FOR_TYPES = {"tracing/hookspecs.py"}
@@ -341,6 +341,17 @@ def test_init_modules_only_export_again_what_they_sort() -> None:
     ] == []
     assert len(exported(shop_window)) == len(PUBLIC)
     assert {name.rpartition(".")[2] for name in imports(shop_window)} == PUBLIC
+
+
+def test_one_typed_object_calls_all_hooks() -> None:
+    gate = CORE / "tracing" / "plugins" / "hooks.py"
+
+    assert [
+        f"{relative(path)}:{node.lineno}"
+        for path in CORE_MODULES
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.Attribute) and node.attr == "hook" and path != gate
+    ] == []
 
 
 def test_core_uses_only_what_it_depends_on() -> None:

@@ -25,6 +25,7 @@ from spanserve.tracing.model.clock import Clock, Ids, SteadyOffset
 from spanserve.tracing.model.ids import ROOT
 from spanserve.tracing.model.span import Resource
 from spanserve.tracing.plugins import starting
+from spanserve.tracing.plugins.hooks import Hooks
 from spanserve.tracing.plugins.loading import LoadedTracer
 from spanserve.tracing.propagation import baggage
 from spanserve.tracing.propagation.baggage import BAGGAGE
@@ -291,14 +292,14 @@ class Tracing:
 
     def trace_url(self, trace_id: str) -> str | None:
         """Return where a person can look at a trace, from the first tracer that knows."""
-        return starting.first_answer(self.tracers, "trace_url", trace_id, str)
+        return starting.first_answer(self.tracers, Hooks.trace_url, trace_id, str)
 
     def find_trace(self, trace_id: str) -> bool | None:
         """Return whether a backend holds a trace, from the first tracer that can tell; blocks.
 
         None: no tracer can tell. Only between `start` and `stop`, and never on an event loop.
         """
-        return starting.first_answer(self.tracers, "find_trace", trace_id, bool)
+        return starting.first_answer(self.tracers, Hooks.find_trace, trace_id, bool)
 
     def _new_live_record(self, *known: Any) -> LiveRequestRecord:
         return LiveRequestRecord(self._new_live(), *known)

@@ -46,10 +46,9 @@ def exporter_of(
 
 
 def _delivery_of(tracer: LoadedTracer, config: TracingConfig, resource: Resource) -> Delivery:
-    hook = tracer.manager.hook
     here = DirectDelivery(
-        lambda spans: hook.export_spans(spans=spans),
-        lambda deadline_s: hook.tracer_stopping(deadline_s=deadline_s),
+        tracer.call.export_spans,
+        tracer.call.tracer_stopping,
         Expander(
             batch_spans=config.batch_spans, exceptions=config.exceptions, checkpoint=checkpoint
         ),

@@ -4,7 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from time import perf_counter_ns
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from spanserve.tracing.model.failure import raised
 from spanserve.tracing.model.span import Span, SpanStart
@@ -37,22 +37,18 @@ class Listeners:
         """Tell of a beginning."""
         alone = len(self._started) < 2  # noqa: PLR2004
         for tracer in tuple(self._started):
-            self._call(
-                tracer, tracer.manager.hook.span_started, start=start if alone else _own(start)
-            )
+            self._call(tracer, tracer.call.span_started, start if alone else _own(start))
 
     def ended(self, span: Span) -> None:
         """Tell of an end."""
         alone = len(self._ended) < 2  # noqa: PLR2004
         for tracer in tuple(self._ended):
-            self._call(tracer, tracer.manager.hook.span_ended, span=span if alone else _own(span))
+            self._call(tracer, tracer.call.span_ended, span if alone else _own(span))
 
-    def _call(
-        self, tracer: LoadedTracer, hook: Callable[..., Any], **event: Span | SpanStart
-    ) -> None:
+    def _call(self, tracer: LoadedTracer, hook: Callable[[S], None], event: S) -> None:
         began_ns = perf_counter_ns()
         try:
-            hook(**event)
+            hook(event)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001  # a tracer may raise anything

@@ -18,6 +18,7 @@ from spanserve.config.values.untyped import shaped
 from spanserve.errors import ConfigError
 from spanserve.tracing import hookspecs
 from spanserve.tracing.model.failure import told
+from spanserve.tracing.plugins.hooks import Hooks
 
 _PROPAGATORS: Final = get_args(Propagator)
 _ISOLATIONS: Final = ("thread", "process")
@@ -35,7 +36,8 @@ class NoSettings(BaseModel):
 class LoadedTracer:
     """A tracer that is ready to be started.
 
-    `manager` holds this tracer alone; `hooks` names those that it implements.
+    `manager` holds this tracer alone; `hooks` names those that it implements, and `call` calls
+    them.
     """
 
     name: str
@@ -48,6 +50,7 @@ class LoadedTracer:
     warnings: tuple[str, ...]
     hooks: frozenset[str]
     manager: pluggy.PluginManager
+    call: Hooks
 
     def check_settings_cross(self) -> None:
         """Raise ConfigError where the settings cannot be sent to a process of the tracer's own."""
@@ -72,6 +75,7 @@ class Plugin:
     distribution: str
     version: str
     manager: pluggy.PluginManager
+    call: Hooks
     hooks: frozenset[str]
     settings_model: type[BaseModel]
     propagators: tuple[str, ...]
@@ -92,6 +96,7 @@ class Plugin:
             warnings=(*self._unmarked_warnings(), *self._warnings(settings)),
             hooks=self.hooks,
             manager=self.manager,
+            call=self.call,
         )
 
     def _settings(self, section: Mapping[str, Any], sources: Mapping[str, Source]) -> BaseModel:
@@ -111,15 +116,13 @@ class Plugin:
             raise ConfigError(f"tracing.{self.name}: {told(error)}") from error
 
     def _target(self, settings: BaseModel) -> str:
-        hook = self.manager.hook.tracer_target
-        answer = _ask(self, "tracer_target", lambda: hook(settings=settings))
+        answer = _ask(self, "tracer_target", lambda: self.call.tracer_target(settings))
         if answer is None:
             return self.name
         return without_credentials(_text(self, "tracer_target", answer))
 
     def _warnings(self, settings: BaseModel) -> tuple[str, ...]:
-        hook = self.manager.hook.tracer_warnings
-        answer = _ask(self, "tracer_warnings", lambda: hook(settings=settings))
+        answer = _ask(self, "tracer_warnings", lambda: self.call.tracer_warnings(settings))
         return tuple(map(without_credentials, _texts(self, "tracer_warnings", answer)))
 
     def _unmarked_warnings(self) -> tuple[str, ...]:
@@ -166,16 +169,18 @@ def opened(target: object, name: str, distribution: str, version: str) -> Plugin
     if not hooks:
         hint = f"mark {', '.join(unmarked)} with @hookimpl" if unmarked else _all_hooks()
         raise _broken(origin, f"implements no hook; {hint}")
-    model = _settings_model(manager, origin)
+    call = Hooks(manager)
+    model = _settings_model(call, origin)
     return Plugin(
         name,
         distribution,
         version,
         manager,
+        call,
         hooks,
         model,
-        _propagators(manager, origin),
-        _isolation(manager, origin),
+        _propagators(call, origin),
+        _isolation(call, origin),
         unmarked,
     )
 
@@ -227,8 +232,8 @@ def _is_forgotten(instance: object, name: str) -> bool:
     return inspect.isfunction(found) and not hasattr(found, f"{hookspecs.PROJECT}_spec")
 
 
-def _settings_model(manager: pluggy.PluginManager, origin: _Origin) -> type[BaseModel]:
-    model = _ask(origin, "tracer_settings", manager.hook.tracer_settings)
+def _settings_model(call: Hooks, origin: _Origin) -> type[BaseModel]:
+    model = _ask(origin, "tracer_settings", call.tracer_settings)
     if model is None:
         return NoSettings
     if not (inspect.isclass(model) and issubclass(model, BaseModel)):
@@ -242,8 +247,8 @@ def _settings_model(manager: pluggy.PluginManager, origin: _Origin) -> type[Base
     return model
 
 
-def _propagators(manager: pluggy.PluginManager, origin: _Origin) -> tuple[str, ...]:
-    answer = _ask(origin, "tracer_propagators", manager.hook.tracer_propagators)
+def _propagators(call: Hooks, origin: _Origin) -> tuple[str, ...]:
+    answer = _ask(origin, "tracer_propagators", call.tracer_propagators)
     names = _texts(origin, "tracer_propagators", answer)
     for name in names:
         if name not in _PROPAGATORS:
@@ -252,8 +257,8 @@ def _propagators(manager: pluggy.PluginManager, origin: _Origin) -> tuple[str, .
     return tuple(dict.fromkeys(names))
 
 
-def _isolation(manager: pluggy.PluginManager, origin: _Origin) -> str:
-    answer = _ask(origin, "tracer_isolation", manager.hook.tracer_isolation)
+def _isolation(call: Hooks, origin: _Origin) -> str:
+    answer = _ask(origin, "tracer_isolation", call.tracer_isolation)
     if answer not in {None, *_ISOLATIONS}:
         there = " or ".join(map(repr, _ISOLATIONS))
         raise _broken(origin, f"returned {answer!r} from tracer_isolation, not {there}")

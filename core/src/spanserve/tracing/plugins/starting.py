@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from spanserve.errors import ConfigError, SpanserveError
 from spanserve.tracing.model.failure import told
 from spanserve.tracing.model.span import Resource
+from spanserve.tracing.plugins.hooks import Hooks
 from spanserve.tracing.plugins.loading import LoadedTracer
 
 T = TypeVar("T")
@@ -18,7 +19,7 @@ def extend_app(tracer: LoadedTracer, app: Any, server_url: str | None) -> tuple[
 
     Raises ConfigError, which names the tracer, where it fails.
     """
-    hook = tracer.manager.hook.extend_app
+    hook = tracer.call.extend_app
 
     def call() -> tuple[str, ...]:
         answers = hook(app=app, settings=tracer.settings, server_url=server_url)
@@ -48,12 +49,15 @@ def start(tracers: Sequence[LoadedTracer], resource: Resource) -> None:
 
 
 def first_answer(
-    tracers: Sequence[LoadedTracer], hook: str, trace_id: str, kind: type[T]
+    tracers: Sequence[LoadedTracer],
+    ask: Callable[[Hooks, str], object],
+    trace_id: str,
+    kind: type[T],
 ) -> T | None:
     """Return what the first tracer that knows says of a trace; one that raises does not know."""
     for tracer in tracers:
         try:
-            answer = getattr(tracer.manager.hook, hook)(trace_id=trace_id)
+            answer = ask(tracer.call, trace_id)
         except KeyboardInterrupt:
             raise
         except BaseException:  # noqa: BLE001, S112  # the contract: raising counts as None
@@ -66,7 +70,7 @@ def first_answer(
 def stop(tracer: LoadedTracer, deadline_s: float) -> None:
     """Stop one; its failure is logged."""
     try:
-        tracer.manager.hook.tracer_stopping(deadline_s=deadline_s)
+        tracer.call.tracer_stopping(deadline_s)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a tracer may raise anything
@@ -77,7 +81,7 @@ def stop(tracer: LoadedTracer, deadline_s: float) -> None:
 def _start(tracer: LoadedTracer, resource: Resource) -> None:
     # A resource of its own: what one adds to it must not show with the others.
     own = Resource(resource.service_name, dict(resource.attributes))
-    hook = tracer.manager.hook.tracer_started
+    hook = tracer.call.tracer_started
     _asked(tracer, "tracer_started", lambda: hook(settings=tracer.settings, resource=own))
 
 

@@ -155,11 +155,11 @@ def _stopped(delivery: DirectDelivery, deadline_s: float) -> Outcome:
 
 
 def _delivery(assignment: Assignment) -> DirectDelivery:
-    hook: Any = load_plugin(assignment.tracer).manager.hook
-    hook.tracer_started(settings=assignment.settings, resource=assignment.resource)
+    call = load_plugin(assignment.tracer).call
+    call.tracer_started(assignment.settings, assignment.resource)
     return DirectDelivery(
-        lambda spans: hook.export_spans(spans=spans),
-        lambda deadline_s: hook.tracer_stopping(deadline_s=deadline_s),
+        call.export_spans,
+        call.tracer_stopping,
         Expander(
             batch_spans=assignment.batch_spans,
             exceptions=assignment.exceptions,
