@@ -1,6 +1,7 @@
 """One service on a thread and in processes: the same answers, the same traces."""
 
 import logging
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -8,9 +9,17 @@ from typing import Any, NamedTuple
 import httpx
 import numpy as np
 import pytest
+from fastapi import BackgroundTasks, Request, Response
 
+from spanserve import Resource, api, service
+from spanserve.config.model import Config
+from spanserve.errors import ConfigError, ServiceError
+from spanserve.running.discovery import chosen_runner
+from spanserve.server.app import create_app
+from spanserve.service.bundle.load import load
+from spanserve.tracing.tracing import Tracing
 from support.replicas import SERVICE
-from support.serving import Serving, serving, until
+from support.serving import Serving, service_of, serving, until
 from support.traces import Keeps, check_all, named, one, traces, tree
 
 CONFIGS = {
@@ -25,6 +34,7 @@ class Both(NamedTuple):
     server: Serving
     keeps: Keeps
     client: httpx.Client
+    runs_here: bool
 
     def post(self, route: str, json: Any = None, **options: Any) -> httpx.Response:
         return self.client.post(f"/{route}", json=json, **options)
@@ -38,7 +48,7 @@ def both(request: pytest.FixtureRequest) -> Iterator[Both]:
         serving(str(SERVICE), config, tracers=[("keeps", keeps, {})]) as server,
         httpx.Client(base_url=server.url, timeout=30) as client,
     ):
-        yield Both(server, keeps, client)
+        yield Both(server, keeps, client, request.param == "thread")
 
 
 ANSWERS: list[tuple[str, Any, Any]] = [
@@ -181,3 +191,65 @@ def test_many_clients_get_their_own_answers(both: Both) -> None:
             pool.map(lambda number: both.post("things", {"number": number}).json(), range(200))
         )
     assert answers == list(range(200))
+
+
+def test_an_argument_that_cannot_go_to_another_process_is_told_by_name(both: Both) -> None:
+    answer = both.post("opened")
+    if both.runs_here:
+        assert answer.json() == "object"
+    else:
+        assert (answer.status_code, answer.json()["message"]) == (
+            500,
+            (
+                "opened: the argument 'thing' (object) cannot go to another process; "
+                "take plain values of it, or set runner.type to thread"
+            ),
+        )
+
+
+@pytest.mark.parametrize("kind", [Request, Response, BackgroundTasks])
+def test_what_is_the_server_s_alone_stops_the_start_of_replicas(kind: type[Any]) -> None:
+    @service
+    class Asking:
+        @api
+        def ask(self, given: kind) -> str:  # type: ignore[valid-type]  # as the test says
+            return str(given)
+
+    config = Config.model_validate({"runner": {"type": "process"}})
+    tracing = Tracing([], config.tracing, Resource("test", {}))
+    with pytest.raises(ServiceError, match=f"'given' is a {kind.__name__}, which cannot go to"):
+        create_app(config, service_of(Asking), tracing)
+
+
+def test_workers_and_replicas_are_not_both_for_more_processes() -> None:
+    config = Config.model_validate({"runner": {"type": "process"}, "server": {"workers": 2}})
+    tracing = Tracing([], config.tracing, Resource("test", {}))
+    with pytest.raises(ConfigError, match=r"set server\.workers to 1, and runner\.replicas"):
+        create_app(config, load(str(SERVICE)), tracing)
+
+
+def test_the_configuration_is_stronger_than_what_the_service_says_of_its_runner() -> None:
+    own = {"type": "process", "replicas": 3, "in_flight": 2}
+
+    def chosen(section: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        name, _, settings = chosen_runner(section, own, {})
+        return name, settings.model_dump(include={"replicas", "in_flight"})
+
+    assert chosen({}) == ("process", {"replicas": 3, "in_flight": 2})
+    assert chosen({"replicas": 2}) == ("process", {"replicas": 2, "in_flight": 2})
+    assert chosen({"type": "thread"}) == ("thread", {})
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"type": "proces"}, "unknown runner 'proces' (installed: process, thread); did you mean"),
+        ({"replicas": 2}, "unknown key runner.replicas"),
+        ({"type": "process", "replicas": 0}, "runner.replicas"),
+        ({"type": "process", "in_flight": 3}, "runner.in_flight"),
+        ({"type": 3}, "runner.type: wanted the name of a runner"),
+    ],
+)
+def test_a_runner_that_cannot_be_had_is_refused(section: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        chosen_runner(section, {}, {})

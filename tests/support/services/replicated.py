@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import HTTPException, Request, Response, UploadFile
+from fastapi import Depends, HTTPException, Response, UploadFile
 from opentelemetry import trace
 from prometheus_client import Counter
 from pydantic import BaseModel
@@ -151,9 +151,9 @@ class Replicated:
         return Response("<p>hello</p>", 203, {"X-Page": "1"}, "text/html")
 
     @api
-    def asked(self, request: Request) -> str:
-        """Take what is no value."""
-        return request.method
+    def opened(self, thing: Annotated[object, Depends(object)]) -> str:
+        """Take what cannot be carried."""
+        return type(thing).__name__
 
     @api
     def teapot(self) -> None:

@@ -2,12 +2,33 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from typing import Any
+from typing import Any, Final
+
+from starlette.background import BackgroundTasks
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
 
 from spanserve.batching.call import Call
+from spanserve.errors import ServiceError
 from spanserve.running.process.replica import Stream
 from spanserve.running.process.runner import ProcessRunner
 from spanserve.running.protocol import CallRequest
+from spanserve.service.spec import ServiceSpec
+
+_OF_THE_SERVER: Final = (HTTPConnection, Response, BackgroundTasks)
+
+
+def check_carried(spec: ServiceSpec, runner: str) -> None:
+    """Raise ServiceError where a method is to be given what is the server's alone."""
+    for api in spec.apis:
+        for parameter in api.injected:
+            kind = parameter.annotation
+            if not api.batch and isinstance(kind, type) and issubclass(kind, _OF_THE_SERVER):
+                raise ServiceError(
+                    f"{spec.cls.__qualname__}.{api.name}: {parameter.name!r} is a {kind.__name__}, "
+                    f"which cannot go to the runner '{runner}'; take what you need of it with "
+                    "Header(), Query() or Depends(), or set runner.type to thread"
+                )
 
 
 async def everywhere(runner: ProcessRunner, question: Callable[[], Call]) -> Any:

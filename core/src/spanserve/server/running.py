@@ -17,6 +17,7 @@ from spanserve.running.process.runner import ProcessRunner
 from spanserve.running.protocol import Place, Runner
 from spanserve.running.surroundings import Surroundings
 from spanserve.running.thread import InlineRunner, ThreadRunner
+from spanserve.server.elsewhere import check_carried
 from spanserve.server.operations.logs import logging_config
 from spanserve.service.bundle.load import LoadedService
 from spanserve.service.failures import explained
@@ -43,6 +44,9 @@ class Running:
         self.runner = chosen.kind.runner(chosen.settings, Surroundings(service, tracing, logs))
         self.elsewhere = self.runner if isinstance(self.runner, ProcessRunner) else None
         """The runner, where the instance is in no reach of this process."""
+
+        if self.elsewhere is not None:
+            check_carried(service.spec, chosen.name)
 
         self._host: Host | None = None
         self.inline: Runner = self.runner

@@ -35,8 +35,8 @@ def _arguments(request: CallRequest, parts: Parts) -> Form:
         form = packed_value(value, parts)
         if form is None and (request.body is None or name not in request.of_body):
             raise NotCarriedError(
-                f"{request.method}: the argument {name!r} is a {type(value).__name__}, which "
-                "cannot go to another process; take plain values of it, or runner.type: thread"
+                f"{request.method}: the argument {name!r} ({type(value).__name__}) cannot go to "
+                "another process; take plain values of it, or set runner.type to thread"
             )
         needs_body = needs_body or form is None
         arguments[name] = form or [BODY]

@@ -20,6 +20,7 @@ from spanserve.batching.batch import RunFailedError
 from spanserve.batching.batcher import LateError, QueueFullError
 from spanserve.running.faults import CarriedError, status_of
 from spanserve.running.protocol import RunnerGoneError
+from spanserve.running.wire.values import NotCarriedError
 from spanserve.service.codecs.problems import InvalidBody, InvalidItem, InvalidResult
 
 log = logging.getLogger(__name__)
@@ -247,6 +248,7 @@ _EXPLANATIONS: Final[Sequence[tuple[type[BaseException], Callable[[Any], Request
     (LateError, _too_late),
     (RunnerGoneError, _gone),
     (InvalidResult, lambda error: RequestError(500, CODES[500], str(error))),
+    (NotCarriedError, lambda error: RequestError(500, CODES[500], str(error))),
 )
 
 
