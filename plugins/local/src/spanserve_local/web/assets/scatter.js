@@ -10,7 +10,7 @@ const HEIGHT = 168;
 const NEAR_PX = 12;
 const CLICK_PX = 3;
 
-export function Scatter({ here, points }) {
+export function Scatter({ here, points, onHold }) {
   const [box, width] = useWidth();
   const theme = useTheme();
   const [near, setNear] = useState(null);
@@ -24,7 +24,12 @@ export function Scatter({ here, points }) {
   }, [width, data, theme, utc]);
   const zoomed = isFixed(here) || here.min !== "" || here.max !== "";
   const errors = data ? data.error.reduce((sum, each) => sum + each, 0) : 0;
-  return html`<section class="scatter" aria-label="Durations over time">
+  return html`<section
+    class="scatter"
+    aria-label="Durations over time"
+    onMouseEnter=${() => onHold(true)}
+    onMouseLeave=${() => onHold(false)}
+  >
     <p class="above">
       ${data && html`<span>${plural(data.start_ms.length, "trace")}, ${plural(errors, "error")}${data.left_out ? `; ${count(data.left_out)} more are not drawn` : ""}</span>`}
       <span class="muted">drag to zoom, click a point to open it</span>

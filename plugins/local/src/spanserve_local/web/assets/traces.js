@@ -36,14 +36,17 @@ export function Traces({ here, status, endpoints }) {
   );
   const key = `${filters} ${order} ${cursor ?? ""}`;
   const points = useData(
-    (signal) => getJson("points", { ...filtersOf(here), limit: POINTS }, signal),
+    (signal) =>
+      heldNow.current && live && points.data && points.key === filters
+        ? undefined
+        : getJson("points", { ...filtersOf(here), limit: POINTS }, signal),
     filters,
     live ? LIVE_MS : 0,
   );
   return html`
     <h1 tabindex="-1" class="offscreen">Traces</h1>
     <${Filters} here=${here} />
-    <${Scatter} here=${here} points=${points} />
+    <${Scatter} here=${here} points=${points} onHold=${setHeld} />
     <${Failure} error=${list.error} what="list" />
     ${!list.data && list.loading && html`<${Loading} what="traces" />`}
     ${
