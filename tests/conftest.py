@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from spanserve.commands.loopback import keep_loopback_direct
 
@@ -20,10 +21,15 @@ def pytest_configure() -> None:
 
     And let them reach each other where a proxy is set for the rest of the world, and keep what
     they compile: hundreds of servers are started, and half of a start would be compiling.
+    How long an example takes says nothing where two processes test at once.
     """
     keep_loopback_direct(os.environ)
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
+    settings.register_profile(
+        "untimed", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("untimed")
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
