@@ -4,6 +4,7 @@ A row of `chunks` holds the spans of some hundred traces: a summary that the lis
 and a compressed body. It is never changed: small ones are replaced by one that holds them all.
 """
 
+import os
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
@@ -70,7 +71,7 @@ def writing(file: Path, migrations: Sequence[str] = MIGRATIONS) -> sqlite3.Conne
 def reading(file: Path) -> sqlite3.Connection:
     """Open the file to read alone; raises WrongFileError or sqlite3.Error."""
     connection = sqlite3.connect(
-        f"file:{_quoted(file)}?mode=ro",
+        f"file:{_quoted(file)}?mode=ro{_never_changes(file)}",
         uri=True,
         timeout=BUSY_S,
         isolation_level=None,
@@ -82,6 +83,11 @@ def reading(file: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _never_changes(file: Path) -> str:
+    """Return an option for a file in a folder that nobody can write to: there are no locks."""
+    return "" if os.access(file.parent, os.W_OK) else "&immutable=1"
 
 
 def _check_current(version: int, file: Path) -> None:
