@@ -41,7 +41,8 @@ def serve(folder: Path) -> None:
     (folder / "service.py").write_text(SERVICE)
     traces, url_file = folder / "traces.txt", folder / "url"
     (folder / "c.yml").write_text(
-        f"tracing: {{type: console, console: {{output: {traces}}}}}\n"
+        f"tracing: {{type: [console, local], console: {{output: {traces}}}, "
+        f"local: {{path: {folder / 'traces.db'}}}}}\n"
         f"server: {{port: 0, url_file: {url_file}}}\n"
     )
     command = [*SPANSERVE, "serve", "service.py", "--config", "c.yml"]
@@ -52,10 +53,16 @@ def serve(folder: Path) -> None:
             url = url_file.read_text().strip()
             until(lambda: asked(f"{url}/readyz") is not None, server)
             assert asked(f"{url}/square", b"[3, 0.5]") == b"[9.0,0.25]", log.read_text()
+            until(lambda: b"POST /square" in (asked(f"{url}/traces/api/traces") or b""), server)
+            for path in ("", "api/openapi.json", "api/breakdown", "api/timeline", "api/points"):
+                assert asked(f"{url}/traces/{path}") is not None, path
         finally:
             server.terminate()
             code = server.wait(DEADLINE_S)
     assert code == 0, log.read_text()
+    command = [*SPANSERVE, "traces", "list", "--path", str(folder / "traces.db")]
+    listed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    assert "POST /square" in listed, listed
     missing = [name for name in NAMES if name not in traces.read_text()]
     assert not missing, (missing, log.read_text())
 

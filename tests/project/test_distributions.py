@@ -14,6 +14,7 @@ import pytest
 from support.serving import subprocess_server
 
 ROOT = Path(__file__).parents[2]
+OURS = ("spanserve", "spanserve-zipkin", "spanserve-jaeger", "spanserve-local")
 
 FILELOG = """\
 from spanserve import Span, hookimpl
@@ -45,6 +46,16 @@ filelog = "filelog:plugin"
 only-include = ["filelog.py"]
 """
 
+NOTHING = """
+from spanserve import api, service
+
+@service
+class Nothing:
+    @api
+    def nothing(self) -> None:
+        return None
+"""
+
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -65,6 +76,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "spanserve": ROOT / "core",
         "spanserve-zipkin": ROOT / "plugins" / "zipkin",
         "spanserve-jaeger": ROOT / "plugins" / "jaeger",
+        "spanserve-local": ROOT / "plugins" / "local",
         "filelog": project,
     }
     return {
@@ -85,7 +97,7 @@ def environment(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactor
     return folder
 
 
-@pytest.mark.parametrize("name", ["spanserve", "spanserve-zipkin", "spanserve-jaeger"])
+@pytest.mark.parametrize("name", OURS)
 def test_a_wheel_holds_its_types_its_licence_and_its_entry_points(
     name: str, wheels: dict[str, Path]
 ) -> None:
@@ -96,12 +108,37 @@ def test_a_wheel_holds_its_types_its_licence_and_its_entry_points(
     assert {f"{package}/py.typed", f"{info}/entry_points.txt", f"{info}/licenses/LICENSE"} <= names
 
 
-@pytest.mark.parametrize("name", ["spanserve-zipkin", "spanserve-jaeger"])
+@pytest.mark.parametrize("name", OURS[1:])
 def test_a_plugin_pulls_the_core(name: str, wheels: dict[str, Path]) -> None:
     package = name.replace("-", "_")
     with zipfile.ZipFile(wheels[name]) as wheel:
         metadata = wheel.read(f"{package}-0.2.0.dev0.dist-info/METADATA").decode()
     assert "Requires-Dist: spanserve<0.3,>=0.2.0.dev0" in metadata.splitlines()
+
+
+def test_the_viewers_pages_are_in_the_wheel(wheels: dict[str, Path]) -> None:
+    web = ROOT / "plugins" / "local" / "src" / "spanserve_local" / "web"
+    pages = {f"spanserve_local/web/{each.relative_to(web)}" for each in web.rglob("*.*")}
+    with zipfile.ZipFile(wheels["spanserve-local"]) as wheel:
+        assert pages <= set(wheel.namelist())
+    assert "spanserve_local/web/index.html" in pages
+
+
+def test_the_core_alone_says_what_to_install_for_traces(environment: Path, tmp_path: Path) -> None:
+    (tmp_path / "service.py").write_text(NOTHING)
+    python = environment / "bin" / "python"
+    failed = subprocess.run(
+        [python, "-m", "spanserve", "traces", "list"], capture_output=True, text=True, check=False
+    )
+    assert (failed.returncode, failed.stderr) == (
+        2,
+        "error: command 'traces' is not installed; try: pip install spanserve-local\n",
+    )
+    with subprocess_server(str(tmp_path / "service.py"), python=python) as server:
+        assert (
+            "tracing is off (tracing.type picks a tracer); to see traces: pip install "
+            "spanserve-local, then tracing.type: local\n"
+        ) in server.text()
 
 
 def test_a_tracer_of_ten_lines_in_a_distribution_of_its_own_sees_the_spans(
