@@ -1,7 +1,7 @@
 """Chunks of the file: whatever spans go in come out again, whole."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spanserve import Event, Link, Span, SpanKind
@@ -30,6 +30,7 @@ arrays = st.one_of(
 )
 
 
+@settings(deadline=None)  # the machine may have other work
 @given(st.lists(arrays, max_size=5))
 def test_arrays_come_back_as_they_were_packed(several: list[Cells]) -> None:
     packing = Packing()
@@ -111,6 +112,7 @@ def read(blocks: list[table.Block]) -> list[dict[str, object]]:
     return sorted(found, key=order)
 
 
+@settings(deadline=None)  # the machine may have other work
 @given(st.lists(spans, min_size=1, max_size=8), st.lists(spans, min_size=1, max_size=8))
 def test_spans_come_back_from_a_chunk_and_from_two_that_were_put_together(
     first: list[Span], second: list[Span]
