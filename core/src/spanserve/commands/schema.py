@@ -4,6 +4,7 @@ It is for editors. It knows keys, types, bounds and words, but no rules between 
 server checks, and `spanserve check`. No key is required, since the environment may give it.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from spanserve.config.model import NOT_KEYS, Config
+from spanserve.config.names import TRACER_NAME, TRACER_OBJECT
 from spanserve.config.values.redact import is_secret_key, redacted
 from spanserve.running.discovery import InstalledRunner
 from spanserve.tracing.plugins.registry import KNOWN_DISTRIBUTIONS, InstalledTracer
@@ -32,7 +34,12 @@ def config_schema(tracers: Sequence[InstalledTracer], runners: Sequence[Installe
     tracing = _object_in(schema["properties"]["tracing"])
     kept = {key: each for key, each in tracing["properties"].items() if key not in NOT_KEYS}
     kept["type"] = _type_of_tracing(tracers, kept["type"])
-    tracing["properties"] = {**kept, **dict(_sections(tracers))}
+    sections = dict(_sections(tracers))
+    tracing["properties"] = {**kept, **sections}
+    tracing["patternProperties"] = {
+        **{f"^{re.escape(name)}/{TRACER_NAME.pattern}$": each for name, each in sections.items()},
+        f"^{TRACER_OBJECT.pattern}(/{TRACER_NAME.pattern})?$": {"type": ["object", "null"]},
+    }
     schema["properties"]["runner"] = _runner(runners, schema["properties"]["runner"]["description"])
     return {"$schema": DIALECT, "title": "The configuration of spanserve", **schema}
 
@@ -159,13 +166,18 @@ def _object_in(schema: Schema) -> Schema:
 
 def _type_of_tracing(tracers: Sequence[InstalledTracer], schema: Schema) -> Schema:
     names = sorted({tracer.name for tracer in tracers if tracer.plugin is not None})
-    one = {"enum": names}
+    kinds = "|".join(map(re.escape, names))
+    other = {
+        "type": "string",
+        "pattern": f"^({kinds}|{TRACER_OBJECT.pattern})(/{TRACER_NAME.pattern})?$",
+    }
+    one = {"anyOf": [{"enum": names}, other]}
     several = {"type": "array", "items": one, "uniqueItems": True}
     with_commas = {"type": "string", "pattern": "[,$]"}
     return {
         "description": schema["description"],
         "default": None,
-        "anyOf": [one, several, {"enum": [*OFF, False, None]}, with_commas],
+        "anyOf": [*one["anyOf"], several, {"enum": [*OFF, False, None]}, with_commas],
     }
 
 

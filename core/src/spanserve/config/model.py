@@ -4,45 +4,17 @@ The defaults here are the only ones. Sections of tracers are not checked here: e
 tracer brings a model of its own, see `spanserve.tracing.plugins.registry`.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from spanserve.config.access import AuthConfig, CorsConfig
-from spanserve.config.section import Count, Length, Listed, Pause, Section, Word, listed
+from spanserve.config.names import listed_lower, lower, tracer_names
+from spanserve.config.section import Count, Length, Listed, Pause, Section, Word
 
 Propagator = Literal["tracecontext", "baggage", "b3", "b3multi", "jaeger"]
 LogLevel = Literal["critical", "error", "warning", "info", "debug"]
-
-OFF_WORDS: Final = frozenset({"", "none", "null", "off", "false"})
-TRACER_NAME: Final = re.compile(r"[a-z][a-z0-9_-]*")
-
-
-def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
-
-
-def _listed_lower(value: object) -> object:
-    parts = listed(value)
-    return tuple(_lower(part) for part in parts) if isinstance(parts, tuple) else parts
-
-
-def _tracer_names(value: object) -> object:
-    if value is None or value is False or (isinstance(value, str) and value.lower() in OFF_WORDS):
-        return ()
-    names = _listed_lower(value)
-    if not isinstance(names, tuple):
-        raise ValueError("wanted the name of a tracer, or a list of names")  # noqa: TRY004  # pydantic's contract
-    if all(name in OFF_WORDS or name in (None, False) for name in names):
-        return ()
-    for name in names:
-        if not isinstance(name, str) or not TRACER_NAME.fullmatch(name):
-            raise ValueError(f"{name!r} cannot be the name of a tracer")
-    if len(set(names)) < len(names):
-        raise ValueError("a tracer is named twice")
-    return names
 
 
 def _root_path(value: object) -> object:
@@ -101,9 +73,10 @@ class ControlConfig(Section):
 class TracingConfig(Section):
     """`tracing`: which tracers are live, and what they are told."""
 
-    type: Annotated[tuple[str, ...], BeforeValidator(_tracer_names)] = Field(
+    type: Annotated[tuple[str, ...], BeforeValidator(tracer_names)] = Field(
         default=(),
-        description="The name of a tracer, or a list of names; null, none or off: no tracing",
+        description="The name of a tracer, or a list of names, also `module:object`, and with "
+        "`/` and a word for a second one of a kind; null, none or off: no tracing",
     )
     service_name: Word | None = Field(
         default=None, description="What the backend calls this service; null: the bundle's own name"
@@ -122,7 +95,7 @@ class TracingConfig(Section):
     control: ControlConfig = Field(
         default_factory=ControlConfig, description="Changes while serving"
     )
-    propagators: Annotated[tuple[Propagator, ...] | None, BeforeValidator(_listed_lower)] = Field(
+    propagators: Annotated[tuple[Propagator, ...] | None, BeforeValidator(listed_lower)] = Field(
         default=None,
         description="Header formats that are read and written: tracecontext, baggage, b3, b3multi, "
         "jaeger; null: all are read, and W3C's are written with what the tracers ask for",
@@ -134,14 +107,14 @@ class TracingConfig(Section):
         ),
         description="Paths whose requests are never traced",
     )
-    batch_spans: Annotated[Literal["full", "linked"], BeforeValidator(_lower)] = Field(
+    batch_spans: Annotated[Literal["full", "linked"], BeforeValidator(lower)] = Field(
         default="full",
         description="full: each trace holds the spans of its batch's run; linked: a reference only",
     )
-    exceptions: Annotated[Literal["full", "type"], BeforeValidator(_lower)] = Field(
+    exceptions: Annotated[Literal["full", "type"], BeforeValidator(lower)] = Field(
         default="full", description="full: message and stack of an exception; type: its type only"
     )
-    exporter: Annotated[Literal["process", "thread"], BeforeValidator(_lower)] = Field(
+    exporter: Annotated[Literal["process", "thread"], BeforeValidator(lower)] = Field(
         default="process",
         description="Where spans are encoded and sent: process: in one of its own, for each tracer "
         "that can; thread: in the server's",
@@ -260,10 +233,10 @@ class BatchingConfig(Section):
 class LoggingConfig(Section):
     """`logging`: what is logged."""
 
-    level: Annotated[LogLevel, BeforeValidator(_lower)] = Field(
+    level: Annotated[LogLevel, BeforeValidator(lower)] = Field(
         default="info", description="critical, error, warning, info or debug"
     )
-    format: Annotated[Literal["text", "json"], BeforeValidator(_lower)] = Field(
+    format: Annotated[Literal["text", "json"], BeforeValidator(lower)] = Field(
         default="text", description="text: a line for people; json: an object for machines, a line"
     )
 

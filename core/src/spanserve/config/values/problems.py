@@ -131,7 +131,9 @@ def _problem(
         return unknown_key(path, source, _known_keys(model, path[len(prefix) : -1]))
     if first["type"] == "missing":
         variable = ENVIRONMENT_PREFIX + "__".join(path).upper()
-        return Problem(path, f"{key} is missing; give it in the file, or as {variable}")
+        can_be_set = all(letter.isalnum() or letter in "_-" for letter in variable)
+        or_there = f", or as {variable}" if can_be_set else ""
+        return Problem(path, f"{key} is missing; give it in the file{or_there}")
     if first["type"] in {"value_error", "assertion_error"}:
         words = without_credentials(str(first["ctx"]["error"]))
         return Problem(path, f"{key}: {words}{_at(source)}")

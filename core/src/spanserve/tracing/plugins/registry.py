@@ -6,13 +6,16 @@ those alone that are selected; the listing imports all.
 
 import logging
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Final
 
 from spanserve.config.entries import sound_entry_points
-from spanserve.config.model import OFF_WORDS, TRACER_NAME, TracingConfig, tracing_keys
+from spanserve.config.model import TracingConfig, tracing_keys
+from spanserve.config.names import OFF_WORDS, TRACER_NAME, TRACER_OBJECT, tracer_kind
 from spanserve.config.values.problems import did_you_mean, source_of
 from spanserve.config.values.source import Source
 from spanserve.errors import ConfigError
@@ -61,10 +64,17 @@ class Registry:
         return sorted({entry_point.name for entry_point in self.entry_points})
 
     def find(self, name: str) -> EntryPoint:
-        """Return the one tracer of this name; raise ConfigError if there is none, or are two."""
-        found = self._all_of(name)
+        """Return the one tracer of this name; raise ConfigError if there is none, or are two.
+
+        A name is one of `tracing.type`: also `module:object`, or with a word for a second one of
+        a kind, as `zipkin/new`.
+        """
+        kind = tracer_kind(name)
+        if TRACER_OBJECT.fullmatch(kind):
+            return EntryPoint(kind, kind, GROUP)
+        found = self._all_of(kind)
         if not found:
-            raise ConfigError(_not_found(name, self.names()))
+            raise ConfigError(_not_found(kind, self.names()))
         self.check(found[0])
         return found[0]
 
@@ -120,12 +130,13 @@ def load_tracers(
     if not tracing.type and not tracing.sections:
         return ()
     registry = registry or Registry.installed(log.warning)
-    selected = [registry.find(name) for name in tracing.type]
+    selected = {name: registry.find(name) for name in tracing.type}
     _check_sections(tracing, sources, registry.names())
     tracers = tuple(
-        _plugin(entry_point).configured(tracing.sections.get(entry_point.name, {}), sources)
-        for entry_point in selected
+        _plugin(entry_point, name).configured(tracing.sections.get(name, {}), sources)
+        for name, entry_point in selected.items()
     )
+    _check_each_is_its_own(tracers)
     for tracer in tracers:
         if tracer.isolation == "process" == tracing.exporter and "export_spans" in tracer.hooks:
             tracer.check_settings_cross()
@@ -134,7 +145,7 @@ def load_tracers(
 
 def load_plugin(name: str, registry: Registry | None = None) -> Plugin:
     """Import and check the tracer of this name, without a configuration; raises ConfigError."""
-    return _plugin((registry or Registry.installed()).find(name))
+    return _plugin((registry or Registry.installed()).find(name), name)
 
 
 def installed_tracers(registry: Registry | None = None) -> tuple[InstalledTracer, ...]:
@@ -152,14 +163,16 @@ def _row(registry: Registry, entry_point: EntryPoint) -> InstalledTracer:
     plugin, error = None, None
     try:
         registry.check(entry_point)
-        plugin = _plugin(entry_point)
+        plugin = _plugin(entry_point, entry_point.name)
     except ConfigError as failure:
         error = str(failure)
     name, version = _distribution_of(entry_point), _version_of(entry_point)
     return InstalledTracer(entry_point.name, name, version, plugin, error)
 
 
-def _plugin(entry_point: EntryPoint) -> Plugin:
+def _plugin(entry_point: EntryPoint, name: str) -> Plugin:
+    if entry_point.dist is None:
+        _let_current_folder_be_imported()
     try:
         target = entry_point.load()
     except KeyboardInterrupt:
@@ -167,9 +180,29 @@ def _plugin(entry_point: EntryPoint) -> Plugin:
     except BaseException as error:
         why = one_line(str(error)) if isinstance(error, ImportError) else told(error)
         raise ConfigError(
-            f"tracer '{entry_point.name}' (from {_described(entry_point)}) failed to import: {why}"
+            f"tracer '{name}' (from {_described(entry_point)}) failed to import: {why}"
         ) from error
-    return opened(target, entry_point.name, _distribution_of(entry_point), _version_of(entry_point))
+    return opened(target, name, _distribution_of(entry_point), _version_of(entry_point))
+
+
+def _let_current_folder_be_imported() -> None:
+    """Look `module:object` up in the current folder, too, after what is installed."""
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.append(folder)
+
+
+def _check_each_is_its_own(tracers: Sequence[LoadedTracer]) -> None:
+    """Raise ConfigError where two tracers are one object, which has one set of settings."""
+    owners: dict[int, str] = {}
+    for tracer in tracers:
+        for plugin in tracer.manager.get_plugins():
+            other = owners.setdefault(id(plugin), tracer.name)
+            if other != tracer.name:
+                raise ConfigError(
+                    f"tracers '{other}' and '{tracer.name}' are one object of "
+                    f"{tracer.distribution}: two of a kind need a class"
+                )
 
 
 def _check_sections(
@@ -177,7 +210,7 @@ def _check_sections(
 ) -> None:
     tracers = {*installed, *KNOWN_DISTRIBUTIONS}
     for name in tracing.sections:
-        if name not in tracers:
+        if tracer_kind(name) not in tracers and not TRACER_OBJECT.fullmatch(tracer_kind(name)):
             source = source_of(("tracing", name), sources)
             where = f" ({source})" if source else ""
             hint = did_you_mean(name, tracers | tracing_keys())
@@ -196,8 +229,8 @@ def _not_found(name: str, installed: Sequence[str]) -> str:
 
 
 def _distribution_of(entry_point: EntryPoint) -> str:
-    """Return the name of the distribution that brought an entry point."""
-    return entry_point.dist.name if entry_point.dist else "an unknown distribution"
+    """Return the name of the distribution that brought an entry point, else what it names."""
+    return entry_point.dist.name if entry_point.dist else entry_point.value
 
 
 def _version_of(entry_point: EntryPoint) -> str:
