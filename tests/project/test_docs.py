@@ -217,7 +217,7 @@ def test_the_ten_line_tracer_sees_each_span(capfd: pytest.CaptureFixture[str]) -
         httpx.post(f"{server.url}/square", json=3)
 
     seen = [line.rsplit(" ", 2)[0] for line in capfd.readouterr().out.splitlines()]
-    spans = ["decode", "queue", "collate", "multiply", "run", "split", "encode", "POST /square"]
+    spans = ["POST /square", "decode", "queue", "collate", "run", "multiply", "split", "encode"]
     assert seen == spans
 
 

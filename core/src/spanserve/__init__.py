@@ -27,6 +27,7 @@ from spanserve.tracing.model.span import (
     SpanStart,
 )
 from spanserve.tracing.plugins.settings import settings_of
+from spanserve.tracing.plugins.tracer import Tracer
 from spanserve.tracing.scope import (
     SpanHandle,
     TraceIds,
@@ -58,6 +59,7 @@ __all__ = [
     "SpanStart",
     "Spans",
     "TraceIds",
+    "Tracer",
     "Verdict",
     "api",
     "baggage",

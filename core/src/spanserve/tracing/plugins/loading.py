@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Any, Final, TypeVar, get_args
 
 import pluggy
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from spanserve.config.model import Propagator
 from spanserve.config.values.problems import config_error, did_you_mean, problems_of
@@ -19,17 +19,12 @@ from spanserve.errors import ConfigError
 from spanserve.tracing import hookspecs
 from spanserve.tracing.model.failure import told
 from spanserve.tracing.plugins.hooks import Hooks
+from spanserve.tracing.plugins.tracer import NoSettings, inherits
 
 _PROPAGATORS: Final = get_args(Propagator)
 _ISOLATIONS: Final = ("thread", "process")
 
 Result = TypeVar("Result")
-
-
-class NoSettings(BaseModel):
-    """The settings of a tracer that has none: its section must be empty."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +223,8 @@ def _nearest_hook(name: str) -> str:
 
 
 def _is_forgotten(instance: object, name: str) -> bool:
+    if inherits(instance, name):
+        return False
     found = inspect.getattr_static(instance, name, None)
     return inspect.isfunction(found) and not hasattr(found, f"{hookspecs.PROJECT}_spec")
 
