@@ -618,7 +618,10 @@ def test_a_file_that_cannot_be_read_says_why_and_where(text: str, words: str) ->
         ),
         (
             "tracing: {type: [zipkin, Zipkin]}",
-            "tracing.type: a tracer is named twice (c.yml line 1)",
+            (
+                "tracing.type: a tracer is named twice; a second one of a kind is named as "
+                "'zipkin/new' (c.yml line 1)"
+            ),
         ),
         (
             "tracing: {type: a b}",

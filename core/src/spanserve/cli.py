@@ -4,7 +4,7 @@ import os
 import platform
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from spanserve.config.load import Loaded
 
 FAILED = 1
-
 
 app = typer.Typer(
     name="spanserve",
@@ -283,3 +282,19 @@ def schema() -> None:
 
     withdraw(os.environ)
     typer.echo(json.dumps(config_schema(installed_tracers(), installed_runners()), indent=2))
+
+
+@app.command(epilog="Example: spanserve new service digits")
+def new(
+    kind: Annotated[Literal["tracer", "service"], typer.Argument(help="tracer or service.")],
+    name: Annotated[str, typer.Argument(help="Its name, in small letters.")],
+    *,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The folder; else ./NAME.")
+    ] = None,
+) -> None:
+    """Write a project to begin with, that passes its own tests."""
+    from spanserve.commands.new.project import new_project  # noqa: PLC0415  # see the first line
+
+    for file in new_project(kind, name, output or Path(name)):
+        typer.echo(f"wrote {file}")

@@ -1,0 +1,1 @@
+"""`spanserve new`: a project that passes its own tests, made of the templates beside this file."""
