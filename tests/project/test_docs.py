@@ -31,7 +31,7 @@ SQUARES = DOCS / "examples" / "squares" / "service.py"
 PAGES = sorted(
     [
         *DOCS.rglob("*.md"),
-        *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
+        *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")),
         *(
             ROOT / name / "README.md"
             for name in ("core", "plugins/jaeger", "plugins/local", "plugins/zipkin")
