@@ -75,8 +75,8 @@ MAY_KNOW_PLUGGY = {
     "tracing/plugins/hooks.py",
     "tracing/plugins/loading.py",
 }
-# hookspecs names FastAPI for the type checker; a tracer that adds routes of its own needs it.
-MAY_KNOW_FASTAPI_FOR_TYPES = {"tracing/hookspecs.py"}
+# They name FastAPI for the type checker; a tracer that adds routes of its own needs it.
+MAY_KNOW_FASTAPI_FOR_TYPES = {"tracing/hookspecs.py", "tracing/plugins/tracer.py"}
 PUBLIC_TO_PLUGINS = {"spanserve", "spanserve.tracers.otel"}
 DEPENDENCIES = {
     "fastapi",
