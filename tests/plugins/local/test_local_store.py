@@ -130,6 +130,16 @@ def test_what_is_too_old_goes(file: Path) -> None:
     assert numbers_in(file) == [5, 6]
 
 
+def test_what_is_too_old_is_not_shown_though_nobody_wrote_since(file: Path) -> None:
+    filled(file, [0, 1], now_s=1e9)
+    for later_s, seen in ((3000, 2), (4000, 0)):
+        now_s = 1e9 + later_s
+        reader = Reader(file, max_age_s=3600, now_s=lambda now_s=now_s: now_s)  # type: ignore[misc]  # its type is clear
+        assert len(reader.entries().columns["low"]) == seen
+        assert (reader.trace(f"{1:032x}") is not None) == bool(seen)
+        reader.close()
+
+
 def test_spans_that_come_late_find_their_trace(file: Path) -> None:
     writer = writer_of(file)
     root, run = request_spans(1, NOW)

@@ -54,7 +54,7 @@ class Viewer:
         token = settings.token
         self._access = Access(None if token is None else token.get_secret_value())
         self._url = server_url
-        self._reader = Reader(file_of(settings.path))
+        self._reader = Reader(file_of(settings.path), max_age_s=settings.max_age)
         self._api = Api(self._reader)
         self._web = files("spanserve_local") / "web"
         self._assets = Assets(self._web / "assets")

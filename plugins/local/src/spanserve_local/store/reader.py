@@ -4,8 +4,9 @@ import json
 import logging
 import sqlite3
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -31,8 +32,17 @@ _MAX_CONNECTIONS_KEPT: Final = 4
 class Reader:
     """Answers from the file, on any thread; what it keeps in memory is bounded."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(
+        self,
+        file: Path,
+        *,
+        max_age_s: float | None = None,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
+        """What is older than `max_age_s` is not there, though nobody wrote since, and let it go."""
         self._file = file
+        self._max_age_s = max_age_s
+        self._now_s = now_s
         self._lock = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
         self._inode = 0
@@ -163,8 +173,8 @@ class Reader:
                 return self._idle.pop()
         return reading(self._file)
 
-    @staticmethod
     def _chunks(
+        self,
         connection: sqlite3.Connection,
         since_ns: int | None,
         until_ns: int | None,
@@ -173,6 +183,9 @@ class Reader:
         """Return the newest chunks of a time, and how many entries are in those left out."""
         found: list[Chunk] = []
         rows = left_out = 0
+        if self._max_age_s is not None:
+            oldest_ns = int((self._now_s() - self._max_age_s) * 1e9)
+            since_ns = oldest_ns if since_ns is None else max(since_ns, oldest_ns)
         for row in connection.execute(
             "SELECT id, first_ns, last_ns, traces FROM chunks "
             "WHERE last_ns >= ? AND first_ns <= ? ORDER BY last_ns DESC",
