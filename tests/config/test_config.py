@@ -443,7 +443,7 @@ def test_opentelemetrys_variables_speak_where_the_file_is_silent() -> None:
     environ = {
         "OTEL_SERVICE_NAME": "digits",
         "OTEL_RESOURCE_ATTRIBUTES": "service.name=other, team=ml%20ops,zone=a=b",
-        "OTEL_PROPAGATORS": "tracecontext,baggage,B3,xray",
+        "OTEL_PROPAGATORS": "tracecontext,baggage,B3,datadog",
     }
     one = loaded("server: {port: 1}", environ)
     assert given_values(one) == {
@@ -456,7 +456,7 @@ def test_opentelemetrys_variables_speak_where_the_file_is_silent() -> None:
     }
     assert str(one.sources["tracing.service_name"]) == "environment OTEL_SERVICE_NAME"
     assert one.warnings == (
-        "OTEL_PROPAGATORS names 'xray', which spanserve does not have: skipped",
+        "OTEL_PROPAGATORS names 'datadog', which spanserve does not have: skipped",
     )
     spoken = loaded("tracing: {service_name: mine, propagators: [b3]}", environ).config.tracing
     assert (spoken.service_name, spoken.propagators) == ("mine", ("b3",))
@@ -608,8 +608,8 @@ def test_a_file_that_cannot_be_read_says_why_and_where(text: str, words: str) ->
         (
             "tracing: {propagators: [b3, w3c]}",
             (
-                "tracing.propagators.1: wanted one of 'tracecontext', 'baggage', 'b3', 'b3multi' "
-                "or 'jaeger', got 'w3c' (c.yml line 1)"
+                "tracing.propagators: there is no propagator 'w3c' (installed: tracecontext, "
+                "baggage, b3, b3multi, jaeger, xray, xray-lambda) (c.yml line 1)"
             ),
         ),
         (

@@ -61,13 +61,15 @@ LONGER_MODULES = {
 }
 MOST_LINES_OF_THOSE = 400
 
-# Two of them look for OpenTelemetry's own exporters and propagators, in OpenTelemetry's groups.
+# Some look for OpenTelemetry's own exporters and propagators, in OpenTelemetry's groups.
 MAY_READ_ENTRY_POINTS = {
     "tracing/plugins/commands.py",
     "tracing/plugins/registry.py",
     "tracers/otel.py",
+    "config/names.py",
     "config/opentelemetry.py",
     "running/discovery.py",
+    "tracing/propagation/others.py",
 }
 MAY_KNOW_PLUGGY = {
     "tracing/hookspecs.py",

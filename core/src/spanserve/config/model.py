@@ -10,10 +10,9 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from spanserve.config.access import AuthConfig, CorsConfig
-from spanserve.config.names import listed_lower, lower, tracer_names
+from spanserve.config.names import lower, propagator_names, tracer_names
 from spanserve.config.section import Count, Length, Listed, Pause, Section, Word
 
-Propagator = Literal["tracecontext", "baggage", "b3", "b3multi", "jaeger"]
 LogLevel = Literal["critical", "error", "warning", "info", "debug"]
 
 
@@ -95,10 +94,11 @@ class TracingConfig(Section):
     control: ControlConfig = Field(
         default_factory=ControlConfig, description="Changes while serving"
     )
-    propagators: Annotated[tuple[Propagator, ...] | None, BeforeValidator(listed_lower)] = Field(
+    propagators: Annotated[tuple[str, ...] | None, BeforeValidator(propagator_names)] = Field(
         default=None,
         description="Header formats that are read and written: tracecontext, baggage, b3, b3multi, "
-        "jaeger; null: all are read, and W3C's are written with what the tracers ask for",
+        "jaeger, and OpenTelemetry's that are installed; null: these five are read, and W3C's are "
+        "written, with what the tracers ask for",
     )
     excluded_urls: Annotated[tuple[Word, ...], Listed] = Field(
         default=(

@@ -67,8 +67,9 @@ def tracer_propagators() -> Sequence[str]:  # type: ignore[empty-body]
     """Name the header formats that users of this backend expect, beside W3C.
 
     When: once, while the tracer is loaded.
-    Names: `b3`, `b3multi`, `jaeger`, `tracecontext`.
-    They are written on outgoing calls; all known formats are read from incoming ones.
+    Names: `b3`, `b3multi`, `jaeger`, `tracecontext`, and those of OpenTelemetry's propagators that
+    are installed, as `xray`.
+    They are written on outgoing calls, and read from incoming ones, as the four are in any case.
     An unknown name or an exception stops the start.
     """
 

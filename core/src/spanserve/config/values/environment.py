@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, get_args
+from typing import Final
 from urllib.parse import unquote
 
-from spanserve.config.model import Propagator, tracing_keys
+from spanserve.config.model import tracing_keys
+from spanserve.config.names import is_propagator
 from spanserve.config.opentelemetry import PROPAGATORS
 from spanserve.config.values.document import parse
 from spanserve.config.values.problems import ENVIRONMENT_PREFIX
@@ -141,7 +142,7 @@ def _resource_attributes(text: str) -> tuple[dict[str, str], tuple[str, ...]]:
 def _propagators(text: str) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
     """Return the names known here (None: nothing said), and what to say of the others."""
     asked = tuple(dict.fromkeys(name.strip().lower() for name in text.split(",") if name.strip()))
-    known = tuple(name for name in asked if name in get_args(Propagator))
+    known = tuple(name for name in asked if is_propagator(name))
     skipped = [name for name in asked if name not in (*known, "none")]
     warnings = tuple(
         f"{PROPAGATORS} names '{name}', which spanserve does not have: skipped" for name in skipped

@@ -169,5 +169,8 @@ def _formats(
     if config.propagators is not None:
         formats = tuple(name for name in config.propagators if name != "baggage")
         return formats, formats
-    wanted = [name for tracer in tracers for name in tracer.propagators]
-    return KNOWN_FORMATS, tuple(dict.fromkeys(["tracecontext", *wanted]))
+    named = [name for tracer in tracers for name in tracer.propagators]
+    wanted = [name for name in named if name != "baggage"]
+    return tuple(dict.fromkeys([*KNOWN_FORMATS, *wanted])), tuple(
+        dict.fromkeys(["tracecontext", *wanted])
+    )

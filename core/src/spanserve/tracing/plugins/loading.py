@@ -5,12 +5,12 @@ import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Final, TypeVar, get_args
+from typing import Any, Final, TypeVar
 
 import pluggy
 from pydantic import BaseModel, ValidationError
 
-from spanserve.config.model import Propagator
+from spanserve.config.names import all_propagators, is_propagator
 from spanserve.config.values.problems import config_error, did_you_mean, problems_of
 from spanserve.config.values.redact import without_credentials
 from spanserve.config.values.source import Source
@@ -21,7 +21,6 @@ from spanserve.tracing.model.failure import told
 from spanserve.tracing.plugins.hooks import Hooks
 from spanserve.tracing.plugins.tracer import NoSettings, inherits
 
-_PROPAGATORS: Final = get_args(Propagator)
 _ISOLATIONS: Final = ("thread", "process")
 
 Result = TypeVar("Result")
@@ -248,8 +247,8 @@ def _propagators(call: Hooks, origin: _Origin) -> tuple[str, ...]:
     answer = _ask(origin, "tracer_propagators", call.tracer_propagators)
     names = _texts(origin, "tracer_propagators", answer)
     for name in names:
-        if name not in _PROPAGATORS:
-            hint = did_you_mean(name, _PROPAGATORS)
+        if not is_propagator(name):
+            hint = did_you_mean(name, all_propagators())
             raise _broken(origin, f"asks for an unknown propagator '{name}'{hint}")
     return tuple(dict.fromkeys(names))
 

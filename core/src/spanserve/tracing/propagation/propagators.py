@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from spanserve.errors import ConfigError
 from spanserve.tracing.propagation import b3, jaeger, w3c
 from spanserve.tracing.propagation.context import HeaderFields, Remote
+from spanserve.tracing.propagation.others import other_format
 
 __all__ = ["KNOWN_FORMATS", "Propagators", "Remote"]
 
@@ -40,9 +41,9 @@ KNOWN_FORMATS: Final = tuple(form.name for form in _FORMATS)
 
 
 class Propagators:
-    """Reads and writes the trace headers of these formats, named as in `KNOWN_FORMATS`.
+    """Reads and writes the trace headers of these formats, named as in `tracing.propagators`.
 
-    The order in which formats are read is fixed: W3C, `b3`, `X-B3-*`, `uber-trace-id`.
+    The order in which formats are read is fixed: W3C, `b3`, `X-B3-*`, `uber-trace-id`, others.
     `headers` are the names of all that are read. `ignored` counts how often a request's headers
     of a format could not be used. An unknown name is a `ConfigError`.
     """
@@ -133,8 +134,13 @@ class Propagators:
 
 
 def _selected(names: Sequence[str]) -> tuple[_Format, ...]:
-    for name in names:
-        if name not in KNOWN_FORMATS:
-            known = ", ".join(KNOWN_FORMATS)
-            raise ConfigError(f"unknown propagator {name!r} (known: {known})")
-    return tuple(form for form in _FORMATS if form.name in names)
+    own = tuple(form for form in _FORMATS if form.name in names)
+    return own + tuple(_other(name) for name in names if name not in KNOWN_FORMATS)
+
+
+def _other(name: str) -> _Format:
+    form = other_format(name)
+    if form is None:
+        known = ", ".join(KNOWN_FORMATS)
+        raise ConfigError(f"unknown propagator {name!r} (known: {known})")
+    return _Format(name, *form)
