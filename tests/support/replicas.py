@@ -41,15 +41,18 @@ async def replicas(service: Path = SERVICE, **settings: Any) -> AsyncIterator[Pr
 class Asked:
     """A batch of items as bodies, which keeps every answer that it is given."""
 
-    def __init__(self, method: str, bodies: Sequence[bytes]) -> None:
+    def __init__(
+        self, method: str, bodies: Sequence[bytes], values: Sequence[Any] | None = None
+    ) -> None:
         self.method = method
+        # What cannot go, so that the bodies do.
+        self.values = [object() for _ in bodies] if values is None else values
         self.bodies = bodies
         self.answers: list[Any] = []
         self.over = asyncio.Event()
 
     def request(self) -> BatchRequest:
-        values = [object() for _ in self.bodies]  # which cannot go, so that their bodies do
-        return BatchRequest(self.method, values, self.bodies, 0, Place(None, ROOT))
+        return BatchRequest(self.method, self.values, self.bodies, 0, Place(None, ROOT))
 
     def attempt(self, positions: Sequence[int] | None) -> Attempt:
         assert positions is None

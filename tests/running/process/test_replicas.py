@@ -10,10 +10,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from spanserve.errors import StartError
-from spanserve.running.protocol import ReplicaDiedError, RunnerGoneError
+from spanserve.running.protocol import ReplicaDiedError, Runner, RunnerGoneError
 from support.replicas import Asked, called, replicas, when_up
 
 
@@ -188,3 +189,27 @@ def test_replicas_end_with_their_server_however_that_ends(number: int) -> None:
         process.send_signal(number)
         process.wait(10)
     assert all(map(until_dead, pids))
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+async def test_large_arrays_go_there_and_back_whatever_the_system_has(
+    monkeypatch: pytest.MonkeyPatch, *, hidden: bool
+) -> None:
+    if hidden:
+        monkeypatch.delattr(os, "memfd_create", raising=False)
+    async with replicas(in_flight=2) as runner:
+        arrays = [np.full((1000, 500), float(number)) for number in range(4)]
+        jobs = [Asked("shapes", [b"", b""], [array, array + 1]) for array in arrays]
+        for job in jobs:
+            submit_in_turn(runner, job)
+        for job, array in zip(jobs, arrays, strict=True):
+            one, other = await job.answer()
+            np.testing.assert_array_equal(one, array * 2)
+            np.testing.assert_array_equal(other, array * 2 + 2)
+
+
+def submit_in_turn(runner: Runner, job: Asked) -> None:
+    if runner.free:
+        runner.submit(job)
+    else:
+        runner.when_free(lambda: submit_in_turn(runner, job))
