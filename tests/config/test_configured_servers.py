@@ -211,6 +211,19 @@ def by_workers(served: Served) -> None:
     served.spans()
 
 
+def in_replicas(served: Served) -> None:
+    served.squared()
+    replicas = httpx.get(f"{served.server.url}/metadata").json()["runner"]["replicas"]
+    environments = [Path(f"/proc/{each['pid']}/environ").read_bytes() for each in replicas]
+    devices = [re.search(rb"MY_GPU=(\w+)", each) for each in environments]
+    assert [found and found[1] for found in devices] == [b"4", b"5"]
+    hung = served.post("/slow", 60, timeout=30)
+    assert (hung.status_code, hung.json()["code"]) == (503, "runner_gone")
+    assert "lasted longer than 0.5 s (runner.hang_after_s)" in hung.json()["message"]
+    served.squared()
+    served.spans(2)
+
+
 def batched(served: Served) -> None:
     served.squared()
     served.spans()
@@ -401,6 +414,19 @@ CASES: Final = (
         nullcontext,
     ),
     Case("workers", {**ZIPKIN, "SERVER__WORKERS": "2", "SERVER__PORT": "0"}, by_workers),
+    Case(
+        "replicas",
+        {
+            **ZIPKIN,
+            "RUNNER__TYPE": "process",
+            "RUNNER__REPLICAS": "2",
+            "RUNNER__IN_FLIGHT": "2",
+            "RUNNER__DEVICES": "4,5",
+            "RUNNER__DEVICE_VARIABLE": "MY_GPU",
+            "RUNNER__HANG_AFTER_S": "0.5",
+        },
+        in_replicas,
+    ),
     Case(
         "batching",
         {

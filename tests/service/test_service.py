@@ -492,3 +492,58 @@ def test_a_plain_parameter_without_a_schema_is_refused() -> None:
     message = refusal(define)
     assert "Model.predict: parameter 'y': " in message
     assert "use a pydantic model, a dataclass, plain types, or Annotated[np.ndarray" in message
+
+
+def test_what_runs_again_after_a_death_is_a_batch_that_may_run_twice_or_what_says_so() -> None:
+    @service(runner={"type": "process", "replicas": 2})
+    class Retrying:
+        @api(batch=True)
+        def batched(self, items: list[int]) -> list[int]:
+            return items
+
+        @api(batch=True, isolate=False)
+        def once(self, items: list[int]) -> list[int]:
+            return items
+
+        @api(batch=True, retry=False)
+        def never(self, items: list[int]) -> list[int]:
+            return items
+
+        @api
+        def plain(self, item: int) -> int:
+            return item
+
+        @api(retry=True)
+        def again(self, item: int) -> int:
+            return item
+
+    spec = service_spec(Retrying)
+    assert [(each.name, each.retry) for each in spec.apis] == [
+        *(("batched", True), ("once", False), ("never", False)),
+        *(("plain", False), ("again", True)),
+    ]
+    assert spec.runner == {"type": "process", "replicas": 2}
+
+
+@pytest.mark.parametrize("runner", [3, {"replicas": 2}, ["process"]])
+def test_a_runner_that_is_no_name_and_has_no_type_is_refused(runner: Any) -> None:
+    assert refusal(lambda: service(runner=runner)).startswith(
+        f"@service(runner={runner!r}): give a runner's name, or its settings with its type"
+    )
+
+
+def test_what_never_runs_twice_cannot_be_told_to() -> None:
+    def batch(_self: Any, items: list[int]) -> list[int]:
+        return items
+
+    async def stream(_self: Any) -> AsyncIterator[int]:
+        yield 1
+
+    said = [
+        refusal(lambda: api(batch=True, isolate=False, retry=True)(batch)),
+        refusal(lambda: api(retry=True)(stream)),
+    ]
+    assert [each.partition(": ")[2] for each in said] == [
+        "with isolate=False a batch never runs twice; drop retry=True",
+        "an answer that streams never runs twice; drop retry=True",
+    ]
