@@ -238,6 +238,7 @@ def test_metadata_says_what_is_served_and_where_traces_go(client: httpx.Client) 
             {"route": "/hello", "batch": False},
             {"route": "/meet", "batch": False},
         ],
+        "runner": {"type": "thread"},
         "tracers": [{"type": "silent", "target": "silent"}],
         "spanserve": version("spanserve"),
         "sampling": {"sample_rate": 1.0, "keep": {"errors": False, "slower_than_ms": None}},

@@ -126,7 +126,7 @@ def _batch_rows(owns: Sequence[Table], endpoint: str, *, is_alone: bool) -> Rows
             "number": 0,
         },
     )
-    rows.say(batch=rows)
+    rows.say(batch=rows.twin())
     return rows
 
 

@@ -59,7 +59,8 @@ def _attempts(batches: Rows, retries: Sequence[Table]) -> Rows:
     """Return all attempts: those of the batches themselves, in their rows, and then the retries."""
     count, names = batches.count, ("batch", "positions", "failure", *RETRY_FIELDS)
     if not retries:
-        batches.say(number=0, batch_at=np.arange(count), batch=batches, positions=())
+        batches.say(number=0, batch_at=np.arange(count), positions=())
+        batches.say(batch=batches.twin())
         return batches
     again = _rows(names, retries)
     batch_at = np.concatenate((np.arange(count), again.batch))

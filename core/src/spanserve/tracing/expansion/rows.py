@@ -60,6 +60,12 @@ class Rows:
         """Give the rows further fields."""
         vars(self).update(fields)
 
+    def twin(self) -> "Rows":
+        """Return the same rows once more, for rows that refer to themselves: they form no cycle."""
+        twin = Rows(self.count, {})
+        vars(twin).update(vars(self))
+        return twin
+
     def take(self, at: Cells) -> "Rows":
         """Return the rows at these places, in their order."""
         taken = Rows(len(at), {})
