@@ -632,7 +632,8 @@ def test_no_key_and_no_variable_of_the_docs_is_left_out() -> None:
     }
     texts = [page.read_text() for page in (ROOT / "docs").rglob("*.md")]
     named = {each for text in texts for each in re.findall(r"\b(?:OTEL|SPANSERVE)_[A-Z_]+", text)}
-    told = {"SPANSERVE_WORKER", "SPANSERVE_DOCS_KEY"}  # one is the server's to set, one an example
+    # Two are the server's to set, one is an example.
+    told = {"SPANSERVE_WORKER", "SPANSERVE_REPLICA", "SPANSERVE_DOCS_KEY"}
     keys = set(documented())
     names = {each for each in named - told - keys if not each.endswith("_")}
     assert {each for each in names if not any(name.startswith(each) for name in driven())} == set()
