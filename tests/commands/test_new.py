@@ -28,13 +28,13 @@ def run(*command: str, within: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("kind", ["tracer", "service"])
+@pytest.mark.parametrize(("kind", "name"), [("tracer", "my-tracer"), ("service", "client")])
 def test_a_new_project_passes_its_own_tests_lint_and_strict_types(
-    kind: Kind, tmp_path: Path
+    kind: Kind, name: str, tmp_path: Path
 ) -> None:
-    project = tmp_path / "my-first"
+    project = tmp_path / "project"
 
-    made = CliRunner().invoke(app, ["new", kind, "my-first", "--output", str(project)])
+    made = CliRunner().invoke(app, ["new", kind, name, "--output", str(project)])
 
     files = [each for each in project.rglob("*") if each.is_file()]
     assert made.stdout.splitlines() == [f"wrote {each}" for each in sorted(files)]

@@ -193,3 +193,22 @@ def test_the_listing_shows_a_third_partys_tracer(environment: Path) -> None:
         [environment / "bin" / "spanserve", "tracers"], capture_output=True, text=True, check=True
     )
     assert "filelog  (filelog 1.2.3)\n  hooks: span_ended\n  settings: none\n" in listing.stdout
+
+
+def test_a_wheel_brings_the_templates_of_new_projects(environment: Path, tmp_path: Path) -> None:
+    spanserve = environment / "bin" / "spanserve"
+    for kind in ("tracer", "service"):
+        subprocess.run([spanserve, "new", kind, kind], cwd=tmp_path, check=True)
+    src = str(tmp_path / "tracer" / "src")
+    name = "spanserve_tracer.tracer:TracerTracer"
+
+    check = subprocess.run(
+        [spanserve, "check", "--service", "service/service.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": src, "SPANSERVE__TRACING__TYPE": name},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert f"# tracer {name} ({name}): tracer.jsonl\n" in check.stdout

@@ -26,7 +26,8 @@ def new_project(kind: Kind, name: str, folder: Path) -> list[Path]:
     words = {
         "name": name,
         "package": f"spanserve_{name}".replace("-", "_"),
-        "Class": "".join(part.capitalize() for part in re.split("[-_]", name)),
+        # With the kind after it, for no name may be like one that the project imports.
+        "Class": "".join(part.capitalize() for part in (*re.split("[-_]", name), kind)),
     }
     texts = dict(sorted(_filled(files(__package__) / kind, Path(), words).items()))
     for file, text in texts.items():
