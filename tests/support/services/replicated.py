@@ -6,19 +6,22 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 from fastapi import Depends, HTTPException, Response, UploadFile
 from opentelemetry import trace
-from prometheus_client import Counter
+from prometheus_client import REGISTRY, Counter
 from pydantic import BaseModel
 
 from spanserve import Array, api, current_trace, outgoing_headers, service, span
 
 log = logging.getLogger("replicated")
-RUNS = Counter("replicated_runs", "Runs of things")
+RUNS = Counter("replicated_runs", "Runs of things", registry=None)
+with suppress(ValueError):  # in a process that loads this more than once, the first is told
+    REGISTRY.register(RUNS)
 
 Row = Annotated[np.ndarray, Array("float64", (4,))]
 AnyRow = Annotated[np.ndarray, Array("float64", None)]
