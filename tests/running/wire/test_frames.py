@@ -206,3 +206,40 @@ def test_a_head_that_says_too_much_is_refused(
 def test_what_is_no_plain_value_is_refused(payload: bytes) -> None:
     with pytest.raises(FrameError):
         unpacked(payload)
+
+
+EXTENSIONS = st.one_of(
+    st.builds(msgpack.Timestamp, st.integers(-(2**63), 2**63 - 1), st.integers(0, 10**9 - 1)),
+    st.builds(msgpack.ExtType, st.integers(0, 127), st.binary(max_size=20)),
+)
+
+
+@given(
+    EXTENSIONS,
+    st.lists(st.sampled_from([lambda x: [x], lambda x: {"a": x}, lambda x: {x: 1}])),
+    PLAIN,
+)
+@settings(deadline=None)
+def test_no_extension_type_is_read_wherever_it_stands(
+    extension: Any, around: list[Any], beside: Any
+) -> None:
+    value = extension
+    for each in around:
+        try:
+            value = each(value)
+        except TypeError:  # no key
+            value = [value]
+    try:
+        payload = msgpack.packb([beside, value])
+    except (OverflowError, ValueError, UnicodeEncodeError):
+        payload = msgpack.packb([value])
+    with pytest.raises(FrameError, match="extension type"):
+        unpacked(payload)
+
+
+@pytest.mark.parametrize("seconds", [0, 2**33, -1])
+def test_bytes_that_look_like_a_timestamp_are_none(seconds: int) -> None:
+    looks = msgpack.packb(msgpack.Timestamp(seconds))
+    assert unpacked(msgpack.packb([looks, 1])) == [looks, 1]
+    with pytest.raises(FrameError, match="extension type"):
+        unpacked(looks)

@@ -25,6 +25,9 @@ HEAD: Final = struct.Struct("=IQQi")
 """Bytes of plain values, of arrays on the socket, of arrays in an arena; and which arena."""
 
 _MOST_VECTORS: Final = 512
+_TIMESTAMP: Final = -1
+_TIMESTAMPS: Final = b"\xd6\xff", b"\xd7\xff", b"\xc7\x0c\xff"
+"""How the three kinds of timestamps begin; other bytes may look like these."""
 
 Buffer = bytes | bytearray | memoryview
 
@@ -151,13 +154,30 @@ def unpacked(payload: bytes) -> Any:
         checked = msgpack.Unpacker(max_buffer_size=len(payload))
         checked.feed(payload)
         checked.skip()
-        return msgpack.unpackb(payload, strict_map_key=False, ext_hook=_refuse)
+        content = msgpack.unpackb(payload, strict_map_key=False, ext_hook=_refuse)
     except Exception as error:
         raise FrameError(f"a frame with no plain values: {error}") from error
+    if any(mark in payload for mark in _TIMESTAMPS) and _has_timestamp(content):
+        _refuse(_TIMESTAMP, b"")
+    return content
 
 
 def _refuse(code: int, _data: bytes) -> Any:
     raise FrameError(f"a value of the extension type {code}")
+
+
+def _has_timestamp(content: Any) -> bool:
+    """Whether there is a timestamp: an extension type that msgpack makes without asking."""
+    left = [content]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            left += [*value, *value.values()]
+        elif isinstance(value, (list, tuple)):
+            left += value
+        elif isinstance(value, msgpack.Timestamp):
+            return True
+    return False
 
 
 def _after(views: list[memoryview], written: int) -> list[memoryview]:
