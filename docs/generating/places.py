@@ -34,6 +34,8 @@ ATTRIBUTE_PLACES: Final = {
     "RUN_ATTEMPT": ("run of a request, retry", "where the batch raised: which go it is, from 1"),
     "RUN_RAISED": ("run of a request, retry", "what this go raised"),
     "RUN_UNFINISHED": ("run of a request", "true where the request ended before the run did"),
+    "RUNNER_TYPE": ("run", "where the model runs, if not on a thread of the server: `process`"),
+    "RUNNER_REPLICA": ("run", "the replica's number, from 0; not on a thread of the server"),
     "UNFINISHED": (
         "custom spans",
         (

@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
@@ -183,6 +184,98 @@ def test_a_span_that_ends_after_the_answer_goes_out_later(both: Both) -> None:
     assert until(lambda: named("after", traces(both.keeps.spans).get(trace_id, [])))
     after = one("after", traces(both.keeps.spans)[trace_id])
     assert after.end_ns - after.start_ns >= 150_000_000
+
+
+@pytest.mark.parametrize(("item", "after"), [(1, {"outliving", "begun after"}), (0, {"following"})])
+def test_spans_that_outlive_a_batch_go_out_later(both: Both, item: int, after: set[str]) -> None:
+    response = both.post("parting", item)
+    spans = spans_of(both, response, 6)
+    trace_id = response.headers["x-trace-id"]
+
+    def late() -> dict[str, Any]:
+        return {
+            each.name: each.attributes.get("spanserve.late")
+            for each in traces(both.keeps.spans)[trace_id]
+            if each.name in after
+        }
+
+    assert until(lambda: late() == dict.fromkeys(after, True))
+    assert {
+        each.parent_id for each in traces(both.keeps.spans)[trace_id] if each.name in after
+    } == {one("run", spans).span_id}
+
+
+MANY = {"Content-Type": "application/x-ndjson"}
+RUNS: list[tuple[str, Any]] = [
+    ("things", {"number": 1}),
+    ("things", b'{"number": 1}\n' * 3),
+    ("one", {"number": 3}),
+    ("later", 0.01),
+    ("pooled", 7),
+    ("steps", 2),
+    ("tokens", {"count": 2}),
+]
+
+
+def said_of_runners(spans: list[Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return what spans say of a runner elsewhere, where they say anything or are runs."""
+    prefix = "spanserve.runner."
+    found = [
+        (span.name, {key: each for key, each in span.attributes.items() if key.startswith(prefix)})
+        for span in spans
+    ]
+    return [(name, said) for name, said in found if said or name == "run"]
+
+
+def with_batch(both: Both, response: httpx.Response) -> list[Any]:
+    """Return the spans of a request's trace, and of its batch's where that has its own."""
+    spans = spans_of(both, response, 3)
+    batches = {span.attributes.get("spanserve.batch.trace_id") for span in spans} - {None}
+    for batch in batches:
+        assert until(
+            lambda batch=batch: "run" in str(tree(traces(both.keeps.spans).get(batch, [])))
+        )
+        spans = [*spans, *traces(both.keeps.spans)[batch]]
+    return spans
+
+
+@pytest.mark.parametrize(("route", "sent"), RUNS)
+def test_a_run_says_which_replica_it_was_in_and_on_a_thread_nothing(
+    both: Both, route: str, sent: Any
+) -> None:
+    response = (
+        both.client.post(f"/{route}", content=sent, headers=MANY)
+        if isinstance(sent, bytes)
+        else both.post(route, sent)
+    )
+    assert response.status_code == 200
+    runs = said_of_runners(with_batch(both, response))
+    assert len(runs) == (4 if isinstance(sent, bytes) else 1)
+    expected: list[dict[str, Any]] = (
+        [{}]
+        if both.runs_here
+        else [{"spanserve.runner.type": "process", "spanserve.runner.replica": n} for n in (0, 1)]
+    )
+    assert all(name == "run" and said in expected for name, said in runs)
+    assert all(said == runs[0][1] for _, said in runs)
+
+
+def test_a_run_that_ended_its_replica_and_the_next_say_where_each_was(
+    both: Both, tmp_path: Path
+) -> None:
+    if both.runs_here:
+        pytest.skip("it would end the tests")
+    poison = f'{{"number": 1, "fate": "kill", "marker": "{tmp_path / "marker"}"}}\n'
+    content = f'{{"number": 0, "takes_s": 0.01}}\n{poison}'
+    response = both.client.post("/things", content=content, headers=MANY)
+    assert response.text == "0\n1\n"
+    runs = said_of_runners(with_batch(both, response))
+    assert len(runs) == 4 + 3  # each item's request has both of its goes, the batch all three
+    assert all(
+        {*said} == {f"spanserve.runner.{x}" for x in ("type", "replica")} for _, said in runs
+    )
+    places = {said["spanserve.runner.replica"] for _, said in runs}
+    assert places == {0, 1}
 
 
 def test_many_clients_get_their_own_answers(both: Both) -> None:

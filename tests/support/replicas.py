@@ -17,7 +17,7 @@ from spanserve.service.bundle.load import load
 from spanserve.tracing.model.clock import Clock
 from spanserve.tracing.model.failure import Failure
 from spanserve.tracing.model.ids import ROOT
-from spanserve.tracing.recording.attempt import Attempt
+from spanserve.tracing.recording.attempt import Attempt, RunBy
 from support.batching import tracing_off
 
 SERVICE = Path(__file__).parent / "services" / "replicated.py"
@@ -53,6 +53,9 @@ class Asked:
 
     def request(self) -> BatchRequest:
         return BatchRequest(self.method, self.values, self.bodies, 0, Place(None, ROOT))
+
+    def sent_to(self, runner: RunBy) -> None:
+        assert runner[0] == "process"
 
     def attempt(self, positions: Sequence[int] | None) -> Attempt:
         assert positions is None

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from spanserve import Span
 from spanserve.tracing.model.failure import failure_of
 from spanserve.tracing.model.ids import RUN, item_place
+from spanserve.tracing.recording.attempt import RunBy
 from spanserve.tracing.recording.base import Record, Scope
 from spanserve.tracing.recording.counting import spans_of_request
 from spanserve.tracing.recording.custom import CustomEvent, CustomSpan
@@ -104,6 +105,7 @@ class Workload:
             self._end(record, 504)
         if how == "never":
             return
+        record.runner = self._runner()
         record.plain_run_started(now_ns())
         self._user_code(record, RUN)
         if how == "timed_out":
@@ -113,6 +115,9 @@ class Workload:
         record.plain_run_ended(now_ns())
         self._end(record, 500 if how == "raises" else 200)
 
+    def _runner(self) -> RunBy | None:
+        return self.draw.draw(st.sampled_from((None, None, ("process", 0), ("process", 1))))
+
     def _batch(self, items: list[ItemRecord]) -> None:
         now_ns = self.tracing.now_ns
         batch = released(self.tracing, items)
@@ -121,6 +126,7 @@ class Workload:
             self.unsampled_items += sum(not i.request.recording for i in items if i.request)
         self._leave(items, "left_released")
         how = self.draw.draw(st.sampled_from(BATCH_ENDS), "batch")
+        batch.runner = self._runner()
         batch.collate_started(now_ns())
         if how != "collate":
             batch.run_started(now_ns())
@@ -156,6 +162,7 @@ class Workload:
     def _retry(self, batch: BatchRecord, items: list[ItemRecord]) -> None:
         now_ns = self.tracing.now_ns
         retry = batch.retry([item.position for item in items])
+        retry.runner = self._runner()
         retry.collate_started(now_ns())
         retry.run_started(now_ns())
         self._user_code(batch, retry.place(RUN))

@@ -12,11 +12,11 @@ from spanserve.tracing.model.ids import (
     derived_id,
     item_place,
 )
-from spanserve.tracing.model.span import AttributeValue, Link, Span
+from spanserve.tracing.model.span import NO_ATTRIBUTES, AttributeValue, Link, Span
 from spanserve.tracing.recording.attempt import Attempt, Retry
 from spanserve.tracing.recording.members import Member
 from spanserve.tracing.recording.record import BatchRecord
-from support.oracle.parts import INTERNAL, Parts, collated_ns, failed_in
+from support.oracle.parts import INTERNAL, Parts, collated_ns, failed_in, run_by
 
 
 def _members(record: BatchRecord) -> Iterable[tuple[int, Member]]:
@@ -110,6 +110,7 @@ class BatchPieces(Parts):
             attempt.place(part),
             start_ns,
             end_ns,
+            run_by(attempt.runner) if part == RUN else NO_ATTRIBUTES,
             failure=failed_in(part, attempt, attempt.failure),
             parent_place=attempt.place(ROOT),
         )

@@ -17,7 +17,7 @@ from spanserve.tracing.model.span import (
     Span,
     SpanKind,
 )
-from spanserve.tracing.recording.attempt import Attempt
+from spanserve.tracing.recording.attempt import Attempt, RunBy
 from spanserve.tracing.recording.base import Record
 from spanserve.tracing.recording.custom import CustomEvent, CustomSpan
 from spanserve.tracing.recording.record import BatchRecord, ItemRecord, RequestRecord
@@ -206,3 +206,10 @@ def waits(item: ItemRecord, batch: BatchRecord, until_ns: int) -> tuple[int, int
     released_ns = min(batch.released_ns, until_ns)
     ready_ns = max(item.queued_ns, min(batch.runner_free_ns, released_ns))
     return ready_ns - item.queued_ns, released_ns - ready_ns, until_ns - released_ns
+
+
+def run_by(runner: RunBy | None) -> dict[str, AttributeValue]:
+    """Return what a run says of a runner elsewhere."""
+    if runner is None:
+        return {}
+    return dict(zip((names.RUNNER_TYPE, names.RUNNER_REPLICA), runner, strict=True))

@@ -14,7 +14,6 @@ from spanserve.tracing.model.ids import (
 )
 from spanserve.tracing.model.span import (
     NO_ATTRIBUTES,
-    Attributes,
     AttributeValue,
     Link,
     Span,
@@ -25,7 +24,7 @@ from spanserve.tracing.recording.base import Record
 from spanserve.tracing.recording.record import BatchRecord, ItemRecord, RequestRecord
 from spanserve.tracing.recording.startup import StartupRecord
 from support.oracle.batch_pieces import BatchPieces
-from support.oracle.parts import collated_ns, cut, failed_in, waits
+from support.oracle.parts import collated_ns, cut, failed_in, run_by, waits
 
 
 class Pieces(BatchPieces):
@@ -137,6 +136,7 @@ class Pieces(BatchPieces):
         failure = item.failure or attempt.failure if last else None
         if not last and attempt.failure is not None:
             attributes[names.RUN_RAISED] = attempt.failure.type
+        attributes |= run_by(attempt.runner)
         return self.part(
             record,
             names.RUN,
@@ -173,7 +173,9 @@ class Pieces(BatchPieces):
         failure = _in_time(record, record.failure)
         own = failure if failure and _in_run(record, failure) else None
         unfinished = record.ended_ns and not record.reached(record.ran_ns)
-        attributes: Attributes = {names.RUN_UNFINISHED: True} if unfinished else NO_ATTRIBUTES
+        attributes = run_by(record.runner)
+        if unfinished:
+            attributes[names.RUN_UNFINISHED] = True
         return self.part(record, names.RUN, RUN, record.run_ns, record.ran_ns, attributes, own)
 
     def startup(self, record: StartupRecord) -> Span:

@@ -1,9 +1,11 @@
 """A service that is run in processes of its own, and does there what a test asks of it."""
 
 import asyncio
+import contextvars
 import logging
 import os
 import signal
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
@@ -94,6 +96,30 @@ class Replicated:
     @api(batch=True, inline=True)
     def anything(self, items: list[Any]) -> list[Any]:
         """Return what was given."""
+        return items
+
+    @api(batch=True)
+    def parting(self, items: list[int]) -> list[int]:
+        """Open a span that outlives the run, and one only after that."""
+        begun = threading.Event()
+
+        def outlive() -> None:
+            with span("outliving"):
+                begun.set()
+                time.sleep(0.1)
+            with span("begun after"):
+                time.sleep(0.01)
+
+        def follow() -> None:
+            time.sleep(0.1)
+            with span("following"):
+                pass
+
+        opens = items[0] > 0
+        context = contextvars.copy_context()
+        threading.Thread(target=context.run, args=(outlive if opens else follow,)).start()
+        if opens:
+            begun.wait()
         return items
 
     @api

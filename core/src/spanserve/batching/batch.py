@@ -11,7 +11,7 @@ from spanserve.running.faults import is_fault
 from spanserve.running.protocol import BatchReply, BatchRequest, Place, ReplicaDiedError
 from spanserve.tracing.model.failure import Failure, failure_of
 from spanserve.tracing.model.ids import ROOT, RUN, item_place
-from spanserve.tracing.recording.attempt import Attempt, Retry
+from spanserve.tracing.recording.attempt import Attempt, Retry, RunBy
 from spanserve.tracing.recording.record import BatchRecord
 from spanserve.tracing.tracing import Tracing
 
@@ -87,13 +87,19 @@ class Batch:
             self.place,
         )
 
+    def sent_to(self, runner: RunBy) -> None:
+        """Write down what it runs on."""
+        self.record.runner = runner
+
     def attempt(self, positions: Sequence[int] | None) -> Attempt:
         """Begin a go, where the model runs."""
         if positions is None:
             return self.record
         for position in positions:
             self.items[position].failure = None
-        return self.record.retry(positions)
+        retry = self.record.retry(positions)
+        retry.runner = self.record.runner
+        return retry
 
     def failed(self, attempt: Attempt, failure: Failure) -> None:
         """Write down why a go failed, where the model runs."""

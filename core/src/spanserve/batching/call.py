@@ -10,7 +10,7 @@ from spanserve.running.faults import carried, is_fault
 from spanserve.running.protocol import CallReply, CallRequest, Place, ReplicaDiedError, Runner
 from spanserve.tracing.model.failure import Failure, failure_of
 from spanserve.tracing.model.ids import RUN
-from spanserve.tracing.recording.attempt import Attempt
+from spanserve.tracing.recording.attempt import Attempt, RunBy
 from spanserve.tracing.recording.base import Record
 from spanserve.tracing.recording.record import RequestRecord
 from spanserve.tracing.scope import entered
@@ -52,6 +52,11 @@ class Call:
         if self.future.done():
             return None
         return CallRequest(self._method, self._arguments, Place(self._context, RUN), *self._of)
+
+    def sent_to(self, runner: RunBy) -> None:
+        """Write down what it runs on."""
+        if self._record is not None:
+            self._record.runner = runner
 
     def attempt(self, positions: object) -> Attempt:  # noqa: ARG002  # as of every trail
         """Return marks that nobody reads: a call's are its own."""

@@ -6,7 +6,7 @@ from spanserve.batching.batch import Batch
 from spanserve.running.protocol import BatchReply, BatchRequest, Place
 from spanserve.tracing.model.failure import Failure, failure_of
 from spanserve.tracing.model.ids import RUN
-from spanserve.tracing.recording.attempt import Attempt
+from spanserve.tracing.recording.attempt import Attempt, RunBy
 
 
 class Rerun:
@@ -26,6 +26,10 @@ class Rerun:
         if attempt.number:
             place = Place(batch.record, attempt.place(RUN))
         return BatchRequest(batch.method, [item.value], [item.body], 0, place)
+
+    def sent_to(self, runner: RunBy) -> None:
+        """Write down what it runs on."""
+        self._attempt.runner = runner
 
     def attempt(self, positions: Sequence[int] | None) -> Attempt:  # noqa: ARG002  # there is one
         """Begin the go."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from spanserve.errors import SpanserveError
 from spanserve.tracing.model.failure import Failure
-from spanserve.tracing.recording.attempt import Attempt
+from spanserve.tracing.recording.attempt import Attempt, RunBy
 from spanserve.tracing.recording.base import Record
 
 
@@ -123,6 +123,9 @@ class Job(Trail, Protocol):
 
     def request(self) -> Request | None:
         """Return what is asked, once, where the runner likes; None: nobody waits any more."""
+
+    def sent_to(self, runner: RunBy) -> None:
+        """Write down what it runs on, where that is no thread of the server."""
 
     def replied(self, reply: Any) -> None:
         """Go on with what became of it, on the event loop."""

@@ -65,7 +65,7 @@ class Tracing:
         self._offset_ns = SteadyOffset(self.clock)
         self._config = config
         self._starter = RequestStarter(self.tracers, config, ids or Ids())
-        self.late = LateSpans(self.now_ns, self._submit, self._lose_late)
+        self.late = LateSpans(self.now_ns, self._submit, self.lose_late)
         self._completion = Completion(
             self.now_ns,
             self._submit,
@@ -239,7 +239,8 @@ class Tracing:
         for exporter in self.exporters:
             exporter.put(record)
 
-    def _lose_late(self, spans: int) -> None:
+    def lose_late(self, spans: int) -> None:
+        """Count spans that came too late as dropped."""
         for exporter in self.exporters:
             exporter.lose(spans, Drop.LATE)
 

@@ -79,9 +79,11 @@ class HostGate:
 class HostLate:
     """Spans that end, or begin, after the reply to their request has left: their record tells."""
 
-    def began(self, record: Record, span: CustomSpan) -> None:  # noqa: ARG002  # as of every outlet
-        """Take note that it is told of as it ends."""
+    def began(self, record: Record, span: CustomSpan) -> None:
+        """Take note that it is told of as it ends; one that is past the bound is told of now."""
         span.is_late = True
+        if span.is_lost and isinstance(record, HostRecord):
+            record.on_late(span)
 
     def ended(self, span: CustomSpan) -> None:
         """Do nothing: the record has told."""
@@ -91,7 +93,7 @@ class Customs:
     """The custom spans of one request, as they leave: with the reply, and later one by one."""
 
     def __init__(
-        self, record: Record | None, token: int, tell: Callable[[int, Form], None]
+        self, record: Record | None, token: int, tell: Callable[[int, Form | None], None]
     ) -> None:
         self._record = record if isinstance(record, HostRecord) else None
         self._token = token
@@ -108,7 +110,7 @@ class Customs:
         return [packed_custom(each) for each in spans if not each.is_late], record.custom_lost
 
     def _late(self, span: CustomSpan) -> None:
-        self._tell(self._token, packed_custom(span))
+        self._tell(self._token, None if span.is_lost else packed_custom(span))
 
 
 def request_of(

@@ -84,7 +84,9 @@ class Hosted:
         except BaseException as error:  # noqa: BLE001  # told to the server, whatever it is
             self._failed(error)
             return
-        self.send([messages.READY, os.getpid(), self._taken(self._startup.record, 0)])
+        self.send(
+            [messages.READY, os.getpid(), self._taken(self._startup.record, messages.STARTUP)]
+        )
         while (work := self._inbox.get()) is not None:
             try:
                 work()
@@ -255,7 +257,7 @@ class Hosted:
     def _taken(self, record: Any, token: int) -> Form:
         return list(Customs(record, token, self._late).taken(self._gate.now_ns()))
 
-    def _late(self, token: int, custom: Form) -> None:
+    def _late(self, token: int, custom: Form | None) -> None:
         with suppress(OSError):
             self.send([messages.LATE, token, custom])
 

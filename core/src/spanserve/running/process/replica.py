@@ -7,24 +7,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from spanserve.running.process.late import LateSpansOf
 from spanserve.running.process.link import Link
 from spanserve.running.process.spawning import Spawned
 from spanserve.running.protocol import BatchRequest, CallRequest, Job, Place, Request
 from spanserve.running.wire import messages
 from spanserve.running.wire.frames import NO_ARENA, Frame, FrameError
-from spanserve.running.wire.replies import opened, replayed, reply_of
+from spanserve.running.wire.replies import replayed, reply_of
 from spanserve.running.wire.requests import packed_request
-from spanserve.running.wire.traces import Opened
-from spanserve.running.wire.values import (
-    NotCarriedError,
-)
+from spanserve.running.wire.values import NotCarriedError
 from spanserve.tracing.export.process.restarts import ended_by
 from spanserve.tracing.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
-MOST_LATE: Final = 1_000
-"""Requests whose open spans a replica may still end."""
+RUNNER_TYPE: Final = "process"
 
 _PATIENCE_S: Final = 1.0
 
@@ -64,6 +61,7 @@ class Replica:
         ended: Callable[["Replica", str], None],
     ) -> None:
         self.number = number
+        self._runner = RUNNER_TYPE, number
         self.process: subprocess.Popen[bytes] = spawned.process
         self._tracing = tracing
         self._started, self._freed, self._ended = started, freed, ended
@@ -76,7 +74,7 @@ class Replica:
         self.beside: dict[int, Held] = {}
         self.streams: dict[int, Stream] = {}
         self.asked: dict[int, asyncio.Future[Any]] = {}
-        self._late: dict[int, tuple[Request, list[Opened]]] = {}
+        self._late = LateSpansOf(tracing)
         self.is_up = False
         self.failed_with = ""
         self.free_ns = 0
@@ -122,6 +120,7 @@ class Replica:
         _, form, parts = packed_request(stream.request, self._tracing.outgoing)
         token = self._token()
         self.streams[token] = stream
+        stream.job.sent_to(self._runner)
         self._link.send([messages.STREAM, token, given, *form], parts.buffers)
         return token
 
@@ -131,8 +130,9 @@ class Replica:
 
     def cancel(self, token: int) -> None:
         """Give up a call or a generator."""
-        self.streams.pop(token, None)
-        self.beside.pop(token, None)
+        given_up = self.streams.pop(token, None) or self.beside.pop(token, None)
+        if given_up is not None:
+            self._late.given_up(token, given_up.request.place.record)
         self._link.send([messages.CANCEL, token])
 
     async def metrics(self) -> Any:
@@ -164,6 +164,7 @@ class Replica:
         kind, form, parts = packed_request(held.request, self._tracing.outgoing)
         token = self._token()
         among[token] = held
+        held.job.sent_to(self._runner)
         self._link.send([kind, token, held.arena, *form], parts.buffers, held.arena)
         return token
 
@@ -177,7 +178,7 @@ class Replica:
             elif kind == messages.VALUE:
                 self._yielded(frame, *content)
             elif kind == messages.READY:
-                opened(content[1], CallRequest("", {}, self._startup), self._tracing)
+                self._late.replied(messages.STARTUP, self._startup.record, content[1])
                 self.is_up = True
                 self.free_ns = self._tracing.now_ns()
                 self._started(self)
@@ -203,7 +204,8 @@ class Replica:
         held = self.slots.get(token)
         among = self.slots if held is not None else self.beside
         held = held or self.beside.get(token)
-        if held is None:  # it was given up
+        if held is None:  # it was given up, but what its code wrote down was not
+            self._late.replied_in_vain(token, customs)
             return
         go_on = self._told_of(token, held.job, held.request, frame, form, trail, customs)
         del among[token]
@@ -228,16 +230,9 @@ class Replica:
     ) -> Callable[[], None]:
         """Write down what was told of a job; return how to go on with it. Raises FrameError."""
         reply = reply_of(form, frame, request)
-        late = opened(spans, request, self._tracing)
         size = len(request.values) if isinstance(request, BatchRequest) else 1
+        self._late.replied(token, request.place.record, spans)
         replayed(trail, job, size)
-        keeps = isinstance(request, CallRequest) and getattr(
-            request.place.record, "recording", False
-        )
-        if late or keeps:  # a call may leave tasks behind, whose spans are to come
-            while len(self._late) >= MOST_LATE:
-                del self._late[next(iter(self._late))]
-            self._late[token] = request, late
         return lambda: job.replied(reply)
 
     def _yielded(self, frame: Frame, token: int) -> None:
@@ -245,17 +240,8 @@ class Replica:
             stream.values.put_nowait(bytes(frame.data))
 
     def _ended_late(self, token: int, custom: Any) -> None:
-        request, late = self._late.get(token, (None, []))
-        if request is None:
-            return
-        for each in late:
-            if each.custom.place == custom[2]:
-                each.told(custom)
-                late.remove(each)
-                return
-        record = request.place.record
-        if record is not None and record.recording:
-            Opened(self._tracing, record, custom)
+        is_early = token in self.slots or token in self.beside or token in self.streams
+        (self._late.overtook if is_early else self._late.told)(token, custom)
 
     # -- its end
 

@@ -25,6 +25,9 @@ VALUE: Final = 3
 LATE: Final = 4
 COLLECTED: Final = 5
 
+STARTUP: Final = 0
+"""What stands for a request's number where the spans of a start are told; those count from 1."""
+
 NUMBER_VARIABLE: Final = "SPANSERVE_REPLICA"
 """The environment variable that tells a service which replica it is in, from 0."""
 

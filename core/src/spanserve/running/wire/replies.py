@@ -7,7 +7,7 @@ from spanserve.running.protocol import BatchReply, BatchRequest, CallReply, Repl
 from spanserve.running.wire.frames import Frame, FrameError
 from spanserve.running.wire.results import failure_from, fault_of, result_of, results_of
 from spanserve.running.wire.traces import Opened
-from spanserve.tracing.recording.base import Outlet
+from spanserve.tracing.recording.base import Outlet, Record
 
 Form = list[Any]
 
@@ -66,9 +66,8 @@ def _are_positions(positions: Any, size: int) -> bool:
     return positions is None or all(isinstance(p, int) and 0 <= p < size for p in positions)
 
 
-def opened(form: Form, request: Request, gate: Outlet) -> list[Opened]:
+def opened(form: Form, record: Record | None, gate: Outlet) -> list[Opened]:
     """Write down the custom spans of a reply; return those that are open. Raises FrameError."""
-    record = request.place.record
     try:
         customs, lost = form
         if record is None or not record.recording:

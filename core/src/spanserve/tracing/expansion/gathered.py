@@ -19,7 +19,7 @@ from spanserve.tracing.recording.table import (
     Table,
 )
 
-_NO_BATCH: Final = "0" * 32, 0, "", "", 0, False, False, 0, *[0] * 6
+_NO_BATCH: Final = "0" * 32, 0, "", "", 0, False, False, 0, None, *[0] * 6
 _trace_of: Final = itemgetter(*(REQUEST_FIELDS.index(name) for name in TRACE_FIELDS))
 _CUSTOM_PLACE: Final = 1
 _CUSTOM_PARENT: Final = 2

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from spanserve.tracing.expansion.rows import Coded
+from spanserve.tracing.expansion.rows import Coded, as_coded
 from spanserve.tracing.model.columns import Cells, hex_digits
 from spanserve.tracing.model.failure import Failure
 from spanserve.tracing.model.ids import (
@@ -90,7 +90,7 @@ class Columns:
         if isinstance(condition, (bool, np.bool_)):
             return value if condition else other
         if isinstance(value, (Coded, str)) or isinstance(other, (Coded, str)):
-            first, second = _as_coded(value), _as_coded(other)
+            first, second = as_coded(value), as_coded(other)
             codes = np.where(condition, first.codes, second.codes + len(first.values))
             return Coded(codes, [*first.values, *second.values])
         return np.where(condition, value, other)
@@ -118,7 +118,7 @@ class Columns:
     @staticmethod
     def call(function: Callable[..., Any], *values: Any) -> Any:
         """Return the results of a function, called once for each different row of values."""
-        columns = [_as_coded(each) for each in values]
+        columns = [as_coded(each) for each in values]
         varying = [each for each in columns if len(each.values) > 1]
         if not varying:
             return function(*(each.values[0] for each in columns))
@@ -207,12 +207,3 @@ class Columns:
     def members(batch: Any) -> Any:
         """Return the links to the members of batches."""
         return batch.members
-
-
-def _as_coded(value: Any) -> Coded:
-    if isinstance(value, Coded):
-        return value
-    if isinstance(value, np.ndarray):
-        values, codes = np.unique(value, return_inverse=True)
-        return Coded(codes, values.tolist())
-    return Coded(np.zeros((), np.intp), [value])

@@ -118,6 +118,7 @@ def _batch_rows(owns: Sequence[Table], endpoint: str, *, is_alone: bool) -> Rows
             "debug": False,
             "endpoint": endpoint,
             "reason": coded(fields["reason"]),
+            "runner": coded(fields["runner"]),
             "size": 1 if is_alone else np.array(fields["size"]),
             "recording": not is_alone,
             "custom_lost": 0,

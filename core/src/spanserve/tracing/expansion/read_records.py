@@ -9,7 +9,7 @@ from spanserve.tracing.admission.http_attributes import Origin
 from spanserve.tracing.expansion.gathered import CUSTOM_FIELDS, Gathered
 from spanserve.tracing.expansion.links import to_members
 from spanserve.tracing.expansion.members import members_of
-from spanserve.tracing.expansion.rows import Coded, Rows, alike, coded, each
+from spanserve.tracing.expansion.rows import Coded, Rows, alike, coded, each, joined
 from spanserve.tracing.expansion.traces import Traces
 from spanserve.tracing.model.columns import Cells
 from spanserve.tracing.recording.table import (
@@ -74,8 +74,9 @@ def _attempts(batches: Rows, retries: Sequence[Table]) -> Rows:
     sizes = np.array([len(some) for some in positions], np.int64)
     return Rows(
         count + again.count,
-        {name: both(name) for name in RETRY_FIELDS}
+        {name: both(name) for name in RETRY_FIELDS if name != "runner"}
         | {
+            "runner": joined((batches.runner, count), (again.runner, again.count)),
             "failure": alike(both("failure")),
             "size": np.concatenate((batches.size, sizes)),
             "positions": each([()] * count + positions),
@@ -168,7 +169,7 @@ _FIELDS: Final[Mapping[str, Callable[[Any], Any]]] = {
     **dict.fromkeys(("debug", "client_left", "custom_lost", "status", "failure", "error"), _few),
     **dict.fromkeys(("recording", "nesting", "is_late"), _few),
     **dict.fromkeys(("tracestate", "caller", "debug_id", "kept_by", "route", "endpoint"), coded),
-    **dict.fromkeys(("reason", "service", "name", "kind"), coded),
+    **dict.fromkeys(("reason", "service", "name", "kind", "runner"), coded),
     "attributes": each,
     **dict.fromkeys(("events", "links", "positions"), _rare),
 }

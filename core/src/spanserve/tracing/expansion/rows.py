@@ -112,6 +112,27 @@ def coded(values: Sequence[Hashable]) -> Any:
     return Coded(np.array(codes, np.intp), list(places))
 
 
+def as_coded(value: Any) -> Coded:
+    """Return a field as a `Coded` one; of a single value, its codes have no dimension."""
+    if isinstance(value, Coded):
+        return value
+    if isinstance(value, np.ndarray):
+        values, codes = np.unique(value, return_inverse=True)
+        return Coded(codes, values.tolist())
+    return Coded(np.zeros((), np.intp), [value])
+
+
+def joined(*fields: tuple[Any, int]) -> Coded:
+    """Return fields of so many rows each as one, of all these rows."""
+    codes: list[Cells] = []
+    values: list[Any] = []
+    for field, count in fields:
+        some = as_coded(field)
+        codes.append(np.broadcast_to(some.codes + len(values), count))
+        values += some.values
+    return Coded(np.concatenate(codes), values)
+
+
 def each(values: Sequence[Any]) -> Coded:
     """Return values as a field that need not be hashable: each row has its own."""
     return Coded(np.arange(len(values)), values)

@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from spanserve.tracing.model.failure import Failure
 from spanserve.tracing.model.ids import COLLATE, RUN, SPLIT, retry_place
 
+RunBy = tuple[str, int]
+"""What ran the user's code elsewhere than in the server: a runner's type, and its replica."""
+
 
 class Attempt:
     """The marks of one go; as in a record, 0 is one that was not reached."""
@@ -22,6 +25,8 @@ class Attempt:
     ran_ns: int = 0
     ended_ns: int = 0
     failure: Failure | None = None
+    runner: RunBy | None = None
+    """What it ran on; None: a thread of the server."""
 
     def collate_started(self, now_ns: int) -> None:
         """Begin to make the method's argument, on the runner."""

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from spanserve.tracing.admission.http_attributes import Origin
 from spanserve.tracing.model.failure import Failure
-from spanserve.tracing.recording.attempt import Attempt, Retry
+from spanserve.tracing.recording.attempt import Attempt, Retry, RunBy
 from spanserve.tracing.recording.base import Record
 from spanserve.tracing.recording.members import BatchRequests, Members
 
@@ -41,6 +41,9 @@ class RequestRecord(Record):
     encoded_ns: int = 0
     first_item_ns: int = 0
     """When the first value of a stream was there to be sent; 0: it was no stream."""
+
+    runner: RunBy | None = None
+    """What a run of its own ran on, as of an attempt."""
 
     packable: bool = True
     """False where it had several items, a run of its own, or a mark of a caller's or a rule."""

@@ -60,6 +60,7 @@ REQUEST_FIELDS: Final = (
     "debug",
     "client_left",
     "custom_lost",
+    "runner",
     "started_ns",
     "decode_ns",
     "decoded_ns",
@@ -82,6 +83,7 @@ BATCH_FIELDS: Final = (
     "debug",
     "recording",
     "custom_lost",
+    "runner",
     "runner_free_ns",
     "released_ns",
     "started_ns",
@@ -91,7 +93,7 @@ BATCH_FIELDS: Final = (
 )
 
 
-RETRY_FIELDS: Final = ("number", "started_ns", "run_ns", "ran_ns", "ended_ns")
+RETRY_FIELDS: Final = ("number", "started_ns", "run_ns", "ran_ns", "ended_ns", "runner")
 TRACE_FIELDS: Final = ("trace_id", "root_id", "tracestate", "debug")
 
 _request_fields: Callable[[RequestRecord], Table] = attrgetter(*REQUEST_FIELDS)

@@ -12,7 +12,13 @@ from spanserve.tracing.expansion.shape.rules import (
     slot_in_batch,
     split_started,
 )
-from spanserve.tracing.expansion.shape.span_shape import Expression, Said, SpanShape, failing
+from spanserve.tracing.expansion.shape.span_shape import (
+    Expression,
+    Said,
+    SpanShape,
+    failing,
+    run_by,
+)
 from spanserve.tracing.model import names
 from spanserve.tracing.model.ids import COLLATE, ROOT, RUN, SPLIT
 
@@ -85,9 +91,10 @@ def _attempt_part(
 BATCH_COLLATE: Final = _attempt_part(
     names.COLLATE, COLLATE, "started_ns", collated_ns, lambda _, __: True
 )
-BATCH_RUN: Final = _attempt_part(
+_RUN: Final = _attempt_part(
     names.RUN, RUN, "run_ns", lambda _, a: a.ran_ns, lambda _, a: a.run_ns > 0
 )
+BATCH_RUN: Final = _RUN._replace(said=(*_RUN.said, *run_by(lambda _, a: a.runner)))
 BATCH_SPLIT: Final = _attempt_part(
     names.SPLIT, SPLIT, "ran_ns", lambda _, a: a.ended_ns, split_started
 )

@@ -18,7 +18,7 @@ from spanserve.tracing.expansion.shape.rules import (
     split_started,
     waits,
 )
-from spanserve.tracing.expansion.shape.span_shape import Said, SpanShape, failing
+from spanserve.tracing.expansion.shape.span_shape import Said, SpanShape, failing, run_by
 from spanserve.tracing.model import names
 from spanserve.tracing.model.ids import COLLATE, QUEUE, ROOT, RUN, SPLIT, item_place
 
@@ -160,6 +160,7 @@ ITEM_RUN: Final = failing(
                 lambda op, go: op.type_of(go.attempt.failure),
                 lambda op, go: op.no(go.is_last) & op.has(go.attempt.failure),
             ),
+            *run_by(lambda _, go: go.attempt.runner),
         ),
         failure=_run_failure,
     )

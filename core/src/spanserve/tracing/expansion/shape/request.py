@@ -15,7 +15,13 @@ from spanserve.tracing.expansion.shape.rules import (
     part_of,
     reached,
 )
-from spanserve.tracing.expansion.shape.span_shape import Expression, Said, SpanShape, failing
+from spanserve.tracing.expansion.shape.span_shape import (
+    Expression,
+    Said,
+    SpanShape,
+    failing,
+    run_by,
+)
 from spanserve.tracing.model import names
 from spanserve.tracing.model.ids import DECODE, ENCODE, QUEUE, ROOT, RUN
 from spanserve.tracing.model.span import Link, SpanKind
@@ -145,6 +151,7 @@ PLAIN_RUN: Final = failing(
                 lambda _, __: True,
                 lambda op, r: (r.ended_ns > 0) & op.no(reached(op, r, r.ran_ns)),
             ),
+            *run_by(lambda _, r: r.runner),
         ),
         failure=_plain_failure,
     )

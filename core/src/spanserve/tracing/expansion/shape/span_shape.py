@@ -7,6 +7,7 @@ from spanserve.tracing.expansion.shape.rules import Op, Row, Value
 from spanserve.tracing.model import names
 from spanserve.tracing.model.ids import ROOT
 from spanserve.tracing.model.span import SpanKind
+from spanserve.tracing.recording.attempt import RunBy
 
 Expression = Callable[[Op, Row], Value]
 
@@ -54,3 +55,23 @@ def failing(shape: SpanShape) -> SpanShape:
         lambda op, row: op.has_type(failure(op, row)),
     )
     return shape._replace(said=(*shape.said, said))
+
+
+def run_by(runner: Expression) -> Sequence[Said]:
+    """Return what a run says of the runner's type and replica, where that is not the server."""
+
+    def given(op: Op, row: Row) -> Value:
+        return op.given(runner(op, row))
+
+    return (
+        Said(names.RUNNER_TYPE, lambda op, row: op.call(_type, runner(op, row)), given),
+        Said(names.RUNNER_REPLICA, lambda op, row: op.call(_replica, runner(op, row)), given),
+    )
+
+
+def _type(runner: RunBy | None) -> str:
+    return "" if runner is None else runner[0]
+
+
+def _replica(runner: RunBy | None) -> int:
+    return -1 if runner is None else runner[1]
