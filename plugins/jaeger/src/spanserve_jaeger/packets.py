@@ -154,8 +154,11 @@ class _Call:
         self.rejected += spans
         self.reason = f"a span cannot be encoded: {type(error).__name__}"
 
-    def add(self, block: Block, *, link_logs: bool = True) -> None:
-        """Add the records of a block; where it is broken, each of its spans."""
+    def add(self, block: Block, *, link_logs: bool = True, is_tight: bool = False) -> None:
+        """Add the records of a block; where it is broken, each of its spans.
+
+        In a block that `is_tight` nothing is padded to what rows or links have in common.
+        """
         try:
             too_long = self._packing.add(block, self._encoder.rows(block, link_logs=link_logs))
         except Exception as error:  # noqa: BLE001 - whatever a column holds, each span may do well
@@ -165,7 +168,7 @@ class _Call:
             self._add_rows(block)
             return
         for records in too_long:
-            self._add_long(records.alone(), link_logs=link_logs)
+            self._add_long(records.alone(), link_logs=link_logs, is_tight=is_tight)
 
     def add_all(self, spans: Sequence[Span]) -> None:
         """Add spans that are in no block."""
@@ -195,12 +198,15 @@ class _Call:
                 for each in found.columns:
                     self.add([each])
 
-    def _add_long(self, block: Block, *, link_logs: bool) -> None:
-        """Add a record that is too long for a packet: its spans, without what links say."""
+    def _add_long(self, block: Block, *, link_logs: bool, is_tight: bool) -> None:
+        """Add a record that is too long for a packet: its spans, at last without what links say."""
         if len(block) > 1:
             for column in block:
                 self.add([column])
+        elif not is_tight:
+            for column in columns_of([*block[0].spans()]).columns:
+                self.add([column], is_tight=True)
         elif block[0].links is not None and link_logs:
-            self.add(block, link_logs=False)
+            self.add(block, link_logs=False, is_tight=True)
         else:
             self.too_long += block[0].spans()
