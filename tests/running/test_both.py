@@ -111,6 +111,17 @@ def test_a_form_and_a_response_of_its_own_go_there_and_back(both: Both) -> None:
     assert page.headers["content-type"] == "text/html; charset=utf-8"
 
 
+LONG = [["é" * 100] * 7000, {"a": 2**70, "b": [1.5] * 20}]
+
+
+@pytest.mark.parametrize("route", ["anything", "plain", "things"])
+def test_long_json_goes_there_and_back(both: Both, route: str) -> None:
+    long: Any = {"number": 5, "fate": "é" * 700_000} if route == "things" else LONG
+    response = both.post(route, {"value": long} if route == "plain" else long)
+    answer = response.json()
+    assert (answer[0] if route == "plain" else answer) == (5 if route == "things" else long)
+
+
 def test_errors_are_the_same(both: Both) -> None:
     teapot = both.post("teapot")
     assert (teapot.status_code, teapot.headers["x-tea"]) == (418, "green")

@@ -20,6 +20,9 @@ MOST_INLINE: Final = 100_000
 MOST_BYTES: Final = 1 << 31
 """What a frame may hold, its arrays counted."""
 
+LARGE: Final = 1 << 20
+"""From so many bytes on, an event loop has no time to pack, copy or read a frame."""
+
 NO_ARENA: Final = -1
 HEAD: Final = struct.Struct("=IQQi")
 """Bytes of plain values, of arrays on the socket, of arrays in an arena; and which arena."""
@@ -41,6 +44,20 @@ class Frame(NamedTuple):
 
     content: Any
     data: Buffer
+
+
+class Arrived(NamedTuple):
+    """A frame that is there, and was not looked into yet."""
+
+    payload: bytes
+    inline: Buffer
+    outside: int
+    arena: int
+
+    @property
+    def is_large(self) -> bool:
+        """Whether an event loop has no time for it."""
+        return len(self.payload) + self.outside > LARGE
 
 
 class Arenas:
@@ -113,6 +130,11 @@ def packed(
     )
 
 
+def is_large(buffers: Sequence[Buffer]) -> bool:
+    """Whether an event loop has no time to write a frame with these arrays."""
+    return sum(memoryview(each).nbytes for each in buffers) > LARGE
+
+
 class Reader:
     """Takes frames out of the bytes that come over a socket; raises FrameError."""
 
@@ -122,9 +144,13 @@ class Reader:
 
     def fed(self, data: Buffer) -> list[Frame]:
         """Take in what came; return the frames that are whole now."""
+        return [self.whole(each) for each in self.arrived(data)]
+
+    def arrived(self, data: Buffer) -> list[Arrived]:
+        """Take in what came; return the frames that are there now, to be read by `whole`."""
         buffer = self._buffer
         buffer += data
-        frames: list[Frame] = []
+        frames: list[Arrived] = []
         start = 0
         while len(buffer) - start >= HEAD.size:
             payload, inline, outside, arena = HEAD.unpack_from(buffer, start)
@@ -134,15 +160,23 @@ class Reader:
             if len(buffer) < end:
                 break
             middle = start + HEAD.size + payload
-            content = unpacked(bytes(buffer[start + HEAD.size : middle]))
-            if outside:
-                frames.append(Frame(content, self._arenas.read(arena, outside)))
-            else:
-                frames.append(Frame(content, buffer[middle:end]))
+            with memoryview(buffer) as view:
+                content = bytes(view[start + HEAD.size : middle])
+            if inline > LARGE and end == len(buffer):  # handed over as it is
+                frames.append(Arrived(content, memoryview(buffer)[middle:], outside, arena))
+                self._buffer = bytearray()
+                return frames
+            frames.append(Arrived(content, buffer[middle:end], outside, arena))
             start = end
         if start:
             del buffer[:start]
         return frames
+
+    def whole(self, arrived: Arrived) -> Frame:
+        """Read a frame that is there, on any thread; raises FrameError."""
+        payload, inline, outside, arena = arrived
+        content = unpacked(payload)
+        return Frame(content, self._arenas.read(arena, outside) if outside else inline)
 
 
 def unpacked(payload: bytes) -> Any:

@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import numpy as np
+
 from spanserve.running.protocol import BatchRequest, CallRequest, Request
 from spanserve.running.wire import messages
+from spanserve.running.wire.frames import LARGE
 from spanserve.running.wire.traces import packed_place
 from spanserve.running.wire.values import (
     BODY,
@@ -31,8 +34,10 @@ def packed_request(request: Request, outgoing: Outgoing) -> tuple[int, Form, Par
 def _arguments(request: CallRequest, parts: Parts) -> Form:
     """Return the arguments of a call, and the body where some are made of it."""
     arguments, needs_body = {}, False
+    is_large = request.body is not None and len(request.body) > LARGE
     for name, value in request.arguments.items():
-        form = packed_value(value, parts)
+        as_body = is_large and name in request.of_body and type(value) is not np.ndarray
+        form = None if as_body else packed_value(value, parts)
         if form is None and (request.body is None or name not in request.of_body):
             raise NotCarriedError(
                 f"{request.method}: the argument {name!r} ({type(value).__name__}) cannot go to "

@@ -13,7 +13,7 @@ import msgpack  # type: ignore[import-untyped]  # it has no types
 import numpy as np
 
 from spanserve.errors import SpanserveError
-from spanserve.running.wire.frames import Buffer, Frame, FrameError, unpacked
+from spanserve.running.wire.frames import LARGE, MOST_INLINE, Buffer, Frame, FrameError, unpacked
 from spanserve.service.files.forms import Upload
 from spanserve.service.results.responses import Whole
 
@@ -27,6 +27,9 @@ MAPPING: Final = 6
 SEQUENCE: Final = 7
 HELD: Final = 8
 """A form with its frame: only where the model is, for another run."""
+
+LONG_BODY: Final = 9
+"""A body that lies among the arrays of its frame."""
 
 SEQUENCES: Final[tuple[Callable[[list[Any]], Any], ...]] = (
     list,
@@ -94,13 +97,15 @@ def array_of(form: Form, data: Buffer) -> Any:
 def packed_values(values: Sequence[Any], bodies: Sequence[bytes | None], parts: Parts) -> Form:
     """Return the items of a batch as data; raises NotCarriedError."""
     if all(map(isinstance, values, repeat(bytes))) and len(set(map(len, values))) == 1:
-        rows = b"".join(values)
-        parts.buffers.append(rows)
-        parts.size += len(rows)
+        size = len(values) * len(values[0])
+        parts.buffers += values if size > MOST_INLINE else [b"".join(values)]
+        parts.size += size
         return [ROWS, len(values), len(values[0])]
-    whole = plain(values)
-    if whole is not None:
+    is_large = sum([len(body) for body in bodies if body is not None]) > LARGE
+    if not is_large and (whole := plain(values)) is not None:
         return [TOGETHER, whole]
+    if is_large:  # an event loop has no time to pack these
+        return [EACH, [_as_body(*each, parts) for each in zip(values, bodies, strict=True)]]
     return [EACH, [_packed(*each, parts) for each in zip(values, bodies, strict=True)]]
 
 
@@ -140,6 +145,10 @@ def value_of(  # noqa: PLR0911  # one for each form
         return array.reshape(shape)
     if kind == BODY:
         return decode(rest[0])
+    if kind == LONG_BODY:
+        offset, length = rest
+        assert frame is not None  # noqa: S101  # it is held with its frame
+        return decode(bytes(memoryview(frame.data)[offset : offset + length]))
     if kind == SHARED:
         whole, place = rest
         return unpacked(whole)[place]
@@ -193,6 +202,15 @@ def packed_value(value: Any, parts: Parts) -> Form | None:
         return None
     forms = [packed_value(each, parts) for each in value]
     return None if None in forms else [SEQUENCE, number, forms]
+
+
+def _as_body(value: Any, body: bytes | None, parts: Parts) -> Form:
+    if body is None or type(value) is np.ndarray:
+        return _packed(value, body, parts)
+    offset = parts.size
+    parts.buffers.append(body)
+    parts.size += len(body)
+    return [LONG_BODY, offset, len(body)]
 
 
 def _packed_array(array: Any, parts: Parts) -> Form | None:
