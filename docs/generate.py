@@ -21,6 +21,7 @@ from generating.text import code, doc, in_source_order, methods, signature, tabl
 from prometheus_client.parser import text_string_to_metric_families
 
 import spanserve
+import spanserve.testing
 from spanserve.cli import app as cli
 from spanserve.config.load import load as load_config
 from spanserve.config.model import Config
@@ -324,9 +325,16 @@ raised by the service as FastAPI's `HTTPException`, have the code `http_` and th
 
 def _api() -> Iterator[str]:
     yield "# Python API\n"
-    yield "`from spanserve import ...`: these names, and no others, are public.\n"
-    for name in spanserve.__all__:
-        thing = getattr(spanserve, name)
+    yield "`from spanserve import ...`: these names are public, and those of `spanserve.testing`.\n"
+    yield from _names(spanserve)
+    yield "# spanserve.testing\n"
+    yield f"{doc(spanserve.testing)}\n"
+    yield from _names(spanserve.testing)
+
+
+def _names(module: Any) -> Iterator[str]:
+    for name in module.__all__:
+        thing = getattr(module, name)
         yield f"## {name}\n"
         if name in OTHERS:
             yield OTHERS[name] + "\n"
@@ -334,19 +342,28 @@ def _api() -> Iterator[str]:
         yield code(signature(thing, made=name in MADE_BY_USERS))
         yield doc(thing) + "\n"
         for method, function in methods(thing):
-            if method not in NOT_FOR_USERS:
+            if method not in NOT_FOR_USERS and not method.startswith("test_"):
                 is_property = isinstance(vars(thing)[method], property)
                 yield code(f"{name}.{method if is_property else signature(function)}")
                 yield doc(function) + "\n"
 
 
 MADE_BY_USERS: Final = frozenset({"Array", "span"})
-NOT_FOR_USERS: Final = frozenset({"converted", "json_validator", "lists_schema"})
+NOT_FOR_USERS: Final = frozenset(
+    {"converted", "json_validator", "lists_schema", "pytest_generate_tests"}
+)
 OTHERS: Final = {
     "HOOKS_VERSION": f"The number of the hooks' contract, {spanserve.HOOKS_VERSION}: it grows with "
     "each hook or argument that is added. 1 was that of spanserve 0.1, without this name.",
     "AttributeValue": "The value of an attribute: text, bool, int, float, or a sequence of them.",
     "Attributes": "A mapping from text to `AttributeValue`.",
+    "SAMPLES": "What makes spans of each shape, by its name: "
+    f"{', '.join(spanserve.testing.SAMPLES)}. Each call returns others, of now: records for "
+    "`spans_of`.",
+    "Fault": "How a backend misbehaves: `dead` (it is not there), `slow` (it takes what comes and "
+    "does not answer), `error` (it says that it cannot take anything now), `partial` (it takes a "
+    "part of what comes in one call).",
+    "Tree": "Names of spans, and below each the tree of its children: `{'run': {}}`.",
     "hookimpl": "Marks a method or function as the [hook](hooks.md) of its name.",
 }
 

@@ -40,7 +40,7 @@ def signature(thing: Any, *, made: bool = False) -> str:
     It is taken from the source, so that it is the same under every version of Python.
     """
     node = ast.parse(textwrap.dedent(inspect.getsource(thing))).body[0]
-    if isinstance(node, ast.FunctionDef):
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         return _function(node)
     if not isinstance(node, ast.ClassDef):
         raise TypeError(f"{thing!r} is neither a function nor a class")
@@ -75,7 +75,7 @@ def _call(node: ast.ClassDef) -> str:
     return _function(init)
 
 
-def _function(node: ast.FunctionDef) -> str:
+def _function(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
     arguments = ast.unparse(node.args).replace("self, ", "").removeprefix("self")
     returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
     head = f"{node.name}({arguments.replace('/, ', '')}){returns}"

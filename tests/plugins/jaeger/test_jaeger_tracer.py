@@ -152,19 +152,6 @@ def test_a_port_where_nobody_listens_hands_the_spans_back_every_time() -> None:
     assert [replace(each, retry=tuple(each.retry)) for each in results] == [expected] * 3
 
 
-def test_spans_that_nobody_took_arrive_once_jaeger_is_there() -> None:
-    port = free_udp_port()
-    with started(address="127.0.0.1", port=port) as tracer:
-        refused = tracer.export_spans([span_of(1)])
-        with ThriftSink(port=port) as sink:
-            assert tracer.export_spans(refused.retry) == ExportResult(unconfirmed=1)
-            assert ids(sink.wait_for_spans(1)) == [f"{1:016x}"]
-        again = tracer.export_spans([span_of(2)])
-        with ThriftSink(port=port) as sink:
-            assert tracer.export_spans(again.retry) == ExportResult(unconfirmed=1)
-            assert ids(sink.wait_for_spans(1)) == [f"{2:016x}"]
-
-
 def test_an_unknown_host_is_a_reason_to_try_again() -> None:
     with started(address="nowhere.invalid") as tracer:
         result = tracer.export_spans([span_of(1)])

@@ -194,18 +194,6 @@ def test_several_processes_make_and_fill_one_file_at_the_same_time(file: Path) -
     assert numbers_in(file) == list(range(160))
 
 
-def test_a_locked_file_costs_a_retry(file: Path, tracer: Local) -> None:
-    spans = request_spans(0, NOW)
-    tracer.export_spans(request_spans(1, NOW))
-    with closing(sqlite3.connect(file, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        result = tracer.export_spans(spans)
-        assert (result.delivered, result.rejected, result.retry) == (0, 0, spans)
-        assert result.reason == "database is locked"
-    assert tracer.export_spans(spans).delivered == 2
-    assert numbers_in(file) == [0, 1]
-
-
 def test_a_broken_file_costs_traces_which_are_counted_with_what_to_do(
     file: Path, tracer: Local
 ) -> None:

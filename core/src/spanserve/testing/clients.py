@@ -17,7 +17,7 @@ except ImportError as error:  # pragma: no cover - an extra
         error
     )
 
-from spanserve.testing.running import RunningServer
+from spanserve.testing.running import RunningServer, TestedTracer
 from spanserve.testing.traces import Trace
 
 TRACE_TIMEOUT_S: Final = 10.0
@@ -83,14 +83,16 @@ class AsyncClient(httpx.AsyncClient):
 
 @contextmanager
 def client(
-    service: Service, *, config: Configuration = None, tracers: Sequence[object] = ()
+    service: Service, *, config: Configuration = None, tracers: Sequence[TestedTracer] = ()
 ) -> Iterator[Client]:
     """Serve a service in this process, and give a client of it: `with client(Digits) as served:`.
 
     `service` is a class with `@service`, or what `spanserve serve` takes. `config` is a mapping as
     in a config file, or such a file; variables such as `SPANSERVE__SERVER__PORT` do not count, nor
     do the server's `host`, `port` and `workers`, nor the tracers that it names. `tracers` are
-    plugins under test: objects with hooks, without settings.
+    plugins under test: objects with hooks, or names as in `tracing.type`, each alone or in a pair
+    with its settings: `tracers=[(Mine, {"url": url})]`. A tracer that exports in a process of its
+    own does so where it is given by its name.
 
     Raises what stops the start: ConfigError, or StartError for what failed in the service's code.
     """
@@ -105,7 +107,7 @@ def client(
 
 @asynccontextmanager
 async def async_client(
-    service: Service, *, config: Configuration = None, tracers: Sequence[object] = ()
+    service: Service, *, config: Configuration = None, tracers: Sequence[TestedTracer] = ()
 ) -> AsyncIterator[AsyncClient]:
     """Do the same in a test that is async: `async with async_client(Digits) as served:`."""
     server = await asyncio.to_thread(RunningServer, service, config, tracers)

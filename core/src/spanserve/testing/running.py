@@ -5,6 +5,7 @@ import os
 import socket
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,12 +24,17 @@ from spanserve.service.bundle.load import load as load_service
 from spanserve.service.service import service_spec
 from spanserve.testing.traces import Keeper
 from spanserve.tracing.plugins.loading import LoadedTracer, opened
+from spanserve.tracing.plugins.registry import load_plugin
 from spanserve.tracing.tracing import Tracing
 
 _TESTS: Final = "the test"
 _FLUSH_MS: Final = 1
 _UNREAD: Final = ("SPANSERVE_", "OTEL_")
 """What the variables that would be read for a server, and not for a test, begin with."""
+
+
+TestedTracer = object | tuple[object, Mapping[str, Any]]
+"""An object with hooks, or a name as in `tracing.type`; in a pair with its settings."""
 
 
 class ImportedService(LoadedService):
@@ -76,7 +82,7 @@ class RunningServer:
         self,
         service: type[Any] | str | Path,
         config: Mapping[str, Any] | str | Path | None,
-        tracers: Sequence[object],
+        tracers: Sequence[TestedTracer],
     ) -> None:
         self.keeper = Keeper()
         loaded = config_of(config)
@@ -91,7 +97,7 @@ class RunningServer:
             tracing = tracing.model_copy(update={"queue": queue})
         self.config = loaded.config.model_copy(update={"server": place, "tracing": tracing})
         self._tracing = Tracing(
-            [_tracer("testing", self.keeper), *(_tracer(_name(each), each) for each in tracers)],
+            [_object("testing", self.keeper, {}), *map(_tracer, tracers)],
             tracing,
             resource_of(self.config, found),
         )
@@ -160,13 +166,19 @@ class _Server(uvicorn.Server):
         self._listens.set()
 
 
-def _tracer(name: str, plugin: object) -> LoadedTracer:
-    return opened(plugin, name, _TESTS, "0").configured({}, {})
-
-
-def _name(plugin: object) -> str:
+def _tracer(given: object) -> LoadedTracer:
+    """Return a tracer under test: an object with hooks or a name, perhaps with its settings."""
+    plugin, section = given if isinstance(given, tuple) else (given, {})
+    if isinstance(plugin, str):
+        return load_plugin(plugin).configured(dict(section), {})
     kind = plugin if isinstance(plugin, type) else type(plugin)
-    return kind.__name__.lower()
+    return _object(kind.__name__.lower(), plugin, section)
+
+
+def _object(name: str, plugin: object, section: Mapping[str, Any]) -> LoadedTracer:
+    tracer = opened(plugin, name, _TESTS, "0").configured(dict(section), {})
+    # A process of its own could not find it: it would have to load it by a name.
+    return replace(tracer, isolation="thread")
 
 
 def _given(loaded: Loaded) -> set[str]:
