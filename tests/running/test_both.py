@@ -1,5 +1,6 @@
 """One service on a thread and in processes: the same answers, the same traces."""
 
+import json
 import logging
 import re
 from collections.abc import Iterator
@@ -120,6 +121,14 @@ def test_long_json_goes_there_and_back(both: Both, route: str) -> None:
     response = both.post(route, {"value": long} if route == "plain" else long)
     answer = response.json()
     assert (answer[0] if route == "plain" else answer) == (5 if route == "things" else long)
+
+
+def test_long_json_of_many_items_comes_back_in_its_order(both: Both) -> None:
+    items = [[f"{number}é" * 200] * 1500 + [{"n": number}] for number in range(4)]
+    content = "".join(f"{json.dumps(item)}\n" for item in items)
+    headers = {"Content-Type": "application/x-ndjson"}
+    response = both.client.post("/anything", content=content, headers=headers)
+    assert [json.loads(line) for line in response.text.splitlines()] == items
 
 
 def test_errors_are_the_same(both: Both) -> None:

@@ -26,6 +26,7 @@ from spanserve.running.wire.results import (
     Faults,
     fault_of,
     packed_results,
+    read_ahead,
     results_of,
 )
 from spanserve.running.wire.values import (
@@ -120,6 +121,11 @@ def test_results_arrive_as_they_were_or_as_their_json(results: list[Any]) -> Non
     (frame,) = Reader(Arenas(())).fed(sent(packed(content, parts.buffers, arenas=Arenas(()))))
     failed = [fault_of(each) for each in frame.content[1]]
     found = results_of(frame.content[0], frame, failed, len(results))
+    read_ahead(frame.content[0])
+    ahead = results_of(frame.content[0], frame, failed, len(results))
+    assert all(
+        isinstance(one, Exception) or same(one, two) for one, two in zip(found, ahead, strict=True)
+    )
     for one, other in zip(found, results, strict=True):
         assert same(one, other) or isinstance(one, EncodedJson | InvalidResult)
 
@@ -243,3 +249,14 @@ def test_bytes_that_look_like_a_timestamp_are_none(seconds: int) -> None:
     assert unpacked(msgpack.packb([looks, 1])) == [looks, 1]
     with pytest.raises(FrameError, match="extension type"):
         unpacked(looks)
+
+
+@given(PLAIN)
+@settings(deadline=None)
+def test_reading_ahead_what_is_no_results_leaves_that_to_be_refused(form: Any) -> None:
+    try:
+        read_ahead(form)
+        results_of(form, Frame(None, b""), [], 1)
+    except FrameError:
+        return
+    raise AssertionError(form)

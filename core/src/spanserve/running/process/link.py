@@ -20,6 +20,7 @@ from spanserve.running.wire.frames import (
     is_large,
     packed,
 )
+from spanserve.running.wire.replies import read_ahead
 
 log = logging.getLogger(__name__)
 
@@ -171,12 +172,15 @@ class Link:
                 first = self._inbox.popleft()
                 if first.is_large:
                     self._is_reading = True
-                    reading = self._loop.run_in_executor(self._thread, self._reader.whole, first)
+                    reading = self._loop.run_in_executor(self._thread, self._read_large, first)
                     reading.add_done_callback(self._read)
                     return
                 self._told(self._reader.whole(first))
         except FrameError as error:
             self._unreadable(error)
+
+    def _read_large(self, arrived: Arrived) -> Frame:
+        return read_ahead(self._reader.whole(arrived))
 
     def _read(self, reading: "asyncio.Future[Frame]") -> None:
         self._is_reading = False

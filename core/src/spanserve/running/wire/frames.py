@@ -49,7 +49,7 @@ class Frame(NamedTuple):
 class Arrived(NamedTuple):
     """A frame that is there, and was not looked into yet."""
 
-    payload: bytes
+    payload: Buffer
     inline: Buffer
     outside: int
     arena: int
@@ -160,12 +160,13 @@ class Reader:
             if len(buffer) < end:
                 break
             middle = start + HEAD.size + payload
-            with memoryview(buffer) as view:
-                content = bytes(view[start + HEAD.size : middle])
-            if inline > LARGE and end == len(buffer):  # handed over as it is
-                frames.append(Arrived(content, memoryview(buffer)[middle:], outside, arena))
+            if payload + inline > LARGE and end == len(buffer):  # handed over as it is
+                view = memoryview(buffer)
+                parts = view[start + HEAD.size : middle], view[middle:]
+                frames.append(Arrived(*parts, outside, arena))
                 self._buffer = bytearray()
                 return frames
+            content = bytes(buffer[start + HEAD.size : middle])
             frames.append(Arrived(content, buffer[middle:end], outside, arena))
             start = end
         if start:
@@ -175,7 +176,7 @@ class Reader:
     def whole(self, arrived: Arrived) -> Frame:
         """Read a frame that is there, on any thread; raises FrameError."""
         payload, inline, outside, arena = arrived
-        content = unpacked(payload)
+        content = unpacked(bytes(payload))
         return Frame(content, self._arenas.read(arena, outside) if outside else inline)
 
 

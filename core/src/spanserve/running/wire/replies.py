@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from spanserve.running.protocol import BatchReply, BatchRequest, CallReply, Reply, Request, Trail
+from spanserve.running.wire import messages, results
 from spanserve.running.wire.frames import Frame, FrameError
 from spanserve.running.wire.results import failure_from, fault_of, result_of, results_of
 from spanserve.running.wire.traces import Opened
@@ -15,17 +16,25 @@ Form = list[Any]
 def reply_of(form: Form, frame: Frame, request: Request) -> Reply:
     """Return what became of a request; raises FrameError."""
     try:
-        results, error, forms = form
+        told, error, forms = form
         faults = [fault_of(each) for each in forms]
         failed = None if error is None else faults[error]
         if isinstance(request, BatchRequest):
             if failed is not None:
                 return BatchReply((), failed, ())
-            found = results_of(results, frame, faults, len(request.values))
+            found = results_of(told, frame, faults, len(request.values))
             return BatchReply(found, None, ())
-        return CallReply(None if failed else result_of(results, frame, faults), failed)
+        return CallReply(None if failed else result_of(told, frame, faults), failed)
     except (TypeError, ValueError, IndexError) as wrong:
         raise FrameError(f"a reply that is none: {wrong}") from wrong
+
+
+def read_ahead(frame: Frame) -> Frame:
+    """Read what takes long of a reply, on a thread; raises FrameError."""
+    match frame.content:
+        case [messages.REPLY, _, [form, *_], *_]:
+            results.read_ahead(form)
+    return frame
 
 
 def replayed(form: Form, trail: Trail, size: int) -> None:

@@ -7,8 +7,8 @@ from typing import Any, Final
 from pydantic_core import from_json, to_json
 
 from spanserve.running.faults import status_of
-from spanserve.running.wire.frames import Frame, FrameError, unpacked
-from spanserve.running.wire.values import Form, Parts, packed_value, plain, value_of
+from spanserve.running.wire.frames import LARGE, Frame, FrameError, unpacked
+from spanserve.running.wire.values import PLAIN, Form, Parts, packed_value, plain, value_of
 from spanserve.service.codecs.problems import InvalidResult
 from spanserve.service.results import results as codec
 from spanserve.service.results.private import EncodedJson
@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 _VALUE: Final = 0
 _JSON: Final = 1
 _FAULT: Final = 2
+_READ: Final = 3
+"""A plain value as it is: one that was read ahead."""
 
 _TOGETHER: Final = 0
 _EACH: Final = 1
@@ -140,7 +142,7 @@ def failure_from(form: Form | None) -> Failure | None:
 def packed_results(results: Sequence[Any], parts: Parts, faults: Faults) -> Form:
     """Return private results as data."""
     whole = plain(results)
-    if whole is not None:
+    if whole is not None and (len(whole) <= LARGE or len(results) == 1):
         return [_TOGETHER, whole]
     return [_EACH, [packed_result(each, parts, faults) for each in results]]
 
@@ -175,6 +177,19 @@ def results_of(form: Form, frame: Frame, faults: Sequence[Exception], count: int
     return results
 
 
+def read_ahead(form: Any) -> None:
+    """Read the plain ones of a batch's results, each in its place: on a thread, one by one.
+
+    What is no result is left as it is; `results_of` will say so.
+    """
+    match form:
+        case [kind, [*_] as results] if kind == _EACH:
+            for each in results:
+                match each:
+                    case [wanted, [packing, bytes(packed)]] if (wanted, packing) == (_VALUE, PLAIN):
+                        each[:] = _READ, unpacked(packed)
+
+
 def result_of(form: Form, frame: Frame, faults: Sequence[Exception]) -> Any:
     """Return one result, or the fault in its place; raises FrameError, and what reading raises."""
     kind, content = form
@@ -184,6 +199,8 @@ def result_of(form: Form, frame: Frame, faults: Sequence[Exception]) -> Any:
         return EncodedJson(content)
     if kind == _FAULT:
         return faults[content]
+    if kind == _READ:
+        return content
     raise FrameError(f"a result of no kind: {kind!r}")
 
 
