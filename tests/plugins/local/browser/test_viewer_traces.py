@@ -33,8 +33,9 @@ def test_filters_are_applied_stand_in_the_address_and_can_be_cleared(
 ) -> None:
     page.goto(server + TRACES)
     page.select_option("#status", "error")
-    comes(page, "document.querySelectorAll('tr.error').length === 1")
+    comes(page, "document.querySelectorAll('a.row').length === 1")
     assert rows(page) == ["POST /measure"]
+    assert page.locator("tr.error").count() == 1
     assert page.url.endswith("?status=error")
     page.fill("#min", "100000")
     page.get_by_text("No traces with these filters").wait_for()
