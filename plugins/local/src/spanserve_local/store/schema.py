@@ -105,9 +105,11 @@ def _quoted(file: Path) -> str:
 
 def _version(connection: sqlite3.Connection, file: Path) -> int:
     try:
-        [[application]] = connection.execute("PRAGMA application_id")
-        [[version]] = connection.execute("PRAGMA user_version")
-        [[objects]] = connection.execute("SELECT count(*) FROM sqlite_master")
+        # In one statement: between two, another process may make the file.
+        [[application, version, objects]] = connection.execute(
+            "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master) "
+            "FROM pragma_application_id, pragma_user_version"
+        )
     except sqlite3.OperationalError:  # locked, or cannot be opened: it may be ours all the same
         raise
     except sqlite3.DatabaseError as error:
