@@ -280,11 +280,10 @@ def test_a_run_says_which_replica_it_was_in_and_on_a_thread_nothing(
     assert all(said == runs[0][1] for _, said in runs)
 
 
+@pytest.mark.parametrize("both", ["process"], indirect=True)  # on a thread it would end the tests
 def test_a_run_that_ended_its_replica_and_the_next_say_where_each_was(
     both: Both, tmp_path: Path
 ) -> None:
-    if both.runs_here:
-        pytest.skip("it would end the tests")
     poison = f'{{"number": 1, "fate": "kill", "marker": "{tmp_path / "marker"}"}}\n'
     content = f'{{"number": 0, "takes_s": 0.01}}\n{poison}'
     response = both.client.post("/things", content=content, headers=MANY)
