@@ -83,8 +83,9 @@ class TracerSuite:
             "exporter": self.exporters,
             "workers": [2] if self.workers else [],
         }
-        for argument in cases.keys() & {*metafunc.fixturenames}:
-            metafunc.parametrize(argument, cases[argument])
+        for argument, values in cases.items():  # in one order, in every process of pytest-xdist
+            if argument in metafunc.fixturenames:
+                metafunc.parametrize(argument, values)
 
     def test_every_setting_is_described(self, tmp_path: Path) -> None:
         with self.open_backend(tmp_path) as backend:
