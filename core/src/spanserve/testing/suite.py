@@ -5,6 +5,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, Protocol, TypeAlias
 
@@ -64,26 +65,29 @@ class TracerSuite:
         return value
 
     def __init_subclass__(cls, **options: Any) -> None:
+        """Leave out the tests that have no case here: they are none, and not skipped ones."""
         super().__init_subclass__(**options)
-        for name, needed in (
-            ("test_what_a_faulty_backend_does_not_take_is_handed_back_or_counted", cls.faults),
-            ("test_no_request_notices_a_fault_and_a_stop_ends", cls.faults),
-            ("test_all_spans_of_two_workers_arrive", cls.workers),
-        ):
-            if not needed:
-                setattr(cls, name, None)  # not a test that is skipped, but none
-            elif getattr(cls, name) is None:
-                setattr(cls, name, vars(TracerSuite)[name])
+        cases = cls._cases()
+        for name, test in vars(TracerSuite).items():
+            arguments = signature(test).parameters if name.startswith("test_") else ()
+            if any(not cases.get(each, (each,)) for each in arguments):
+                setattr(cls, name, None)
+            elif arguments and getattr(cls, name) is None:
+                setattr(cls, name, test)
+
+    @classmethod
+    def _cases(cls) -> dict[str, Sequence[object]]:
+        """Return what an argument of the tests can be."""
+        return {
+            "sample": sorted(SAMPLES),
+            "fault": cls.faults,
+            "exporter": cls.exporters,
+            "workers": [2] if cls.workers else [],
+        }
 
     def pytest_generate_tests(self, metafunc: _Metafunc) -> None:
         """Run a test for each sample, fault, exporter and number of workers that it takes."""
-        cases: dict[str, Sequence[object]] = {
-            "sample": sorted(SAMPLES),
-            "fault": self.faults,
-            "exporter": self.exporters,
-            "workers": [2] if self.workers else [],
-        }
-        for argument, values in cases.items():  # in one order, in every process of pytest-xdist
+        for argument, values in self._cases().items():  # in the same order in every process
             if argument in metafunc.fixturenames:
                 metafunc.parametrize(argument, values)
 
